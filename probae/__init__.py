@@ -1,0 +1,70 @@
+"""probae: linear factor models, sparse coding and autoencoders as Pyro models, and what their axes mean.
+
+Names are loaded on first use, so ``import probae`` is cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "probae.checks": (
+        "CollinearWarning", "ConstantColumnWarning", "ConvergenceWarning", "DataError", "FileError", "FitError",
+        "GuideWarning", "HeywoodWarning", "IntegerDataWarning", "MissingRowWarning", "NotExactError", "ParameterError",
+        "ProbaeError", "ProbaeWarning", "UnderidentifiedWarning",
+    ),
+    "probae.codes": ("Codes", "sparse_codes"),
+    "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder"),
+    "probae.identifiability.report": ("Report", "Verdict", "audit"),
+    "probae.inference": ("ELBO", "EM", "MAP", "SVI", "Fit", "MaximumLikelihood"),
+    "probae.inference.fit": ("fit",),
+    "probae.io": ("load", "save"),
+    "probae.matching": (
+        "amari_distance", "match_columns", "mean_correlation", "principal_angles", "procrustes",
+    ),
+    "probae.models": (
+        "FactorAnalysis", "IndependentComponents", "LatentModel", "LinearFactorModel", "ProbabilisticPCA", "SparseCoding",
+    ),
+    "probae.statistics": ("SufficientStatistics",),
+}
+_MODULES = ("datasets", "plots", "priors")
+_WHERE = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = sorted([*_WHERE, *_MODULES])
+
+if TYPE_CHECKING:
+    from probae import datasets, plots, priors
+    from probae.checks import (
+        CollinearWarning, ConstantColumnWarning, ConvergenceWarning, DataError, FileError, FitError, GuideWarning,
+        HeywoodWarning, IntegerDataWarning, MissingRowWarning, NotExactError, ParameterError, ProbaeError,
+        ProbaeWarning, UnderidentifiedWarning,
+    )
+    from probae.codes import Codes, sparse_codes
+    from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
+    from probae.identifiability.report import Report, Verdict, audit
+    from probae.inference import EM, ELBO, MAP, SVI, Fit, MaximumLikelihood
+    from probae.inference.fit import fit
+    from probae.io import load, save
+    from probae.matching import amari_distance, match_columns, mean_correlation, principal_angles, procrustes
+    from probae.models import (
+        FactorAnalysis, IndependentComponents, LatentModel, LinearFactorModel, ProbabilisticPCA, SparseCoding,
+    )
+    from probae.statistics import SufficientStatistics
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        value = getattr(importlib.import_module(_WHERE[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"probae.{name}")
+    else:
+        raise AttributeError(f"module 'probae' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,48 @@
+"""A linear encoder with one covariance for all rows: exact for Gaussian factor models."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from probae.encoders.base import Encoder, GaussianCode
+
+
+class LinearGaussianEncoder(Encoder):
+    r"""q(z | x) = N(A (x - b), L L'), with L lower triangular and the same for every row.
+
+    The family holds the exact posterior of FA and PPCA: A = M^{-1} W' Psi^{-1}, L L' = M^{-1}.
+
+    Parameters
+    ----------
+    features, latents : int
+
+    Examples
+    --------
+    >>> import torch, probae as pa
+    >>> encoder = pa.LinearGaussianEncoder(5, 2)
+    >>> q = encoder(torch.zeros(3, 5))
+    >>> q.batch_shape, q.event_shape
+    (torch.Size([3]), torch.Size([2]))
+    """
+
+    def __init__(self, features: int, latents: int) -> None:
+        super().__init__(features, latents)
+        self.weight = nn.Parameter(torch.zeros(latents, features))
+        self.offset = nn.Parameter(torch.zeros(features))
+        self.log_scale = nn.Parameter(torch.zeros(latents))
+        self.lower = nn.Parameter(torch.zeros(latents, latents))
+
+    def start(self, x: Float[Tensor, "samples features"], generator: torch.Generator) -> None:
+        """Centre at the column means; small random weights in the units of x."""
+        spread = x.std(0).clamp_min(torch.finfo(x.dtype).tiny) * self.features**0.5
+        draw = torch.randn(self.weight.shape, generator=generator, dtype=torch.float64).to(x.dtype)
+        with torch.no_grad():
+            self.offset.copy_(x.mean(0))
+            self.weight.copy_(0.5 * draw / spread)
+
+    def forward(self, x: Float[Tensor, "samples features"]) -> GaussianCode:
+        """Return q(z | x)."""
+        scale_tril = self.lower.tril(-1) + torch.diag(self.log_scale.exp())
+        return GaussianCode((x - self.offset) @ self.weight.mT, scale_tril)

@@ -1,0 +1,11 @@
+"""Inference: one verb, methods as values, one result."""
+
+from probae.inference.base import Fit, Method
+from probae.inference.em import EM
+from probae.inference.importance import ImportancePosterior, WeightedDraws
+from probae.inference.map import MAP
+from probae.inference.maximum_likelihood import MaximumLikelihood
+from probae.inference.objectives import ELBO
+from probae.inference.svi import SVI
+
+__all__ = ["ELBO", "EM", "MAP", "SVI", "Fit", "ImportancePosterior", "MaximumLikelihood", "Method", "WeightedDraws"]

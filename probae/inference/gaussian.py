@@ -1,0 +1,139 @@
+"""Exact maximum likelihood of Gaussian linear models from their mean, covariance and count."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probae.checks import Data, DataError, HeywoodWarning, UnderidentifiedWarning
+from probae.inference import profile
+from probae.models import LinearFactorModel
+from probae.statistics import SufficientStatistics
+
+
+def summarize(data: Data | SufficientStatistics) -> SufficientStatistics:
+    """Return the sufficient statistics of complete rows."""
+    if isinstance(data, SufficientStatistics):
+        return data
+    if data.missing is not None:
+        raise DataError(
+            "MaximumLikelihood needs complete rows, but x has missing values: use EM(), which integrates them out."
+        )
+    return SufficientStatistics.from_data(data.values)
+
+
+def fit_isotropic(model: LinearFactorModel, statistics: SufficientStatistics, seed: int) -> tuple[list[float], bool]:
+    """Set the closed-form PPCA maximum."""
+    covariance = statistics.covariance.numpy()
+    features, latents = model.features, model.latents
+    if latents >= features:
+        _warn_count(features, latents, "sigma^2 cannot be told apart from the last component")
+        latents = features - 1
+    values, vectors = profile.leading_eigenpairs(covariance, max(latents, 1))
+    values, vectors = values[:latents], vectors[:, :latents]
+    total = float(np.trace(covariance))
+    noise = (total - values.sum()) / (features - latents)
+    floor = profile.FLOOR * total / features
+    if noise < floor:
+        warnings.warn(
+            f"The data lie in {latents} dimensions to a millionth of their variance: noise_variance was held at {floor:.3g}.",
+            HeywoodWarning,
+            stacklevel=2,
+        )
+        noise = floor
+    loadings = vectors * np.sqrt(np.maximum(values - noise, 0.0))
+    if latents < model.latents:
+        loadings = np.pad(loadings, ((0, 0), (0, model.latents - latents)))
+    assign(model, loadings, noise, statistics.mean)
+    return [mean_log_likelihood(model, statistics)], True
+
+
+def fit_diagonal(model: LinearFactorModel, statistics: SufficientStatistics, seed: int) -> tuple[list[float], bool]:
+    """Maximise the FA likelihood on the correlation matrix and undo the standardisation."""
+    variance = statistics.covariance.diagonal().numpy()
+    varying = variance > profile.FLOOR**2 * max(variance.max(), np.finfo(float).tiny)
+    if varying.sum() < 2:
+        raise DataError("Factor analysis needs at least two columns that vary; all others are constant.")
+    scale = np.sqrt(variance[varying])
+    correlation = statistics.covariance.numpy()[np.ix_(varying, varying)] / np.outer(scale, scale)
+    latents = _usable_latents(model, int(varying.sum()))
+    best, history, converged = _best_start(correlation, latents, seed)
+    loadings = np.zeros((model.features, model.latents))
+    loadings[np.ix_(varying, np.arange(latents))] = scale[:, None] * best.loadings()
+    noise = np.full(model.features, profile.FLOOR * scale.min() ** 2)
+    noise[varying] = np.exp(best.theta) * scale**2
+    assign(model, loadings, noise, statistics.mean)
+    _warn_heywood(np.flatnonzero(varying)[best.theta <= math.log(profile.FLOOR * 1.01)], statistics.names)
+    if varying.sum() < model.features:
+        return [mean_log_likelihood(model, statistics)], converged
+    constant = len(scale) * math.log(2 * math.pi) + 2 * np.log(scale).sum()
+    return [-0.5 * (value + constant) for value in history], converged
+
+
+def fit_noiseless(model: LinearFactorModel, statistics: SufficientStatistics, seed: int) -> tuple[list[float], bool]:
+    """Set the loadings to U L^{1/2}, so that W W' is the sample covariance."""
+    values, vectors = np.linalg.eigh(statistics.covariance.numpy())
+    if values[0] <= 1e-12 * values[-1]:
+        raise DataError('The covariance of x is singular: with noise="none" first drop collinear columns.')
+    assign(model, vectors[:, ::-1] * np.sqrt(values[::-1]), None, statistics.mean)
+    log_det = float(np.log(values).sum())
+    return [-0.5 * (model.features * (math.log(2 * math.pi) + 1.0) + log_det)], True
+
+
+def assign(model: LinearFactorModel, loadings: np.ndarray, noise: Any, mean: Tensor) -> None:
+    """Write parameters into the model, the sign of each column fixed by its largest entry."""
+    sign = np.sign(loadings[np.abs(loadings).argmax(axis=0), np.arange(loadings.shape[1])])
+    model.loadings = torch.as_tensor(loadings * np.where(sign == 0, 1.0, sign))
+    model.mean = mean.double().clone()
+    if noise is not None:
+        model.noise_variance = torch.as_tensor(noise, dtype=torch.float64)
+
+
+def mean_log_likelihood(model: LinearFactorModel, statistics: SufficientStatistics) -> float:
+    """Return the log-likelihood per row in nats."""
+    return float(model.collapsed(statistics)) / statistics.count
+
+
+def _best_start(correlation: np.ndarray, latents: int, seed: int) -> tuple[profile.Profile, list[float], bool]:
+    """Minimise from the first start, and from the others only if a uniqueness hits its floor or it fails."""
+    best: tuple[profile.Profile, list[float], bool] | None = None
+    for theta in profile.starting_points(correlation, latents, seed):
+        answer = profile.minimize(correlation, latents, theta)
+        if best is None or answer[0].value < best[0].value - 1e-12:
+            best = answer
+        if best[2] and best[0].theta.min() > math.log(profile.FLOOR) + 1e-6:
+            break
+    assert best is not None
+    return best
+
+
+def _usable_latents(model: LinearFactorModel, features: int) -> int:
+    bound = (2 * features + 1 - math.sqrt(8 * features + 1)) / 2
+    if model.latents > bound:
+        _warn_count(features, model.latents, f"the uniquenesses are identified for at most {int(bound)} factors")
+    return min(model.latents, features - 1)
+
+
+def _warn_count(features: int, latents: int, consequence: str) -> None:
+    warnings.warn(
+        f"{latents} factors are too many for {features} features: {consequence} (Ledermann bound).",
+        UnderidentifiedWarning,
+        stacklevel=2,
+    )
+
+
+def _warn_heywood(columns: Iterable[int], names: tuple[str, ...] | None) -> None:
+    labels = [names[i] if names else f"column {i}" for i in columns]
+    if labels:
+        warnings.warn(
+            f"Heywood case: the uniqueness of {', '.join(labels)} reached its floor, {profile.FLOOR:g} of the variance; "
+            "try fewer factors.",
+            HeywoodWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,143 @@
+"""Maximum likelihood of a noisy linear factor model with independent non-Gaussian factors."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import scipy.optimize
+import torch
+from torch import Tensor
+
+from probae.checks import ConvergenceWarning, Data, NotExactError
+from probae.inference import importance
+from probae.inference.base import Loop, Outcome
+from probae.inference.gaussian import fit_diagonal, fit_isotropic, summarize
+from probae.inference.importance import ImportancePosterior, differentiable_scores, standard_draws, weighted_draws
+from probae.inference.rotation_search import RotationSearch, search_rotation
+from probae.models import LinearFactorModel
+from probae.models.base import local_parameters
+
+ROWS = 20_000  # rows that refine the likelihood; more change the answer by less than its standard error
+MAX_STEPS = 200
+
+
+@local_parameters
+def fit_noisy(model: LinearFactorModel, data: Data, seed: int, draws: int | None) -> Outcome:
+    """Fit subspace and noise as FA or PPCA does, find the frame, then refine all parameters by importance sampling."""
+    _require_scores(model)
+    _start_from_gaussian(model, data, seed)
+    search = _turn_to_best_frame(model, data, seed)
+    count = draws or int(np.clip(3_000_000 // (min(len(data.values), ROWS) * model.latents), 16, 128))
+    history, converged, interrupted = _refine(model, data, seed, count)
+    posterior = ImportancePosterior(model, count=max(count, 128), seed=seed)
+    _warn_weights(posterior, data)
+    restarts = search.restarts if search else []
+    return Outcome(posterior, history, converged, interrupted, restarts=restarts)
+
+
+def _require_scores(model: LinearFactorModel) -> None:
+    if model.latents >= model.features:
+        raise NotExactError(
+            f"Marginal likelihood with {model.latents} non-Gaussian latents for {model.features} features is not "
+            "available here: use MAP(), or SVI with an encoder."
+        )
+
+
+def _start_from_gaussian(model: LinearFactorModel, data: Data, seed: int) -> None:
+    """Set the parameters of the Gaussian model with the same noise: the subspace and noise any law of z would share."""
+    gaussian = LinearFactorModel(model.features, model.latents, noise=model.noise)
+    solve = fit_diagonal if model.noise == "diagonal" else fit_isotropic
+    solve(gaussian, summarize(data), seed)
+    for name in model.parameter_names:
+        setattr(model, name, getattr(gaussian, name).detach().clone())
+    strength = model.loadings.detach().norm(dim=0)
+    weak = strength < 1e-3 * strength.max()
+    if weak.any():  # an empty column has no scores: give it a little of the noise, for the likelihood to judge
+        start = torch.randn(model.features, int(weak.sum()), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        filled = model.loadings.detach().clone()
+        filled[:, weak] = 0.1 * start * gaussian.noise_variance.detach().mean().sqrt()
+        model.loadings = filled
+
+
+def _turn_to_best_frame(model: LinearFactorModel, data: Data, seed: int) -> RotationSearch | None:
+    """Rotate the loadings to the frame in which the scores follow the laws of the prior best."""
+    laws = model.prior.coordinates(model.latents)
+    if laws is None:
+        return None  # a spherical law: every frame has the same likelihood
+    scores = model.sufficient_scores(data.values)
+    search = search_rotation(scores.values, scores.covariance, laws, seed)
+    turned = model.loadings.detach() @ search.rotation
+    sign = torch.sign(turned.gather(0, turned.abs().argmax(0, keepdim=True)))
+    model.loadings = turned * torch.where(sign == 0, 1.0, sign)
+    return search
+
+
+def _refine(model: LinearFactorModel, data: Data, seed: int, count: int) -> tuple[list[float], bool, bool]:
+    """Run L-BFGS on the importance-sampled log-likelihood per row; draws stay fixed, so it is a smooth function."""
+    generator = torch.Generator().manual_seed(seed)
+    x = data.values
+    if len(x) > ROWS:
+        x = x[torch.randperm(len(x), generator=generator)[:ROWS]]
+    draws = standard_draws(count, len(x), model.latents, generator)
+    spread = x.std(0).clamp_min(1e-12)
+    history: list[float] = []
+    shapes = [tuple(getattr(model, name).shape) for name in model.parameter_names]
+
+    def unpack(vector: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        parts = vector.split([math.prod(shape) for shape in shapes])
+        loadings, noise, mean = (part.view(shape) for part, shape in zip(parts, shapes, strict=True))
+        return loadings * spread.unsqueeze(1), noise.exp(), mean * spread
+
+    def objective(vector: np.ndarray) -> tuple[float, np.ndarray]:
+        point = torch.from_numpy(vector).requires_grad_()
+        loadings, noise, mean = unpack(point)
+        scores = differentiable_scores(x, loadings, noise.expand(model.features), mean)
+        _, weights = weighted_draws(model.prior, scores, draws)
+        value = (scores.remainder + weights.logsumexp(0)).mean() - math.log(count)
+        (gradient,) = torch.autograd.grad(value, point)
+        return -value.item(), -gradient.numpy()
+
+    start = [model.loadings / spread.unsqueeze(1), model.noise_variance.log(), model.mean / spread]
+    best = torch.cat([part.detach().flatten() for part in start]).numpy()
+    converged = False
+    with Loop("likelihood") as loop:
+        ticks = loop.steps(MAX_STEPS)
+
+        def record(state: scipy.optimize.OptimizeResult) -> None:
+            nonlocal best
+            best = state.x.copy()
+            history.append(-float(state.fun))
+            loop.value = history[-1]
+            next(ticks, None)
+
+        noise_part = slice(math.prod(shapes[0]), math.prod(shapes[0]) + math.prod(shapes[1]))
+        bounds = [(None, None)] * len(best)
+        floor = np.atleast_1d(best[noise_part]) - 6.0
+        bounds[noise_part] = [(low, None) for low in floor]
+        answer = scipy.optimize.minimize(
+            lambda v: objective(v),
+            best,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            callback=lambda intermediate_result: record(intermediate_result),
+            options={"maxiter": MAX_STEPS, "ftol": 1e-7, "gtol": 1e-6},
+        )
+        converged = bool(answer.success)
+    loadings, noise, mean = unpack(torch.from_numpy(best.copy()))
+    model.loadings, model.noise_variance, model.mean = loadings.clone(), noise.clone(), mean.clone()
+    return history, converged, loop.interrupted
+
+
+def _warn_weights(posterior: ImportancePosterior, data: Data) -> None:
+    size = posterior(data.values[: max(1, importance.CHUNK // (posterior.count * data.values.shape[1]))]).effective_sample_size
+    low = float(size.quantile(0.05)) if len(size) <= 1_000_000 else float(size.median())
+    if low < 10:
+        warnings.warn(
+            f"Importance sampling of the factors is poor: 5 % of the rows have fewer than {low:.0f} effective draws of "
+            f"{posterior.count}; raise MaximumLikelihood(draws=...).",
+            ConvergenceWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,145 @@
+r"""Maximum likelihood of factor analysis: the likelihood profiled over the loadings, as a function of the uniquenesses.
+
+With R the correlation matrix, theta = log psi and (l_j, u_j) the K largest eigenpairs of Psi^{-1/2} R Psi^{-1/2},
+the best loadings are W = Psi^{1/2} U (L - I)^{1/2} and minus twice the log-likelihood per row, up to a constant, is
+
+    f(theta)   = sum_i theta_i + sum_{j <= K} (log l_j + 1 - l_j) + tr Psi^{-1} R
+    df/dtheta_i = 1 - R_ii / psi_i + sum_{j <= K} (l_j - 1) u_ij^2
+    d2f/dtheta2 ~ (I - U U') o (I - U U')          (exact where the model fits exactly)
+
+(Joreskog, 1967, eqs. 11-20). Only K eigenpairs are needed at each step, and the Newton step costs one D x D solve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse.linalg
+
+FLOOR = 1e-6  # smallest uniqueness of a standardised variable: below it the variable is a Heywood case
+DENSE_LIMIT = 160  # features up to which a direct eigen-solver beats Lanczos
+DAMPING = 1e-8  # keeps the scoring matrix definite beyond the Ledermann bound
+STEP_LIMIT = 2.0  # largest change of a log-uniqueness in one step
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Value, gradient and eigenpairs of the profile likelihood at one point."""
+
+    theta: np.ndarray
+    value: float
+    gradient: np.ndarray
+    eigenvalues: np.ndarray
+    eigenvectors: np.ndarray
+
+    def loadings(self) -> np.ndarray:
+        """Return the best loadings (D, K) for these uniquenesses."""
+        strength = np.sqrt(np.maximum(self.eigenvalues - 1.0, 0.0))
+        return np.exp(0.5 * self.theta)[:, None] * self.eigenvectors * strength
+
+    def newton_direction(self, free: np.ndarray) -> np.ndarray:
+        """Return the scoring step on the free coordinates (D,), zero elsewhere."""
+        basis = self.eigenvectors[free]
+        step = np.zeros_like(self.theta)
+        if len(basis) <= DENSE_LIMIT:
+            complement = np.eye(len(basis)) - basis @ basis.T
+            hessian = complement * complement
+            hessian[np.diag_indices_from(hessian)] += DAMPING
+            step[free] = -scipy.linalg.solve(hessian, self.gradient[free], assume_a="pos")
+        else:
+            step[free], _ = scipy.sparse.linalg.cg(_scoring_operator(basis), -self.gradient[free], rtol=1e-8)
+        return np.clip(step, -STEP_LIMIT, STEP_LIMIT)
+
+
+def _scoring_operator(basis: np.ndarray) -> scipy.sparse.linalg.LinearOperator:
+    """Return (I - U U') o (I - U U') as an operator that costs O(D K^2) a product: U U' o U U' = Q Q'."""
+    size, latents = basis.shape
+    squares = (basis[:, :, None] * basis[:, None, :]).reshape(size, latents * latents)
+    diagonal = 1.0 + DAMPING - 2.0 * np.square(basis).sum(axis=1)
+    return scipy.sparse.linalg.LinearOperator(
+        (size, size), matvec=lambda v: diagonal * v + squares @ (squares.T @ v), dtype=np.float64
+    )
+
+
+def evaluate(correlation: np.ndarray, theta: np.ndarray, latents: int, start: np.ndarray | None = None) -> Profile:
+    """Evaluate the profile likelihood at log-uniquenesses ``theta`` (D,); ``start`` warms up the eigen-solver."""
+    scale = np.exp(-0.5 * theta)
+    scaled = correlation * np.outer(scale, scale)
+    values, vectors = leading_eigenpairs(scaled, latents, start)
+    useful = np.maximum(values, 1.0)  # a factor below the noise has loading zero
+    diagonal = scaled.diagonal()
+    value = theta.sum() + diagonal.sum() + (np.log(useful) + 1.0 - useful).sum()
+    gradient = 1.0 - diagonal + np.square(vectors) @ (useful - 1.0)
+    return Profile(theta, float(value), gradient, useful, vectors)
+
+
+def leading_eigenpairs(matrix: np.ndarray, count: int, start: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ``count`` largest eigenvalues and vectors of a symmetric matrix, largest first."""
+    size = len(matrix)
+    if size <= DENSE_LIMIT or 4 * count >= size:
+        values, vectors = scipy.linalg.eigh(matrix, subset_by_index=(size - count, size - 1), check_finite=False)
+    else:
+        first = np.ones(size) if start is None else start.sum(axis=1)
+        basis = min(size - 1, max(2 * count + 20, 40))
+        values, vectors = scipy.sparse.linalg.eigsh(matrix, k=count, which="LA", v0=first, ncv=basis)
+    order = np.argsort(values)[::-1]
+    return values[order], vectors[:, order]
+
+
+def minimize(
+    correlation: np.ndarray, latents: int, theta: np.ndarray, steps: int = 200, tolerance: float = 1e-10
+) -> tuple[Profile, list[float], bool]:
+    """Minimise the profile by projected Newton scoring with a backtracking line search.
+
+    Returns the last point, the value at each step, and whether the projected gradient or the decrease promised by the
+    step fell below ``tolerance``.
+    """
+    lowest, highest = np.log(FLOOR), 0.0
+    point = evaluate(correlation, np.clip(theta, lowest, highest), latents)
+    history = [point.value]
+    for _ in range(steps):
+        stuck = (point.theta <= lowest) & (point.gradient > 0) | (point.theta >= highest) & (point.gradient < 0)
+        if np.abs(point.gradient[~stuck]).max(initial=0.0) < 1e-9:
+            return point, history, True
+        direction = point.newton_direction(~stuck)
+        if -direction @ point.gradient < tolerance:
+            return point, history, True
+        following = _line_search(correlation, latents, point, direction, (lowest, highest))
+        if following is None:
+            return point, history, bool(np.abs(point.gradient[~stuck]).max() < 1e-5)
+        point = following
+        history.append(point.value)
+    return point, history, False
+
+
+def _line_search(
+    correlation: np.ndarray, latents: int, point: Profile, direction: np.ndarray, bounds: tuple[float, float]
+) -> Profile | None:
+    """Halve the step until the value falls enough (Armijo); None when rounding leaves nothing to gain."""
+    length = 1.0
+    while length > 1e-8:
+        theta = np.clip(point.theta + length * direction, *bounds)
+        trial = evaluate(correlation, theta, latents, point.eigenvectors)
+        if trial.value <= point.value + 1e-4 * point.gradient @ (theta - point.theta):
+            return trial
+        length *= 0.5 if length > 0.1 else 0.1
+    return None
+
+
+def starting_points(correlation: np.ndarray, latents: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield log-uniquenesses to start from: the usual first guess, then others for a suspicious first answer."""
+    size = len(correlation)
+    factor, info = scipy.linalg.lapack.dpotrf(correlation)
+    if info == 0 and factor.diagonal().min() > 1e-6 * factor.diagonal().max():
+        inverse, _ = scipy.linalg.lapack.dpotri(factor)
+        first = (1.0 - 0.5 * latents / size) / inverse.diagonal()  # Joreskog (1967), section 6
+        yield np.log(np.clip(first, 0.005, 0.995))
+    values, vectors = leading_eigenpairs(correlation, latents)
+    noise = max((size - values.sum()) / max(size - latents, 1), 0.0)
+    explained = np.square(vectors) @ np.maximum(values - noise, 0.0)
+    yield np.log(np.clip(1.0 - explained, 0.05, 0.95))
+    yield np.full(size, np.log(0.5))
+    yield from np.log(np.random.default_rng(seed).uniform(0.05, 0.95, (2, size)))

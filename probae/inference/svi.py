@@ -1,0 +1,219 @@
+"""Stochastic variational inference with an amortized encoder."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from pyro.infer import Trace_ELBO
+from torch import Tensor
+
+from probae.checks import ConvergenceWarning, Data, GuideWarning, ParameterError, check_count, check_data, check_positive
+from probae.encoders import Encoder
+from probae.inference.base import Loop, Method, Outcome
+from probae.inference.objectives import ELBO
+from probae.models import LatentModel, LinearFactorModel
+from probae.models.base import local_parameters
+from probae.statistics import SufficientStatistics
+
+
+@dataclass(frozen=True)
+class SVI(Method):
+    r"""Maximise the evidence lower bound over model and encoder by Adam, in the dtype of x.
+
+    The step evaluates log p(x, z) - log q(z | x) on tensors. A model whose program has other sites than ``z`` and
+    ``x`` is trained through Pyro's ``Trace_ELBO`` instead, to the same objective.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        q(z | x); copied, the fitted copy is ``fit.posterior.encoder``.
+    epochs : int
+        Passes over the data.
+    batch : int or None
+        Rows in a step; None for all.
+    lr : float
+        Adam's step at the start; it falls to a hundredth along a cosine.
+    objective : callable
+        Model, encoder and rows to one bound per row.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> x = pa.datasets.holzinger_swineford().x
+    >>> run = pa.fit(pa.FactorAnalysis(9, 3), x, pa.SVI(pa.LinearGaussianEncoder(9, 3), epochs=5))
+    >>> len(run.history)
+    5
+    """
+
+    encoder: Encoder
+    epochs: int = 500
+    batch: int | None = None
+    lr: float = 0.02
+    objective: Any = field(default_factory=ELBO)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.encoder, Encoder):
+            raise ParameterError(
+                f"SVI needs an encoder such as LinearGaussianEncoder(features, latents), got {type(self.encoder).__name__}."
+            )
+        check_count("epochs", self.epochs)
+        check_positive("lr", self.lr)
+        if self.batch is not None:
+            check_count("batch", self.batch)
+
+    @property
+    def objective_name(self) -> str:  # type: ignore[override]
+        """Name of what ``history`` holds."""
+        return self.objective.name
+
+    @local_parameters
+    def fit(self, model: LatentModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
+        """Train model and encoder together."""
+        data = self.rows(data)
+        encoder = self.encoder
+        self._check(model, encoder, data)
+        x = data.values.to(data.dtype)
+        generator = torch.Generator().manual_seed(seed)
+        model.requires_grad_(True).to(x.dtype)
+        encoder.to(x.dtype)
+        initialize(model, x, generator)
+        encoder.start(x, generator)
+        encoder.train()
+        loss = self._loss(model, encoder, x)
+        history, interrupted = self._train(model, encoder, x, loss, generator)
+        encoder.eval()
+        return Outcome(EncoderPosterior(encoder), history, settled(history), interrupted)
+
+    def _check(self, model: LatentModel, encoder: Encoder, data: Data) -> None:
+        if model.random_parameters:
+            raise ParameterError(
+                f"SVI fits fixed parameters, but {', '.join(model.random_parameters)} carry a prior: "
+                "use a model without priors on its parameters."
+            )
+        if isinstance(model, LinearFactorModel) and model.noise == "none":
+            raise ParameterError('SVI needs a model with noise; with noise="none" use MaximumLikelihood().')
+        if (encoder.features, encoder.latents) != (model.features, model.latents):
+            raise ParameterError(
+                f"The encoder maps {encoder.features} features to {encoder.latents} latents, "
+                f"the model has {model.features} and {model.latents}: build both with the same sizes."
+            )
+        if data.missing is not None:
+            raise ParameterError("SVI encoders need complete rows, but x has missing values: use EM() or fill them in.")
+        if encoder.warning and getattr(model.prior, "spherical", False):
+            warnings.warn(encoder.warning, GuideWarning, stacklevel=2)
+
+    def _loss(self, model: LatentModel, encoder: Encoder, x: Tensor) -> Callable[[Tensor], Tensor]:
+        if only_z_and_x(model, x[:2]):
+            return lambda rows: -self.objective(model, encoder, rows).mean()
+        guide, elbo = encoder.guide(), Trace_ELBO()
+        return lambda rows: elbo.differentiable_loss(model, guide, rows) / len(rows)
+
+    def _train(
+        self, model: LatentModel, encoder: Encoder, x: Tensor, loss: Callable[[Tensor], Tensor], generator: torch.Generator
+    ) -> tuple[list[float], bool]:
+        parameters = [*model.parameters(), *encoder.parameters()]
+        batch = min(self.batch or len(x), len(x))
+        optimizer = torch.optim.Adam(parameters, lr=self.lr)
+        total = self.epochs * math.ceil(len(x) / batch)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0)))
+        )
+        history: list[float] = []
+        kept = snapshot(model, encoder)
+        with Loop("SVI") as loop:
+            for _ in loop.steps(self.epochs):
+                order = torch.randperm(len(x), generator=generator) if batch < len(x) else None
+                value = 0.0
+                for rows in x.split(batch) if order is None else (x[index] for index in order.split(batch)):
+                    optimizer.zero_grad(set_to_none=True)
+                    energy = loss(rows)
+                    energy.backward()
+                    torch.nn.utils.clip_grad_norm_(parameters, 100.0 * model.features)
+                    optimizer.step()
+                    schedule.step()
+                    value -= energy.item() * len(rows) / len(x)
+                if not math.isfinite(value):
+                    warn_not_finite(len(history))
+                    break
+                history.append(value)
+                loop.value = value
+                kept = snapshot(model, encoder)
+        restore(kept, model, encoder)
+        return history, loop.interrupted
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderPosterior:
+    """The posterior an encoder gives: x to q(z | x)."""
+
+    encoder: Encoder
+
+    def __call__(self, x: Any) -> dist.TorchDistribution:
+        data = check_data(x, features=self.encoder.features)
+        like = next(self.encoder.parameters())
+        with torch.no_grad():
+            return self.encoder(data.values.to(like.dtype))
+
+
+def only_z_and_x(model: LatentModel, x: Tensor) -> bool:
+    """Whether the program's random sites are exactly z and x, so that ``log_joint`` is all of it."""
+    with torch.no_grad(), torch.random.fork_rng(), pyro.settings.context(module_local_params=True):
+        trace = poutine.trace(model).get_trace(x)
+    sites = {
+        name
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample" and type(site["fn"]).__name__ != "_Subsample"
+    }
+    return sites == {"z", "x"}
+
+
+def initialize(model: LatentModel, x: Tensor, generator: torch.Generator) -> None:
+    """Start a linear model at the data's means, half their variance as noise, and seeded random loadings."""
+    if not isinstance(model, LinearFactorModel):
+        return
+    spread = x.std(0).clamp_min(torch.finfo(x.dtype).tiny)
+    draw = torch.randn(model.features, model.latents, generator=generator, dtype=torch.float64).to(x.dtype)
+    model.mean = x.mean(0)
+    model.loadings = draw * spread.unsqueeze(1) / (2 * model.latents) ** 0.5
+    variance = 0.5 * spread.square()
+    model.noise_variance = variance if model.noise == "diagonal" else variance.mean()
+
+
+def snapshot(*modules: torch.nn.Module) -> list[dict[str, Tensor]]:
+    """Copy the parameters of modules."""
+    return [copy.deepcopy(module.state_dict()) for module in modules]
+
+
+def restore(kept: list[dict[str, Tensor]], *modules: torch.nn.Module) -> None:
+    """Put copied parameters back."""
+    for state, module in zip(kept, modules, strict=True):
+        module.load_state_dict(state)
+
+
+def settled(history: list[float]) -> bool:
+    """Whether the mean of the last tenth of the objective is within noise, or a thousandth, of the tenth before."""
+    width = len(history) // 10
+    if width < 2:
+        return False
+    last, before = torch.tensor(history[-width:]), torch.tensor(history[-2 * width : -width])
+    noise = float((last.var() / width + before.var() / width).sqrt())
+    return abs(float(last.mean() - before.mean())) <= max(2 * noise, 1e-3 * (1 + abs(float(last.mean()))))
+
+
+def warn_not_finite(epoch: int) -> None:
+    """Say that training stopped."""
+    warnings.warn(
+        f"The objective was not finite in epoch {epoch + 1}: the parameters of the epoch before were kept; "
+        "lower lr or standardise x.",
+        ConvergenceWarning,
+        stacklevel=3,
+    )

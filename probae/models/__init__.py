@@ -1,0 +1,17 @@
+"""Models: how the data arise."""
+
+from probae.models.base import LatentModel
+from probae.models.factor_analysis import FactorAnalysis
+from probae.models.ica import IndependentComponents
+from probae.models.linear import LinearFactorModel
+from probae.models.ppca import ProbabilisticPCA
+from probae.models.sparse_coding import SparseCoding
+
+__all__ = [
+    "FactorAnalysis",
+    "IndependentComponents",
+    "LatentModel",
+    "LinearFactorModel",
+    "ProbabilisticPCA",
+    "SparseCoding",
+]

@@ -1,0 +1,203 @@
+"""The latent-variable model: p(x, z) = p(x | z) p(z), written once as a Pyro program."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar
+
+import pyro
+import pyro.distributions as dist
+import torch
+from jaxtyping import Float
+from pyro.nn import PyroModule, PyroSample
+from torch import Tensor
+
+from probae.checks import DataError, ParameterError, check_count
+from probae.priors import Prior
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def local_parameters(method: Callable[P, R]) -> Callable[P, R]:
+    """Run a method with Pyro's parameters kept in the module, never in the global store."""
+
+    @functools.wraps(method)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        with pyro.settings.context(module_local_params=True):
+            return method(*args, **kwargs)
+
+    return wrapper
+
+
+def point_query(method: Callable[P, R]) -> Callable[P, R]:
+    """Refuse a closed form when a parameter is random: its value would be a fresh draw at each read."""
+
+    @functools.wraps(method)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        model: Any = args[0]
+        if model.random_parameters:
+            raise ParameterError(
+                f"{method.__name__} needs a model with fixed parameters, but {', '.join(model.random_parameters)} "
+                "carry a prior: ask the model of a Fit, or call the Pyro program itself."
+            )
+        return method(*args, **kwargs)
+
+    return local_parameters(wrapper)  # type: ignore[arg-type]
+
+
+class LatentModel(PyroModule):
+    """A latent-variable model x, z as a Pyro program with plate ``samples`` and sites ``z`` and ``x``.
+
+    .. math:: z_n \\sim p(z), \\qquad x_n \\sim p(x \\mid z_n)
+
+    Parameters
+    ----------
+    features : int
+        Columns D of the observations.
+    latents : int
+        Columns K of the latent variables.
+    prior : Prior
+        The law of z; deep-copied.
+
+    Notes
+    -----
+    Parameters live in the module: every call runs with Pyro's ``module_local_params`` on, so two fitted
+    models never share values through the global parameter store. Stock ``pyro.infer.SVI`` needs the same
+    setting: ``with pyro.settings.context(module_local_params=True): svi.step(x)``.
+    """
+
+    parameter_names: ClassVar[tuple[str, ...]] = ()
+    aliases: ClassVar[dict[str, str]] = {}
+
+    @local_parameters
+    def __init__(self, features: int, latents: int, prior: Prior) -> None:
+        super().__init__()
+        self.features = check_count("features", features)
+        self.latents = check_count("latents", latents)
+        if not isinstance(prior, Prior):
+            raise ParameterError(
+                f"prior should be a law from probae.priors, such as Laplace(), got {type(prior).__name__}."
+            )
+        prior.coordinates(latents)  # a law made for another number of latents says so here
+        self.prior = copy.deepcopy(prior)
+
+    @local_parameters
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return super().__getattr__(type(self).aliases.get(name, name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(type(self).aliases.get(name, name), value)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.features}, {self.latents}, prior={self.prior!r})"
+
+    @property
+    def random_parameters(self) -> list[str]:
+        """Names of the parameters that carry a prior (``PyroSample``)."""
+        return list(self._pyro_samples)
+
+    def likelihood(self, z: Float[Tensor, "*batch latents"]) -> dist.TorchDistribution:
+        """Return p(x | z) with event shape (features,)."""
+        raise NotImplementedError
+
+    def log_joint(
+        self, x: Float[Tensor, "samples features"], z: Float[Tensor, "*draws samples latents"]
+    ) -> Float[Tensor, "*draws samples"]:
+        """Return log p(x, z) per row, in nats."""
+        return self.prior.joint_log_prob(z) + self.likelihood(z).log_prob(x)
+
+    def forward(
+        self,
+        x: Float[Tensor, "samples features"] | None = None,
+        *,
+        size: int | None = None,
+        context: Float[Tensor, "samples latents"] | None = None,
+    ) -> Float[Tensor, "samples features"]:
+        """Run the Pyro program.
+
+        Parameters
+        ----------
+        x : Tensor (N, D), optional
+            Observed rows; NaN entries are left unobserved. Without it, x is sampled.
+        size : int, optional
+            Rows of the whole data when ``x`` is a minibatch (its log-probability is scaled by ``size / N``);
+            rows to simulate when ``x`` is absent.
+        context : Tensor (N, K), optional
+            A known variance for each latent of each row; the law of z is scaled by its square root.
+
+        Returns
+        -------
+        Tensor (N, D)
+        """
+        self.read_parameters()
+        if x is None and size is None:
+            raise DataError("The program needs x, or size, the number of rows to simulate; got neither.")
+        rows = len(x) if x is not None else check_count("size", size)
+        with pyro.plate("samples", size or rows, subsample=torch.arange(rows)):
+            return self.program(x, context)
+
+    def program(self, x: Tensor | None, context: Tensor | None) -> Tensor:
+        """Sample z, then x given z, for the rows of the plate."""
+        like = next(self.parameters())
+        z = pyro.sample("z", scaled(self.prior.distribution(self.latents, like=like), context))
+        return observe(self.likelihood(z), x)
+
+    def read_parameters(self) -> None:
+        """Read every parameter once, outside the plate: a first read inside would batch it over rows."""
+        for name in self.parameter_names:
+            getattr(self, name)
+
+    @local_parameters
+    def sample(self, size: int, *, seed: int | None = None) -> Float[Tensor, "size features"]:
+        """Simulate rows of x from the model.
+
+        Parameters
+        ----------
+        size : int
+            Rows to draw.
+        seed : int, optional
+            Seed of the draw; the caller's random state is left as it was when a seed is given.
+
+        Returns
+        -------
+        Tensor (size, D)
+        """
+        check_count("size", size)
+        with torch.no_grad(), torch.random.fork_rng(enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            return self(size=size)
+
+    def _randomized(self, laws: dict[str, dist.TorchDistribution | None]) -> Self:
+        """Return a copy whose parameters with a law are random, the law expanded to the parameter's shape."""
+        random = copy.deepcopy(self)
+        for name, law in laws.items():
+            if law is None:
+                continue
+            shape = getattr(self, name).shape
+            batch = shape[: len(shape) - len(law.event_shape)]
+            setattr(random, name, PyroSample(law.expand(batch).to_event(len(batch))))
+        return random
+
+
+def observe(likelihood: dist.TorchDistribution, x: Tensor | None) -> Tensor:
+    """Sample the site ``x``, masking NaN entries of the observations."""
+    if x is None or not x.isnan().any():
+        return pyro.sample("x", likelihood, obs=x)
+    missing = x.isnan()
+    entries = likelihood.base_dist.mask(~missing).to_event(1)
+    return pyro.sample("x", entries, obs=x.nan_to_num())
+
+
+def scaled(law: dist.TorchDistribution, variance: Tensor | None) -> dist.TorchDistribution:
+    """Scale a law by a known standard deviation per row and latent."""
+    if variance is None:
+        return law
+    spread = dist.transforms.AffineTransform(torch.zeros_like(variance), variance.sqrt(), event_dim=1)
+    return dist.TransformedDistribution(law, [spread])

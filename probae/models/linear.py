@@ -1,0 +1,300 @@
+r"""The linear factor model x = mean + W z + noise, with any law of z: the umbrella over FA, PPCA, ICA and sparse coding."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Self
+
+import pyro
+import pyro.distributions as dist
+import torch
+from jaxtyping import Float
+from pyro.distributions import constraints
+from pyro.nn import PyroParam
+from torch import Tensor
+
+from probae.checks import NotExactError, ParameterError, check_choice, check_data
+from probae.linalg import LowRankCovariance
+from probae.models.affine import AffineSources
+from probae.models.base import LatentModel, local_parameters, point_query
+from probae.models.marginal import Scores, gaussian_log_density, gaussian_posterior, separable_log_density, solve_sources
+from probae.priors import Gaussian, Prior
+from probae.statistics import SufficientStatistics
+
+LOG_TWO_PI = math.log(2 * math.pi)
+
+
+class LinearFactorModel(LatentModel):
+    r"""Linear factor model with any law of the factors.
+
+    .. math:: x_n = \mu + W z_n + \varepsilon_n, \quad z_n \sim p(z), \quad \varepsilon_n \sim N(0, \Psi)
+
+    Parameters
+    ----------
+    features : int
+        Columns D of x.
+    latents : int
+        Factors K.
+    prior : Prior
+        Law of z with unit variance; ``Gaussian()`` by default.
+    noise : {"diagonal", "isotropic", "none"}
+        Shape of Psi. ``"none"`` needs ``latents == features``.
+
+    Attributes
+    ----------
+    loadings : Tensor (D, K)
+    mean : Tensor (D,)
+    noise_variance : Tensor (D,) or ()
+        Absent when ``noise="none"``.
+
+    Raises
+    ------
+    ParameterError
+        On a wrong size, prior or noise name, or ``noise="none"`` with ``latents != features``.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> model = pa.LinearFactorModel(6, 2, prior=pa.priors.Laplace(), noise="isotropic")
+    >>> model.loadings.shape, model.noise_variance.shape
+    (torch.Size([6, 2]), torch.Size([]))
+    >>> model.sample(3, seed=0).shape
+    torch.Size([3, 6])
+    """
+
+    parameter_names: ClassVar[tuple[str, ...]] = ("loadings", "noise_variance", "mean")
+
+    @local_parameters
+    def __init__(
+        self, features: int, latents: int, prior: Prior | None = None, noise: str = "diagonal"
+    ) -> None:
+        super().__init__(features, latents, Gaussian() if prior is None else prior)
+        self.noise = check_choice("noise", noise, ("diagonal", "isotropic", "none"))
+        start = torch.Generator().manual_seed(0)
+        loadings = torch.randn(features, latents, generator=start, dtype=torch.float64) / latents**0.5
+        self.loadings = PyroParam(loadings)
+        self.mean = PyroParam(torch.zeros(features, dtype=torch.float64))
+        if noise == "none":
+            if latents != features:
+                raise ParameterError(
+                    f'noise="none" needs as many latents as features, got {latents} latents and {features} features: '
+                    "reduce the data to that many columns first, or let the model have noise."
+                )
+            return
+        shape = (features,) if noise == "diagonal" else ()
+        self.noise_variance = PyroParam(torch.ones(shape, dtype=torch.float64), constraints.positive)
+
+    @classmethod
+    def for_data(cls, x: Any, latents: int) -> Self:
+        """Build the model with as many features as ``x`` has columns.
+
+        Parameters
+        ----------
+        x : array, DataFrame or Tensor (N, D)
+        latents : int
+
+        Examples
+        --------
+        >>> import probae as pa
+        >>> pa.FactorAnalysis.for_data([[1.0, 2.0, 3.0], [2.0, 1.0, 0.0]], latents=1).features
+        3
+        """
+        return cls(check_data(x, missing="allow", sparse="allow").values.shape[1], latents)
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether z is standard normal, so that every query has a closed form."""
+        return isinstance(self.prior, Gaussian)
+
+    @property
+    def communalities(self) -> Float[Tensor, "features"]:
+        """Variance of each feature that the factors explain: row sums of W^2, in squared units of x."""
+        return self.loadings.detach().square().sum(1)
+
+    def read_parameters(self) -> None:
+        """Read every parameter once, outside the plate."""
+        for name in self.parameter_names[:: 2 if self.noise == "none" else 1]:
+            getattr(self, name)
+
+    @local_parameters
+    def likelihood(self, z: Float[Tensor, "*batch latents"]) -> dist.TorchDistribution:
+        r"""Return p(x | z) = N(mean + W z, Psi) with event shape (D,).
+
+        Raises
+        ------
+        ParameterError
+            If ``noise="none"``: x is then a function of z and has no density given z.
+        """
+        if self.noise == "none":
+            raise ParameterError('p(x given z) has no density with noise="none": x is mean + loadings z exactly.')
+        location = self.mean + z @ self.loadings.mT
+        scale = self.noise_variance.sqrt()
+        return dist.Normal(location, scale.expand(self.features), validate_args=False).to_event(1)
+
+    @point_query
+    def log_joint(
+        self, x: Float[Tensor, "samples features"], z: Float[Tensor, "*draws samples latents"]
+    ) -> Float[Tensor, "*draws samples"]:
+        r"""Return log p(x, z) per row in nats, NaN entries of x left out.
+
+        .. math:: \log p(z) - \tfrac12 \sum_d \big[(x - \mu - W z)_d^2 / \psi_d + \log 2 \pi \psi_d\big]
+        """
+        residual = x - self.mean - z @ self.loadings.mT
+        noise = self.noise_variance.expand(self.features)
+        energy = residual.square() / noise
+        normalizer = noise.log() + LOG_TWO_PI
+        missing = x.isnan()
+        if missing.any():
+            energy, normalizer = energy.masked_fill(missing, 0.0), normalizer.masked_fill(missing, 0.0)
+        return self.prior.joint_log_prob(z) - 0.5 * (energy.sum(-1) + normalizer.sum(-1))
+
+    def program(self, x: Tensor | None, context: Tensor | None) -> Tensor:
+        """Sample z and x; without noise, x comes from the affine-transformed prior and z is deterministic."""
+        if self.noise != "none":
+            return super().program(x, context)
+        if context is not None:
+            raise ParameterError('context needs a model with noise; this one has noise="none".')
+        law = self.prior.distribution(self.latents, like=self.mean)
+        x = pyro.sample("x", AffineSources(law, self.loadings, self.mean), obs=x)
+        pyro.deterministic("z", solve_sources(x, self.loadings, self.mean), event_dim=1)
+        return x
+
+    @point_query
+    def marginal(self) -> dist.TorchDistribution:
+        r"""Return p(x): N(mean, W W' + Psi), or without noise the affine image of the prior.
+
+        Raises
+        ------
+        NotExactError
+            For a non-Gaussian prior with noise.
+        """
+        if self.noise == "none":
+            law = self.prior.distribution(self.latents, like=self.mean)
+            return AffineSources(law, self.loadings, self.mean)
+        self._require_gaussian("marginal", "log_likelihood of a Fit, or sample")
+        noise = self.noise_variance.expand(self.features)
+        return dist.LowRankMultivariateNormal(self.mean, self.loadings, noise, validate_args=False)
+
+    @point_query
+    def posterior(self, x: Any) -> dist.TorchDistribution:
+        r"""Return p(z | x) = N(M^{-1} W' Psi^{-1} (x - mean), M^{-1}) with M = I + W' Psi^{-1} W.
+
+        NaN entries are integrated out: a row with none observed has the prior as posterior. Without noise it is
+        the point z = W^{-1} (x - mean).
+
+        Parameters
+        ----------
+        x : array, DataFrame or Tensor (N, D)
+
+        Returns
+        -------
+        Distribution
+            Batch shape (N,), event shape (K,), in the dtype of x, computed in float64.
+
+        Raises
+        ------
+        NotExactError
+            For a non-Gaussian prior with noise.
+        DataError
+            For rows the model cannot take.
+
+        References
+        ----------
+        .. [1] Bishop, C. M. (2006). Pattern Recognition and Machine Learning, eq. 12.42.
+        """
+        if self.noise == "none":
+            data = check_data(x, features=self.features)
+            sources = solve_sources(data.values, self.loadings.detach(), self.mean.detach())
+            return dist.Delta(sources.to(data.dtype), event_dim=1)
+        self._require_gaussian("posterior", "posterior of a Fit, which samples it")
+        data = check_data(x, features=self.features, missing="allow")
+        location, scale_tril = gaussian_posterior(data.values, *self._gaussian_parameters())
+        return dist.MultivariateNormal(
+            location.to(data.dtype), scale_tril=scale_tril.to(data.dtype), validate_args=False
+        )
+
+    @point_query
+    def log_likelihood(self, x: Any) -> Float[Tensor, "samples"]:
+        r"""Return log p(x_n) per row in nats, z integrated out; NaN entries are integrated out too.
+
+        Exact for a Gaussian prior, without noise, and whenever W' Psi^{-1} W is diagonal: the density is then a
+        product of one-dimensional convolutions of the prior with the score noise.
+
+        Raises
+        ------
+        NotExactError
+            For a non-Gaussian prior with noise and correlated score noise.
+        """
+        data = check_data(x, features=self.features, missing="allow" if self.gaussian else "refuse")
+        if self.noise == "none":
+            value = self.marginal().log_prob(data.values)
+        elif self.gaussian:
+            value = gaussian_log_density(data.values, *self._gaussian_parameters())
+        else:
+            scores = self.sufficient_scores(data.values)
+            if not scores.uncorrelated or self.prior.coordinates(self.latents) is None:
+                self._require_gaussian("log_likelihood", "log_likelihood of a Fit, which estimates it")
+            value = separable_log_density(scores, self.prior.coordinates(self.latents))
+        return value.to(data.dtype)
+
+    @point_query
+    def collapsed(self, statistics: SufficientStatistics) -> Float[Tensor, ""]:
+        r"""Return the log-likelihood of all rows from their mean and scatter alone, in nats.
+
+        .. math:: -\tfrac n2 \big[D \log 2\pi + \log|\Sigma| + \operatorname{tr} \Sigma^{-1} (S + dd')\big],
+                  \quad d = \bar x - \mu
+
+        Raises
+        ------
+        NotExactError
+            For a non-Gaussian prior.
+        """
+        self._require_gaussian("collapsed", "log_likelihood of the rows")
+        loadings, noise, mean = self._gaussian_parameters()
+        covariance = LowRankCovariance.factor(loadings, noise)
+        shift = statistics.mean - mean
+        second = statistics.covariance + torch.outer(shift, shift)
+        per_row = self.features * LOG_TWO_PI + covariance.log_det + covariance.trace(second)
+        return -0.5 * statistics.count * per_row
+
+    @point_query
+    def sufficient_scores(self, x: Float[Tensor, "samples features"]) -> Scores:
+        r"""Return y = G^{-1} W' Psi^{-1} (x - mean), G = W' Psi^{-1} W: all that x says of z, y = z + N(0, G^{-1}).
+
+        Raises
+        ------
+        ParameterError
+            If the loadings do not have full column rank (more latents than features, for one).
+        """
+        return Scores.of(x, *self._gaussian_parameters())
+
+    def with_priors(
+        self,
+        loadings: dist.TorchDistribution | None = None,
+        noise_variance: dist.TorchDistribution | None = None,
+        mean: dist.TorchDistribution | None = None,
+    ) -> Self:
+        """Return a copy in which the named parameters are random with the given Pyro distributions.
+
+        Examples
+        --------
+        >>> import probae as pa, pyro.distributions as dist
+        >>> model = pa.FactorAnalysis(4, 1).with_priors(loadings=dist.Normal(0.0, 1.0))
+        >>> model.random_parameters
+        ['loadings']
+        """
+        return self._randomized({"loadings": loadings, "noise_variance": noise_variance, "mean": mean})
+
+    def _gaussian_parameters(self) -> tuple[Tensor, Tensor, Tensor]:
+        noise = self.noise_variance if self.noise != "none" else torch.zeros((), dtype=torch.float64)
+        return (
+            self.loadings.detach().double(),
+            noise.detach().double().expand(self.features),
+            self.mean.detach().double(),
+        )
+
+    def _require_gaussian(self, what: str, instead: str) -> None:
+        if not self.gaussian:
+            raise NotExactError(
+                f"{what} has no closed form for {self.prior!r} factors with correlated score noise: use the {instead}."
+            )
