@@ -34,6 +34,7 @@ copybutton_prompt_text = ">>> |\\.\\.\\. |\\$ "
 copybutton_prompt_is_regexp = True
 
 autosummary_generate = True
+autosummary_filename_map = listing.filename_map()
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False  # the class template lists them
 
@@ -44,3 +45,13 @@ for name, text in (("api.rst", listing.api_page()), ("errors.md", listing.error_
     target = generated / name
     if not target.exists() or target.read_text("utf-8") != text:  # an unchanged page is not built again
         target.write_text(text, "utf-8")
+
+
+def escape_docstring(app, what, name, value, options, lines):
+    """Let docstrings say |x| for an absolute value."""
+    lines[:] = listing.escape_bars(lines)
+
+
+def setup(app):
+    """Register the hook."""
+    app.connect("autodoc-process-docstring", escape_docstring)

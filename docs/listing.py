@@ -1,6 +1,7 @@
 """Pages made from the code, so that they cannot go out of date: the public names and the error classes."""
 
 import inspect
+import re
 from types import ModuleType
 
 import probae
@@ -64,6 +65,38 @@ def api_page() -> str:
             lines += [heading, "-" * len(heading), "", ".. autosummary::", "   :toctree: names", ""]
             lines += [f"   {name}" for name in sorted(names, key=str.lower)] + [""]
     return "\n".join(lines)
+
+
+def filename_map() -> dict[str, str]:
+    """Give `Fit` another file than `fit`, for file systems that do not tell capitals apart."""
+    names = list(once(public_names()))
+    lower = [name.lower() for name in names]
+    return {name: f"{name}-class" for name in names if lower.count(name.lower()) > 1 and name != name.lower()}
+
+
+def escape_bars(lines: list[str]) -> list[str]:
+    """Escape the bars of |x| in the prose of a docstring, which Sphinx would read as a substitution.
+
+    Doctests, directives and literal blocks stay as they are, and so do ``literals`` and :roles:`of text`.
+    """
+    result = []
+    doctest, block = False, None  # block: the indentation of the line above a literal block or of a directive
+    for line in lines:
+        text = line.strip()
+        indent = len(line) - len(line.lstrip())
+        if not text:
+            doctest = False
+        elif block is not None and indent <= block:
+            block = None
+        if text.startswith(">>>"):
+            doctest = True
+        elif block is None and (text.startswith(".. ") or text.endswith("::")):
+            block = indent
+        if not doctest and block is None:
+            pieces = re.split(r"(``.*?``|:\w+:`.*?`)", line)
+            line = "".join(p if i % 2 else p.replace("|", "\\|") for i, p in enumerate(pieces))
+        result.append(line)
+    return result
 
 
 def first_sentence(value: object) -> str:

@@ -5,13 +5,22 @@ import os
 import random
 import socket
 import sys
+from pathlib import Path
 
 os.environ["MPLBACKEND"] = "Agg"  # before anything imports matplotlib
 
 import numpy as np
 import pytest
 import torch
+from jaxtyping import install_import_hook
 from threadpoolctl import threadpool_limits
+
+# Types and array shapes are checked at every call while testing, and at no other time.
+sys.path.insert(0, str(Path(__file__).parent))
+import typechecking
+
+sys.path.pop(0)
+install_import_hook("probae", f"{typechecking.__name__}.checked")
 
 # Sums are split over threads in different orders, so bits are comparable only on one thread.
 torch.set_num_threads(1)

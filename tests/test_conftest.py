@@ -57,7 +57,8 @@ def test_finds_a_clean_store():
 
 
 def test_a_parameter_left_in_the_global_store_is_reported(tmp_path):
-    shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
+    for name in ("conftest.py", "typechecking.py"):
+        shutil.copy(Path(__file__).with_name(name), tmp_path)
     (tmp_path / "test_leaky.py").write_text(LEAKY)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "-q", str(tmp_path)]

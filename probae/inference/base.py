@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -171,13 +172,13 @@ class Loop:
                 bar.update(task, advance=1, description=self.label + objective, visible=visible)
 
 
-def relative_change(history: list[float]) -> float:
-    """Return the last change of an objective relative to its size (plus one)."""
-    if len(history) < 2:
-        return float("inf")
-    return abs(history[-1] - history[-2]) / (1.0 + abs(history[-1]))
-
-
-def forked_generator(seed: int) -> torch.Generator:
-    """Return a CPU generator of its own with the seed."""
-    return torch.Generator().manual_seed(seed)
+@contextmanager
+def few_threads(size: int, limit: int = 200_000) -> Iterator[None]:
+    """Run work on small matrices (``size`` numbers a step) with one thread: more of them cost time there."""
+    before = torch.get_num_threads()
+    if size < limit:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,11 +1,11 @@
 r"""Importance sampling of p(z | x) on the K-dimensional sufficient scores.
 
-With y = z + N(0, V) the scores of x and q(z) a Student-t with 5 degrees of freedom, centred at the posterior a Gaussian
-prior would give and 1.3 times as wide,
+With y = z + N(0, V) the scores of x and q(z) a Student-t with max(5, K) degrees of freedom, centred at the posterior a
+Gaussian prior would give and 1.3 times as wide (less for more than five factors, where width costs volume),
 
     log p(x) ~ remainder + log (1/S) sum_s p(z_s) N(y; z_s, V) / q(z_s)
 
-Draws are reparametrised, z_s = m(y) + 1.3 L e_s, so with fixed e_s the estimate is a smooth function of the parameters.
+Draws are reparametrised, z_s = m(y) + w L e_s, so with fixed e_s the estimate is a smooth function of the parameters.
 """
 
 from __future__ import annotations
@@ -26,16 +26,25 @@ from probae.models.base import local_parameters
 from probae.models.marginal import Scores
 from probae.priors import Prior
 
-FREEDOM = 5.0
-WIDTH = 1.3
 CHUNK = 4_000_000  # numbers drawn at once
 
 
+def freedom(latents: int) -> int:
+    """Return the degrees of freedom of the proposal."""
+    return max(5, latents)
+
+
+def width(latents: int) -> float:
+    """Return how much wider the proposal is than the Gaussian posterior."""
+    return 1.0 + 0.3 * min(1.0, 5.0 / latents)
+
+
 def standard_draws(count: int, rows: int, latents: int, generator: torch.Generator) -> Float[Tensor, "draws rows latents"]:
-    """Return standard multivariate-t draws with 5 degrees of freedom."""
+    """Return standard multivariate-t draws for the proposal."""
     normal = torch.randn(count, rows, latents, generator=generator, dtype=torch.float64)
-    squares = torch.randn(count, rows, int(FREEDOM), generator=generator, dtype=torch.float64).square().sum(-1)
-    return normal * (FREEDOM / squares).sqrt().unsqueeze(-1)
+    half = torch.full((count, rows), 0.5 * freedom(latents), dtype=torch.float64)
+    chi_square = 2.0 * torch._standard_gamma(half, generator=generator)
+    return normal * (freedom(latents) / chi_square).sqrt().unsqueeze(-1)
 
 
 def weighted_draws(
@@ -47,19 +56,18 @@ def weighted_draws(
     gain = torch.linalg.solve(scores.covariance + torch.eye(latents, dtype=torch.float64), torch.eye(latents, dtype=torch.float64))
     covariance = scores.covariance @ gain  # V (I + V)^-1, the Gaussian posterior covariance
     root = torch.linalg.cholesky(0.5 * (covariance + covariance.mT))
-    z = scores.values @ gain.mT + WIDTH * draws @ root.mT
+    z = scores.values @ gain.mT + width(latents) * draws @ root.mT
     deviation = torch.linalg.solve_triangular(noise_root, (scores.values - z).mT, upper=False)
     gaussian = -0.5 * deviation.square().sum(-2) - noise_root.diagonal().log().sum() - 0.5 * latents * math.log(2 * math.pi)
-    proposal = _log_student(draws) - root.diagonal().log().sum() - latents * math.log(WIDTH)
+    proposal = _log_student(draws) - root.diagonal().log().sum() - latents * math.log(width(latents))
     return z, prior.joint_log_prob(z) + gaussian - proposal
 
 
 def _log_student(draws: Float[Tensor, "draws rows latents"]) -> Float[Tensor, "draws rows"]:
     latents = draws.shape[-1]
-    constant = (
-        math.lgamma(0.5 * (FREEDOM + latents)) - math.lgamma(0.5 * FREEDOM) - 0.5 * latents * math.log(FREEDOM * math.pi)
-    )
-    return constant - 0.5 * (FREEDOM + latents) * torch.log1p(draws.square().sum(-1) / FREEDOM)
+    nu = freedom(latents)
+    constant = math.lgamma(0.5 * (nu + latents)) - math.lgamma(0.5 * nu) - 0.5 * latents * math.log(nu * math.pi)
+    return constant - 0.5 * (nu + latents) * torch.log1p(draws.square().sum(-1) / nu)
 
 
 class WeightedDraws(TorchDistribution):

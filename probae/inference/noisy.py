@@ -20,19 +20,24 @@ from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
 
 ROWS = 20_000  # rows that refine the likelihood; more change the answer by less than its standard error
-MAX_STEPS = 200
+MAX_STEPS = 100
 
 
 @local_parameters
 def fit_noisy(model: LinearFactorModel, data: Data, seed: int, draws: int | None) -> Outcome:
-    """Fit subspace and noise as FA or PPCA does, find the frame, then refine all parameters by importance sampling."""
+    """Fit subspace and noise as FA or PPCA does, find the frame, then refine all parameters by importance sampling.
+
+    Rows whose importance weights degenerate (many factors) are not refined: the first two steps are consistent alone.
+    """
     _require_scores(model)
     _start_from_gaussian(model, data, seed)
     search = _turn_to_best_frame(model, data, seed)
-    count = draws or int(np.clip(3_000_000 // (min(len(data.values), ROWS) * model.latents), 16, 128))
-    history, converged, interrupted = _refine(model, data, seed, count)
+    count = draws or int(np.clip(1_500_000 // (min(len(data.values), ROWS) * model.latents), 16, 128))
     posterior = ImportancePosterior(model, count=max(count, 128), seed=seed)
-    _warn_weights(posterior, data)
+    if _poor_weights(posterior, data):
+        history, converged, interrupted = [float(posterior.log_likelihood(data.values[:ROWS]).mean())], True, False
+    else:
+        history, converged, interrupted = _refine(model, data, seed, count)
     restarts = search.restarts if search else []
     return Outcome(posterior, history, converged, interrupted, restarts=restarts)
 
@@ -131,13 +136,16 @@ def _refine(model: LinearFactorModel, data: Data, seed: int, count: int) -> tupl
     return history, converged, loop.interrupted
 
 
-def _warn_weights(posterior: ImportancePosterior, data: Data) -> None:
-    size = posterior(data.values[: max(1, importance.CHUNK // (posterior.count * data.values.shape[1]))]).effective_sample_size
-    low = float(size.quantile(0.05)) if len(size) <= 1_000_000 else float(size.median())
-    if low < 10:
-        warnings.warn(
-            f"Importance sampling of the factors is poor: 5 % of the rows have fewer than {low:.0f} effective draws of "
-            f"{posterior.count}; raise MaximumLikelihood(draws=...).",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
+def _poor_weights(posterior: ImportancePosterior, data: Data) -> bool:
+    """Warn and say yes when too few draws carry the weight for the likelihood to be refined by them."""
+    block = max(1, importance.CHUNK // (posterior.count * posterior.model.latents))
+    low = float(posterior(data.values[:block]).effective_sample_size.quantile(0.05))
+    if low >= 5:
+        return False
+    warnings.warn(
+        f"Importance sampling of {posterior.model.latents} factors is poor (5 % of the rows have fewer than {low:.1f} "
+        f"effective draws of {posterior.count}): the Gaussian fit turned to its best frame was kept without refinement.",
+        ConvergenceWarning,
+        stacklevel=2,
+    )
+    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from probae.checks import ConvergenceWarning, Data, GuideWarning, ParameterError, check_count, check_data, check_positive
 from probae.encoders import Encoder
-from probae.inference.base import Loop, Method, Outcome
+from probae.inference.base import Loop, Method, Outcome, few_threads
 from probae.inference.objectives import ELBO
 from probae.models import LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
@@ -128,8 +127,8 @@ class SVI(Method):
             optimizer, lambda step: 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0)))
         )
         history: list[float] = []
-        kept = snapshot(model, encoder)
-        with Loop("SVI") as loop:
+        kept = [parameter.detach().clone() for parameter in parameters]
+        with Loop("SVI") as loop, few_threads(batch * model.features):
             for _ in loop.steps(self.epochs):
                 order = torch.randperm(len(x), generator=generator) if batch < len(x) else None
                 value = 0.0
@@ -146,8 +145,8 @@ class SVI(Method):
                     break
                 history.append(value)
                 loop.value = value
-                kept = snapshot(model, encoder)
-        restore(kept, model, encoder)
+                copy_values(parameters, kept)
+        copy_values(kept, parameters)
         return history, loop.interrupted
 
 
@@ -188,15 +187,11 @@ def initialize(model: LatentModel, x: Tensor, generator: torch.Generator) -> Non
     model.noise_variance = variance if model.noise == "diagonal" else variance.mean()
 
 
-def snapshot(*modules: torch.nn.Module) -> list[dict[str, Tensor]]:
-    """Copy the parameters of modules."""
-    return [copy.deepcopy(module.state_dict()) for module in modules]
-
-
-def restore(kept: list[dict[str, Tensor]], *modules: torch.nn.Module) -> None:
-    """Put copied parameters back."""
-    for state, module in zip(kept, modules, strict=True):
-        module.load_state_dict(state)
+@torch.no_grad()
+def copy_values(source: list[Tensor], target: list[Tensor]) -> None:
+    """Copy tensors in place, so the last finite parameters can be put back."""
+    for old, new in zip(target, source, strict=True):
+        old.copy_(new)
 
 
 def settled(history: list[float]) -> bool:

@@ -163,7 +163,7 @@ class Prior(nn.Module):
         """
         self._check_elementwise("noisy_log_prob")
         y64, v64 = as_float64(y, variance)
-        flat = log_convolution(self.log_prob, y64.flatten(), v64.flatten())
+        flat = log_convolution(self.log_prob, self.score, y64.flatten(), v64.flatten())
         return flat.reshape(y64.shape).to(y.dtype)
 
     def noisy_score(

@@ -1,0 +1,167 @@
+"""Everything an audit looks at, gathered once: the model's structure, the data's tests, the frames, the precision."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probae.checks import ParameterError, check_data
+from probae.identifiability.data_tests import (
+    NoiseCheck,
+    RotationInformation,
+    RowDependence,
+    discrete_columns,
+    noise_check,
+    rotation_information,
+    row_dependence,
+)
+from probae.identifiability.frames import MAX_LATENTS, FrameComparison, adaptive_frame, model_frame
+from probae.identifiability.likelihood_ratio import RotationProfile, haar_spread, rotation_profile
+from probae.identifiability.precision import AngleError, angle_errors
+from probae.identifiability.structure import LoadingsCheck, Structure, check_loadings, structure
+from probae.inference import Fit, ImportancePosterior
+from probae.inference.base import ExactPosterior
+from probae.models import LinearFactorModel
+from probae.models.marginal import Scores, solve_sources
+
+MAX_PLANES_LATENTS = 40
+MINIMUM_ROWS = 50
+
+
+@dataclass(frozen=True, eq=False)
+class DataEvidence:
+    """Tests on the rows: noise (T0), dependence of rows, rotation information of the scores (T1)."""
+
+    noise: NoiseCheck | None
+    discrete: tuple[str, ...]
+    rows: RowDependence | None
+    information: RotationInformation | None
+    why_no_information: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the verdict is decided from."""
+
+    features: int
+    factors: int
+    samples: int
+    gaussian: bool
+    noise: str
+    converged: bool
+    restricted_guide: bool
+    structure: Structure
+    loadings: LoadingsCheck
+    invariance: float | None
+    data: DataEvidence | None
+    why_no_data: str
+    precision: tuple[AngleError, ...]
+    profile: RotationProfile | None
+    model_frame: FrameComparison | None
+    adaptive_frame: FrameComparison | None
+
+    @property
+    def worst_error(self) -> float:
+        """Standard error of the least certain plane, in degrees."""
+        return max((error.degrees for error in self.precision), default=math.inf if self.factors > 1 else 0.0)
+
+
+def gather(fit: Fit, x: Any, seed: int) -> Evidence:
+    """Collect the evidence on a fit; without x only what needs no data."""
+    model = fit.model
+    if not isinstance(model, LinearFactorModel):
+        raise ParameterError(f"audit reads linear factor models, got {type(model).__name__}.")
+    rows, reason = _complete_rows(model, x)
+    shape = structure(model.prior, model.latents)
+    checked = check_loadings(model)
+    scores = None
+    if rows is not None and model.latents > 1:
+        scores, reason = _scores(model, rows, checked, reason)
+    laws = model.prior.coordinates(model.latents)
+    data = None if rows is None else _data_evidence(model, rows, scores, reason, fit.names, seed)
+    informative = scores is not None and laws is not None and not model.gaussian
+    precision = tuple(angle_errors(scores, laws)) if informative else ()
+    searched = informative and model.latents <= MAX_LATENTS
+    restricted = not isinstance(fit.posterior, ExactPosterior | ImportancePosterior)
+    return Evidence(
+        features=model.features,
+        factors=model.latents,
+        samples=0 if rows is None else len(rows),
+        gaussian=model.gaussian,
+        noise=model.noise,
+        converged=fit.converged,
+        restricted_guide=restricted and not _full_covariance(fit.posterior),
+        structure=shape,
+        loadings=checked,
+        invariance=haar_spread(model, rows) if rows is not None and model.gaussian and model.noise != "none" else None,
+        data=data,
+        why_no_data=reason,
+        precision=precision,
+        profile=_profile(fit, rows, precision, scores, seed),
+        model_frame=model_frame(scores, laws, seed) if searched else None,
+        adaptive_frame=adaptive_frame(scores, seed) if searched and shape.identified else None,
+    )
+
+
+def _full_covariance(posterior: Any) -> bool:
+    """Whether an encoder can hold the exact posterior of a Gaussian model, correlations included."""
+    encoder = getattr(posterior, "encoder", None)
+    return encoder is not None and encoder.warning is None
+
+
+def _complete_rows(model: LinearFactorModel, x: Any) -> tuple[Tensor | None, str]:
+    if x is None:
+        return None, "No data were given: pass x to test what the data support."
+    values = check_data(x, features=model.features, missing="allow").values
+    rows = values[~values.isnan().any(1)]
+    if len(rows) < max(MINIMUM_ROWS, model.features + 2):
+        return None, f"Only {len(rows)} complete rows: the tests need at least {max(MINIMUM_ROWS, model.features + 2)}."
+    return rows, ""
+
+
+def _scores(
+    model: LinearFactorModel, rows: Tensor, checked: LoadingsCheck, reason: str
+) -> tuple[Scores | None, str]:
+    """Return the sufficient scores, or why there are none."""
+    if model.latents > MAX_PLANES_LATENTS:
+        return None, f"{model.latents} factors have too many planes to test one by one (at most {MAX_PLANES_LATENTS})."
+    if not checked.separable:
+        return None, (
+            f"{model.latents} factors of {model.features} features have no scores that x determines: "
+            "the loadings may be identifiable, the factors are not separable, and the data layer cannot run."
+        )
+    if model.noise == "none":
+        sources = solve_sources(rows, model.loadings.detach(), model.mean.detach())
+        nothing = torch.zeros(model.latents, model.latents, dtype=torch.float64)
+        return Scores(sources, nothing, torch.zeros(len(rows), dtype=torch.float64)), reason
+    return model.sufficient_scores(rows), reason
+
+
+def _data_evidence(
+    model: LinearFactorModel, rows: Tensor, scores: Scores | None, reason: str, names: tuple[str, ...] | None, seed: int
+) -> DataEvidence:
+    loadings, noise, mean = model._gaussian_parameters()
+    checked = noise_check(rows - mean, loadings, noise) if scores is not None and model.noise != "none" else None
+    labels = names or tuple(str(i) for i in range(model.features))
+    discrete = tuple(labels[i] for i in discrete_columns(rows))
+    if scores is None:
+        return DataEvidence(checked, discrete, None, None, reason)
+    covariance = None if model.noise == "none" else scores.covariance
+    information = rotation_information(scores.values, covariance, seed=seed)
+    return DataEvidence(checked, discrete, row_dependence(scores.values), information)
+
+
+def _profile(
+    fit: Fit, rows: Tensor | None, precision: tuple[AngleError, ...], scores: Scores | None, seed: int
+) -> RotationProfile | None:
+    """Return the likelihood along the rotation of the least certain plane."""
+    if rows is None or fit.model.latents < 2 or (scores is None and not fit.model.gaussian):
+        return None
+    if fit.model.gaussian and fit.model.noise == "none":
+        return None
+    plane = max(precision, key=lambda error: error.degrees).plane if precision else (0, 1)
+    return rotation_profile(fit, rows, plane, seed=seed)

@@ -1,0 +1,226 @@
+"""The identifiability report of a fit: evidence, verdict, text and JSON."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from probae.checks import ParameterError, check_count
+from probae.identifiability.evidence import Evidence, gather
+from probae.identifiability.verdict import Decision, Verdict, decide
+from probae.inference import Fit
+
+__all__ = ["Report", "Verdict", "audit"]
+
+
+def audit(fit: Fit, x: Any = None, *, seed: int = 0) -> Report:
+    """Say whether the axes of a fitted linear factor model mean anything.
+
+    Four questions are kept apart: what the model identifies (structure), what the data support (tests on the scores),
+    what the inference method invented (guide), and how precisely the axes are known (degrees).
+
+    Parameters
+    ----------
+    fit : Fit
+    x : array, DataFrame or Tensor (N, D), optional
+        The rows the model was fitted to. Without them only the structural layer runs.
+    seed : int
+        Seed of the Monte Carlo parts.
+
+    Returns
+    -------
+    Report
+        ``.verdict``, ``.group``, ``.separable``, ``.reasons``, ``.to_dict()``; ``print`` shows it.
+
+    Raises
+    ------
+    ParameterError
+        If ``fit`` is not a Fit of a linear factor model.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> x = pa.datasets.holzinger_swineford().x
+    >>> report = audit(pa.fit(pa.FactorAnalysis(9, 3), x), x)
+    >>> report.verdict.name, report.group
+    ('NOT_IDENTIFIED', 'O(3)')
+    """
+    if not isinstance(fit, Fit):
+        raise ParameterError(f"audit needs the result of probae.fit, got {type(fit).__name__}.")
+    evidence = gather(fit, x, check_count("seed", seed, minimum=0))
+    return Report(repr(fit.model), evidence, decide(evidence))
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Evidence on the axes of a fit, and the verdict it allows."""
+
+    model: str
+    evidence: Evidence
+    decision: Decision
+
+    @property
+    def verdict(self) -> Verdict:
+        """One of the closed vocabulary."""
+        return self.decision.verdict
+
+    @property
+    def group(self) -> str:
+        """What stays free: SP(k) is signs and order, O(k) any rotation."""
+        return self.decision.group
+
+    @property
+    def separable(self) -> bool:
+        """Whether x determines the factors up to noise: loadings of full column rank."""
+        return self.evidence.loadings.separable
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why, the deciding reason first."""
+        return self.decision.reasons
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain numbers and text, ready for JSON (infinity as None)."""
+        evidence, data = self.evidence, self.evidence.data
+        profile, noise = evidence.profile, None if data is None else data.noise
+        return {
+            "verdict": self.verdict.name,
+            "group": self.group,
+            "separable": self.separable,
+            "reasons": list(self.reasons),
+            "model": self.model,
+            "samples": evidence.samples,
+            "structure": {
+                "group": evidence.structure.group,
+                "null_dimension": evidence.structure.null_dimension,
+                "information": evidence.structure.information,
+                "exact": evidence.structure.exact,
+                "rank": evidence.loadings.rank,
+                "degrees_of_freedom": evidence.loadings.degrees_of_freedom,
+                "heywood": list(evidence.loadings.heywood),
+                "haar_spread": evidence.invariance,
+            },
+            "data": None if data is None else {
+                "noise_p": None if noise is None else noise.p_value,
+                "discrete_columns": list(data.discrete),
+                "rows_p": None if data.rows is None else data.rows.p_value,
+                "planes": [] if data.information is None else data.information.to_rows(),
+            },
+            "likelihood_ratio": None if profile is None else {
+                "plane": list(profile.plane),
+                "range_nats": profile.range,
+                "error_nats": float(profile.error.max()),
+                "exact": profile.exact,
+                "samples": profile.samples,
+            },
+            "precision": [
+                {
+                    "plane": list(error.plane),
+                    "cramer_rao_degrees": _finite(error.cramer_rao),
+                    "sandwich_degrees": _finite(error.sandwich),
+                    "samples_for_5_degrees": _finite(error.samples_for(5.0)),
+                    "samples_for_1_degree": _finite(error.samples_for(1.0)),
+                }
+                for error in evidence.precision
+            ],
+            "frames": {
+                name: None if frame is None else {
+                    "degrees": frame.degrees, "gain_nats_per_row": frame.gain, "error": frame.error, "law": frame.law
+                }
+                for name, frame in (("model", evidence.model_frame), ("adaptive", evidence.adaptive_frame))
+            },
+        }
+
+    def __str__(self) -> str:
+        sections = [_structure_lines, _data_lines, _inference_lines, _precision_lines]
+        lines = [f"Identifiability of {self.model}, {self.evidence.samples} rows"]
+        for section in sections:
+            lines += section(self.evidence)
+        lines.append(f" VERDICT     {self.verdict.name}  {self.group}: {self.verdict.value}.")
+        return "\n".join(lines + [f"             - {reason}" for reason in self.reasons])
+
+    def _repr_html_(self) -> str:
+        import html
+
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _structure_lines(evidence: Evidence) -> list[str]:
+    shape, loadings = evidence.structure, evidence.loadings
+    kind = "exact" if shape.exact else "Monte Carlo"
+    planes = evidence.factors * (evidence.factors - 1) // 2
+    lines = [
+        f" STRUCTURE   group {shape.group}; null directions {shape.null_dimension} of {planes} ({kind}); "
+        f"loadings of rank {loadings.rank} of {evidence.factors}, {'' if loadings.separable else 'not '}separable"
+    ]
+    if evidence.noise == "diagonal":
+        verb = "within" if loadings.degrees_of_freedom >= 0 else "BEYOND"
+        lines.append(f"             {verb} the Ledermann bound ({loadings.degrees_of_freedom:g} degrees of freedom)")
+    if loadings.heywood:
+        lines.append(f"             Heywood: noise variance at its floor in columns {list(loadings.heywood)}")
+    return lines
+
+
+def _data_lines(evidence: Evidence) -> list[str]:
+    data = evidence.data
+    if data is None:
+        return [f" DATA        not run. {evidence.why_no_data}".rstrip()]
+    lines = []
+    if data.noise is not None:
+        lines.append(f"noise outside the factors Gaussian (T0): p = {data.noise.p_value:.3g}")
+    if data.discrete:
+        lines.append(f"columns with few values: {', '.join(data.discrete[:8])}")
+    if data.rows is not None:
+        lines.append(f"rows independent: p = {data.rows.p_value:.3g}")
+    if data.information is not None:
+        lines += data.information.lines()
+    elif data.why_no_information:
+        lines.append(data.why_no_information)
+    return [(" DATA        " if i == 0 else "             ") + line for i, line in enumerate(lines)]
+
+
+def _inference_lines(evidence: Evidence) -> list[str]:
+    lines = []
+    if evidence.invariance is not None:
+        lines.append(f"likelihood over 100 Haar rotations changes by {evidence.invariance:.1e} of itself (exact)")
+    profile = evidence.profile
+    if profile is not None and not evidence.gaussian:
+        i, j = profile.plane
+        kind = "exact" if profile.exact else f"Monte Carlo error {float(profile.error.max()):.2g}"
+        lines.append(
+            f"likelihood along the rotation of factors {i + 1} and {j + 1}: range {profile.range:.2f} nats over "
+            f"{profile.samples} rows ({kind}); a range alone is no evidence, it is positive on Gaussian data too"
+        )
+    if evidence.restricted_guide:
+        lines.append("the posterior is approximate with a restricted family; its axes are checked against the exact ones")
+    if evidence.model_frame is not None:
+        frame = evidence.model_frame
+        lines.append(f"best axes under the model's law: {frame.degrees:.1f} degrees away, {frame.gain:+.4f} nats per row")
+    if evidence.adaptive_frame is not None:
+        frame = evidence.adaptive_frame
+        lines.append(
+            f"best axes under a law fitted to the data ({frame.law}): {frame.degrees:.1f} degrees away, "
+            f"{frame.gain:+.4f} +- {frame.error:.4f} nats per held-out row"
+        )
+    return [(" INFERENCE   " if i == 0 else "             ") + line for i, line in enumerate(lines)]
+
+
+def _precision_lines(evidence: Evidence) -> list[str]:
+    if not evidence.precision:
+        return []
+    worst = max(evidence.precision, key=lambda error: error.degrees)
+    i, j = worst.plane
+    return [
+        f" PRECISION   worst plane ({i + 1}, {j + 1}): {worst.degrees:.2f} degrees (Cramer-Rao {worst.cramer_rao:.2f}, "
+        f"sandwich {worst.sandwich:.2f}; asymptotic); rows for 5 degrees {_count(worst.samples_for(5.0))}, "
+        f"for 1 degree {_count(worst.samples_for(1.0))}"
+    ]
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if math.isfinite(value) else "without limit"

@@ -1,0 +1,202 @@
+"""The verdict: a closed vocabulary, and the order in which reasons decide it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+from probae.identifiability.evidence import Evidence
+from probae.identifiability.structure import describe_blocks
+
+ALPHA = 0.01  # level of every gate
+LARGEST_ERROR = 13.0  # degrees; above, the angle of a plane is not known in any useful sense
+
+
+class Verdict(Enum):
+    """What can be said of the axes of a fitted model."""
+
+    IDENTIFIED_SP = "identified up to sign and order, by the model and by the data"
+    PARTIAL = "some axes identified, others only as a subspace"
+    NOT_IDENTIFIED = "the model's likelihood is the same for every rotation of the axes"
+    MODEL_ONLY = "the model picks axes, the data do not support them"
+    MISSPECIFIED_FRAME = "the data contradict the model in a way that moves the axes"
+    GUIDE_DRIVEN = "the axes come from the inference method, not from the model"
+    PRIOR_DRIVEN = "the axes come from the prior of the loadings, not from the data"
+    PSI_NOT_IDENTIFIED = "the noise variances are not identified, hence nor the loadings"
+    RANK_DEFICIENT = "the loadings have fewer independent columns than factors"
+    NOT_CONVERGED = "the fit had not converged"
+    NO_THEOREM = "no identifiability theorem applies to this model"
+    INCONCLUSIVE = "the tests could not be run, or their assumptions fail"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict with the group it allows and its reasons, the deciding one first."""
+
+    verdict: Verdict
+    group: str
+    reasons: tuple[str, ...]
+
+
+def decide(evidence: Evidence) -> Decision:
+    """Apply the rules in order: the first that speaks gives the verdict."""
+    for rule in (_not_converged, _rank, _noise_identified, _structural, _guide, _no_data, _rows, _noise_law, _frame):
+        decision = rule(evidence)
+        if decision is not None:
+            return decision
+    return _data_support(evidence)
+
+
+def _not_converged(evidence: Evidence) -> Decision | None:
+    if evidence.converged:
+        return None
+    return _decision(Verdict.NOT_CONVERGED, evidence, "The fit stopped before it converged: fit again with more steps.")
+
+
+def _rank(evidence: Evidence) -> Decision | None:
+    loadings, factors = evidence.loadings, evidence.factors
+    if loadings.rank == min(factors, evidence.features):
+        return None
+    reason = f"The loadings have rank {loadings.rank} for {factors} factors: {factors - loadings.rank} factors explain nothing."
+    return _decision(Verdict.RANK_DEFICIENT, evidence, reason)
+
+
+def _noise_identified(evidence: Evidence) -> Decision | None:
+    if not evidence.gaussian or evidence.noise != "diagonal" or evidence.loadings.degrees_of_freedom >= 0:
+        return None
+    reason = (
+        f"{evidence.factors} Gaussian factors of {evidence.features} features leave "
+        f"{evidence.loadings.degrees_of_freedom:g} degrees of freedom (Ledermann): the uniquenesses are not identified."
+    )
+    return _decision(Verdict.PSI_NOT_IDENTIFIED, evidence, reason)
+
+
+def _structural(evidence: Evidence) -> Decision | None:
+    if evidence.structure.identified or any(len(block) == 1 for block in evidence.structure.blocks):
+        return None
+    law = "Gaussian" if evidence.gaussian else "spherical"
+    reasons = [
+        f"The factors are {law}: W and W R have the same likelihood for every orthogonal R "
+        f"({evidence.structure.null_dimension} null directions)."
+    ]
+    if not evidence.structure.equal_scales:
+        reasons.append("The factors have unequal known variances: the group is the conjugate of O(k) by their scales.")
+    if evidence.restricted_guide:
+        reasons.append("The encoder has a restricted covariance, so the axes that the fit shows are the guide's choice.")
+    if evidence.data is not None and _data_would_identify(evidence):
+        reasons.append(
+            "The data carry rotation information (directions of the scores are not uniform): "
+            "a model with non-Gaussian factors would be identified from them."
+        )
+    return Decision(Verdict.NOT_IDENTIFIED, evidence.structure.group, tuple(reasons))
+
+
+def _data_would_identify(evidence: Evidence) -> bool:
+    data = evidence.data
+    assert data is not None
+    return data.information is not None and data.information.some_plane(ALPHA) and not _noise_rejected(evidence)
+
+
+def _guide(evidence: Evidence) -> Decision | None:
+    other = evidence.model_frame
+    if not evidence.restricted_guide or other is None or not other.wins(max(2 * evidence.worst_error, 5.0)):
+        return None
+    reason = (
+        f"The method approximates the posterior, and the exact optimum lies {other.degrees:.0f} degrees from its axes "
+        f"({other.gain:.3f} +- {other.error:.3f} nats per row better)."
+    )
+    return _decision(Verdict.GUIDE_DRIVEN, evidence, reason)
+
+
+def _no_data(evidence: Evidence) -> Decision | None:
+    if evidence.factors == 1:
+        return _decision(Verdict.IDENTIFIED_SP, evidence, "One factor alone has no axes to turn: its sign is free.")
+    if evidence.data is None:
+        return _decision(Verdict.INCONCLUSIVE, evidence, evidence.why_no_data)
+    if evidence.data.information is None:
+        return _decision(Verdict.INCONCLUSIVE, evidence, evidence.data.why_no_information)
+    return None
+
+
+def _rows(evidence: Evidence) -> Decision | None:
+    rows = evidence.data.rows if evidence.data else None
+    if rows is None or rows.p_value >= ALPHA:
+        return None
+    reason = (
+        f"Dependent rows (p = {rows.p_value:.2g}): the tests count rows as independent, and serial dependence "
+        "alone makes Gaussian sources look non-Gaussian. Thin the rows or model the dependence."
+    )
+    return _decision(Verdict.INCONCLUSIVE, evidence, reason)
+
+
+def _noise_rejected(evidence: Evidence) -> bool:
+    data = evidence.data
+    return data is not None and (bool(data.discrete) or (data.noise is not None and data.noise.p_value < ALPHA))
+
+
+def _noise_law(evidence: Evidence) -> Decision | None:
+    if not _noise_rejected(evidence):
+        return None
+    data = evidence.data
+    assert data is not None
+    if data.discrete:
+        cause = f"columns {', '.join(data.discrete[:6])} take only a few values, so their noise cannot be Gaussian"
+    else:
+        assert data.noise is not None
+        cause = f"the part of x that the factors do not reach is not Gaussian (p = {data.noise.p_value:.2g})"
+    reason = f"Noise: {cause}; non-Gaussian noise can look like non-Gaussian factors, so no rotation verdict is given."
+    return _decision(Verdict.MISSPECIFIED_FRAME, evidence, reason)
+
+
+def _frame(evidence: Evidence) -> Decision | None:
+    other, data = evidence.adaptive_frame, evidence.data
+    if other is None or data is None or data.information is None or not data.information.some_plane(ALPHA):
+        return None
+    error = evidence.worst_error if math.isfinite(evidence.worst_error) else 0.0
+    if not other.wins(max(3 * min(error, LARGEST_ERROR), 5.0)):
+        return None
+    reason = (
+        f"Factors of the law {other.law} fit better on axes {other.degrees:.0f} degrees away "
+        f"({other.gain:.3f} +- {other.error:.3f} nats per held-out row): the assumed law points at the wrong axes."
+    )
+    return _decision(Verdict.MISSPECIFIED_FRAME, evidence, reason)
+
+
+def _data_support(evidence: Evidence) -> Decision:
+    """Give the verdict of a model that identifies some axes, on data that passed the checks."""
+    data = evidence.data
+    assert data is not None and data.information is not None
+    information, structure = data.information, evidence.structure
+    if not information.some_plane(ALPHA):
+        reason = (
+            f"The model identifies the axes, the data do not: no plane shows rotation information "
+            f"(smallest p = {information.smallest:.2g}, {evidence.samples} rows). {information.power}"
+        )
+        return _decision(Verdict.MODEL_ONLY, evidence, reason)
+    if not structure.identified or not information.every_plane(ALPHA):
+        blocks = information.blocks(ALPHA) if structure.identified else structure.blocks
+        if all(len(block) > 1 for block in blocks) and len(blocks) == 1:
+            reason = "Some planes show rotation information, but no axis is separated from all the others."
+            return Decision(Verdict.PARTIAL, describe_blocks(blocks), (reason,))
+        if any(len(block) > 1 for block in blocks):
+            reason = f"The data support the axes only up to {describe_blocks(blocks)} (level {ALPHA:g}, Holm over planes)."
+            return Decision(Verdict.PARTIAL, describe_blocks(blocks), (reason,))
+    if evidence.worst_error > LARGEST_ERROR:
+        reason = (
+            f"The data show rotation information, but the worst plane is known to {evidence.worst_error:.0f} degrees only "
+            f"({LARGEST_ERROR:.0f} is the most that means anything)."
+        )
+        return _decision(Verdict.MODEL_ONLY, evidence, reason)
+    if not information.every_plane(ALPHA):
+        reason = "Not every plane shows rotation information at the level that a full verdict needs."
+        return Decision(Verdict.PARTIAL, structure.group, (reason,))
+    reason = (
+        f"Every plane shows rotation information (largest p = {information.largest:.2g}), the noise and the rows pass "
+        f"their checks, and the worst plane is known to {evidence.worst_error:.1f} degrees."
+    )
+    return _decision(Verdict.IDENTIFIED_SP, evidence, reason)
+
+
+def _decision(verdict: Verdict, evidence: Evidence, reason: str) -> Decision:
+    return Decision(verdict, evidence.structure.group, (reason,))
