@@ -105,7 +105,7 @@ class Data:
         True where a value is missing; None when nothing is.
     """
 
-    values: Float[Tensor, "samples features"]
+    values: Float[Any, "samples features"]  # a Tensor, save where sparse="allow" was asked for
     names: tuple[str, ...] | None
     rows: tuple[str, ...] | None
     dtype: torch.dtype
@@ -135,8 +135,8 @@ class Table:
 @dataclass(frozen=True)
 class _Opened:
     array: Any
-    names: Sequence | None = None
-    rows: Sequence | None = None
+    names: Iterable | None = None
+    rows: Iterable | None = None
     dtype: torch.dtype | None = None  # None: read it off the array
 
 
@@ -476,7 +476,7 @@ def _open_pandas(x: Any) -> _Opened:
     rows = None if _counts_up(x.index) else x.index
     for position, kind in enumerate(x.dtypes):
         if getattr(kind, "kind", "O") not in "biuf":
-            _refuse_column(position, names, kind)
+            _refuse_column(position, None if names is None else list(names), kind)
     narrow = x.shape[1] > 0 and all(k.kind == "f" and getattr(k, "itemsize", 8) <= 4 for k in x.dtypes)
     array = x.to_numpy(dtype=np.float64, na_value=np.nan)
     return _Opened(array, names, rows, torch.float32 if narrow else torch.float64)
@@ -581,12 +581,12 @@ def _check_names(found: tuple[str, ...] | None, wanted: Sequence[str] | None) ->
     )
 
 
-def _result_dtype(array: np.ndarray) -> torch.dtype:
+def _result_dtype(array: Any) -> torch.dtype:
     narrow = array.dtype.kind not in "biu" and array.dtype.itemsize <= 4
     return torch.float32 if narrow else torch.float64
 
 
-def _check_numeric(array: np.ndarray, names: Sequence | None) -> None:
+def _check_numeric(array: Any, names: Sequence | None) -> None:
     kind = array.dtype
     if kind.kind in "biuf" or kind.name == "bfloat16":
         return

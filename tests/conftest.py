@@ -67,15 +67,22 @@ def offline(monkeypatch):
         monkeypatch.setattr(socket.socket, name, guard(name))
 
 
+def clear_store():
+    """Empty Pyro's global parameter store and return the names that were in it."""
+    if "pyro" not in sys.modules:
+        return []
+    store = sys.modules["pyro"].get_param_store()
+    left = sorted(store.keys())
+    store.clear()
+    return left
+
+
 @pytest.fixture(autouse=True)
 def empty_store():
     """Fail a test that leaves parameters in Pyro's global store, where the next model would find them."""
     yield
-    if "pyro" in sys.modules:
-        store = sys.modules["pyro"].get_param_store()
-        left = sorted(store.keys())
-        store.clear()
-        assert not left, f"left in Pyro's global parameter store: {left}"
+    left = clear_store()
+    assert not left, f"left in Pyro's global parameter store: {left}"
 
 
 @pytest.fixture

@@ -1,15 +1,16 @@
 """The guards of conftest.py do guard."""
 
 import random
-import shutil
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import pyro
 import pytest
 import torch
+from jaxtyping import TypeCheckError
+
+from probae.linalg import givens
 
 
 def test_connections_that_leave_the_machine_are_refused():
@@ -42,26 +43,15 @@ def test_one_thread():
     assert torch.get_num_threads() == 1
 
 
-LEAKY = """
-import pyro
-import torch
-
-
-def test_leaves_a_parameter():
+def test_a_parameter_left_in_the_global_store_is_found(request):
+    conftest = request.config.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
+    assert conftest.clear_store() == []
     pyro.param("forgotten", torch.ones(()))
+    assert conftest.clear_store() == ["forgotten"]
+    assert conftest.clear_store() == []
 
 
-def test_finds_a_clean_store():
-    assert not list(pyro.get_param_store().keys())
-"""
-
-
-def test_a_parameter_left_in_the_global_store_is_reported(tmp_path):
-    for name in ("conftest.py", "typechecking.py"):
-        shutil.copy(Path(__file__).with_name(name), tmp_path)
-    (tmp_path / "test_leaky.py").write_text(LEAKY)
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    command = [sys.executable, "-m", "pytest", "-q", str(tmp_path)]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert "left in Pyro's global parameter store: ['forgotten']" in run.stdout
-    assert "2 passed, 1 error" in run.stdout  # the second test starts from an empty store again
+@pytest.mark.parametrize("wrong", [{"k": "two"}, {"theta": torch.ones(2, dtype=torch.int64)}])
+def test_types_of_arguments_are_checked(wrong):
+    with pytest.raises(TypeCheckError, match=next(iter(wrong))):
+        givens(**({"k": 2, "i": 0, "j": 1, "theta": 0.1} | wrong))

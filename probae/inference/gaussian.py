@@ -56,12 +56,14 @@ def fit_isotropic(model: LinearFactorModel, statistics: SufficientStatistics, se
 
 def fit_diagonal(model: LinearFactorModel, statistics: SufficientStatistics, seed: int) -> tuple[list[float], bool]:
     """Maximise the FA likelihood on the correlation matrix and undo the standardisation."""
-    variance = statistics.covariance.diagonal().numpy()
+    covariance = statistics.covariance.numpy()
+    variance = covariance.diagonal()
     varying = variance > profile.FLOOR**2 * max(variance.max(), np.finfo(float).tiny)
     if varying.sum() < 2:
         raise DataError("Factor analysis needs at least two columns that vary; all others are constant.")
     scale = np.sqrt(variance[varying])
-    correlation = statistics.covariance.numpy()[np.ix_(varying, varying)] / np.outer(scale, scale)
+    correlation = covariance if varying.all() else covariance[np.ix_(varying, varying)]
+    correlation = correlation / np.outer(scale, scale)
     latents = _usable_latents(model, int(varying.sum()))
     best, history, converged = _best_start(correlation, latents, seed)
     loadings = np.zeros((model.features, model.latents))

@@ -67,7 +67,8 @@ def _scoring_operator(basis: np.ndarray) -> scipy.sparse.linalg.LinearOperator:
 def evaluate(correlation: np.ndarray, theta: np.ndarray, latents: int, start: np.ndarray | None = None) -> Profile:
     """Evaluate the profile likelihood at log-uniquenesses ``theta`` (D,); ``start`` warms up the eigen-solver."""
     scale = np.exp(-0.5 * theta)
-    scaled = correlation * np.outer(scale, scale)
+    scaled = np.outer(scale, scale)
+    scaled *= correlation  # in place: a second matrix would cost more than the product
     values, vectors = leading_eigenpairs(scaled, latents, start)
     useful = np.maximum(values, 1.0)  # a factor below the noise has loading zero
     diagonal = scaled.diagonal()
@@ -83,8 +84,7 @@ def leading_eigenpairs(matrix: np.ndarray, count: int, start: np.ndarray | None 
         values, vectors = scipy.linalg.eigh(matrix, subset_by_index=(size - count, size - 1), check_finite=False)
     else:
         first = np.ones(size) if start is None else start.sum(axis=1)
-        basis = min(size - 1, max(2 * count + 20, 40))
-        values, vectors = scipy.sparse.linalg.eigsh(matrix, k=count, which="LA", v0=first, ncv=basis)
+        values, vectors = scipy.sparse.linalg.eigsh(matrix, k=count, which="LA", v0=first)
     order = np.argsort(values)[::-1]
     return values[order], vectors[:, order]
 
@@ -94,8 +94,8 @@ def minimize(
 ) -> tuple[Profile, list[float], bool]:
     """Minimise the profile by projected Newton scoring with a backtracking line search.
 
-    Returns the last point, the value at each step, and whether the projected gradient or the decrease promised by the
-    step fell below ``tolerance``.
+    Returns the last point, the value at each step, and whether the projected gradient vanished or the decrease promised
+    by the step fell below ``tolerance``; that step is still taken, without a line search, which rounding would decide.
     """
     lowest, highest = np.log(FLOOR), 0.0
     point = evaluate(correlation, np.clip(theta, lowest, highest), latents)
@@ -106,7 +106,10 @@ def minimize(
             return point, history, True
         direction = point.newton_direction(~stuck)
         if -direction @ point.gradient < tolerance:
-            return point, history, True
+            theta = np.clip(point.theta + direction, lowest, highest)
+            last = evaluate(correlation, theta, latents, point.eigenvectors)
+            best = last if last.value <= point.value else point
+            return best, [*history, best.value], True
         following = _line_search(correlation, latents, point, direction, (lowest, highest))
         if following is None:
             return point, history, bool(np.abs(point.gradient[~stuck]).max() < 1e-5)
@@ -130,16 +133,19 @@ def _line_search(
 
 
 def starting_points(correlation: np.ndarray, latents: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield log-uniquenesses to start from: the usual first guess, then others for a suspicious first answer."""
+    """Yield log-uniquenesses to start from: of the principal components, then others for a suspicious first answer.
+
+    The components come first because the usual guess, from the inverse correlations, costs more for many features.
+    """
     size = len(correlation)
-    factor, info = scipy.linalg.lapack.dpotrf(correlation)
-    if info == 0 and factor.diagonal().min() > 1e-6 * factor.diagonal().max():
-        inverse, _ = scipy.linalg.lapack.dpotri(factor)
-        first = (1.0 - 0.5 * latents / size) / inverse.diagonal()  # Joreskog (1967), section 6
-        yield np.log(np.clip(first, 0.005, 0.995))
     values, vectors = leading_eigenpairs(correlation, latents)
     noise = max((size - values.sum()) / max(size - latents, 1), 0.0)
     explained = np.square(vectors) @ np.maximum(values - noise, 0.0)
     yield np.log(np.clip(1.0 - explained, 0.05, 0.95))
+    factor, info = scipy.linalg.lapack.dpotrf(correlation)
+    if info == 0 and factor.diagonal().min() > 1e-6 * factor.diagonal().max():
+        inverse, _ = scipy.linalg.lapack.dpotri(factor)
+        guess = (1.0 - 0.5 * latents / size) / inverse.diagonal()  # Joreskog (1967), section 6
+        yield np.log(np.clip(guess, 0.005, 0.995))
     yield np.full(size, np.log(0.5))
     yield from np.log(np.random.default_rng(seed).uniform(0.05, 0.95, (2, size)))

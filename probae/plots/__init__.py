@@ -1,4 +1,7 @@
-"""Figures of a fit, with matplotlib: each function takes a result and an optional Axes, and returns the Axes."""
+"""Figures of a fit, with matplotlib: functions of a result and an optional Axes that return the Axes.
+
+Legends and colour bars stand beside the plot: Axes of one's own are best made with ``layout="constrained"``.
+"""
 
 from probae.plots.heat_map import loadings
 from probae.plots.profiles import rotation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,15 +23,17 @@ DARK = 0.5  # grey level, 0 black to 1 white, below which a cell needs light pri
 GREY_LEVEL = (0.299, 0.587, 0.114)  # of red, green and blue
 NUMBERED_MAP = "RdBu_r"
 # Lightness L* rises evenly (15, 37, 59, 78, 97) from blue over grey to yellow, so a grey copy keeps the sign.
-RISING_MAP = LinearSegmentedColormap.from_list("signed", ["#06235a", "#1b57a3", "#8e8e8e", "#f6b352", "#fff8d0"])
+RISING_MAP = LinearSegmentedColormap.from_list(
+    "signed", ["#06235a", "#1b57a3", "#8e8e8e", "#f6b352", "#fff8d0"]
+)
 
 
 def loadings(fit: Fit, ax: Axes | None = None, *, standardized: bool = False) -> Axes:
     r"""Draw the loadings W (D, K) as a heat map, one row for each feature and one column for each factor.
 
-    Cells with room carry their signed value. Cells without room take a map whose lightness rises from the most
-    negative to the most positive value, so that the sign survives a grey copy either way. Rows or columns too many
-    to label stand without labels.
+    Cells with room carry their signed value. Cells without room take a map whose lightness rises from the
+    most negative to the most positive value, so that the sign survives a grey copy either way. Rows or
+    columns too many to label stand without labels.
 
     Parameters
     ----------
@@ -39,9 +42,9 @@ def loadings(fit: Fit, ax: Axes | None = None, *, standardized: bool = False) ->
     ax : Axes, optional
         Where to draw; a new figure by default.
     standardized : bool
-        Draw the model's correlations of features with factors,
-        :math:`w_{dk} s_k / \sqrt{\sum_j w_{dj}^2 s_j^2 + \psi_d}` with s the standard deviations of the factors (1
-        but for scaled laws), in place of loadings in units of x.
+        In place of loadings in units of x, draw the model's correlations of features with factors,
+        :math:`w_{dk} s_k / \sqrt{\sum_j w_{dj}^2 s_j^2 + \psi_d}` with s the standard deviations of the
+        factors (1 but for scaled laws).
 
     Returns
     -------
@@ -73,7 +76,7 @@ def loadings(fit: Fit, ax: Axes | None = None, *, standardized: bool = False) ->
     colours = NUMBERED_MAP if numbered else RISING_MAP
     image = ax.imshow(values, cmap=colours, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     if numbered:
-        _print_numbers(image, numbers)
+        _print_numbers(image, values, numbers)
     _name_rows(ax, names, "feature" if fit.names is None else "")
     _name_columns(ax, values.shape[1])
     ax.tick_params(length=0)
@@ -84,7 +87,7 @@ def loadings(fit: Fit, ax: Axes | None = None, *, standardized: bool = False) ->
 
 
 def correlations(model: LinearFactorModel) -> NDArray[np.float64]:
-    """Return the correlation of each feature with each factor under the model, (D, K); 0 for a constant feature."""
+    """Return the model's correlation of each feature with each factor, (D, K); 0 for a constant feature."""
     laws = model.prior.coordinates(model.latents)
     spread = np.ones(model.latents) if laws is None else np.array([spread_of(law) for law in laws])
     weights = model.loadings.detach().double().numpy(force=True) * spread
@@ -93,7 +96,7 @@ def correlations(model: LinearFactorModel) -> NDArray[np.float64]:
     return weights / np.where(scale > 0, scale, 1.0)[:, None]
 
 
-def signed_numbers(values: NDArray[np.float64]) -> NDArray[np.str_]:
+def signed_numbers(values: NDArray[np.float64]) -> NDArray[Any]:
     """Return each value in print with its sign, to about three digits of the largest.
 
     Examples
@@ -121,16 +124,17 @@ def _size(shape: tuple[int, ...], longest_name: int) -> tuple[float, float]:
     return float(np.clip(width, 3.6, 11.0)), float(np.clip(height, 2.4, 9.0))
 
 
-def _fit_in(ax: Axes, numbers: NDArray[np.str_]) -> bool:
+def _fit_in(ax: Axes, numbers: NDArray[Any]) -> bool:
     """Whether every number fits in its cell."""
     width, height = room(ax)
     widest = max(len(number) for number in numbers.flat)
-    enough_height = height >= 1.2 * NUMBER_SIZE * numbers.shape[0]
-    return enough_height and width >= (0.6 * widest + 0.8) * NUMBER_SIZE * numbers.shape[1]
+    rows, columns = numbers.shape
+    cell_width, cell_height = (0.6 * widest + 0.8) * NUMBER_SIZE, 1.2 * NUMBER_SIZE
+    return bool(width >= columns * cell_width and height >= rows * cell_height)
 
 
-def _print_numbers(image: AxesImage, numbers: NDArray[np.str_]) -> None:
-    dark = image.to_rgba(image.get_array())[..., :3] @ GREY_LEVEL < DARK
+def _print_numbers(image: AxesImage, values: NDArray[np.float64], numbers: NDArray[Any]) -> None:
+    dark = image.to_rgba(values)[..., :3] @ GREY_LEVEL < DARK
     for (row, column), number in np.ndenumerate(numbers):
         colour = "white" if dark[row, column] else "black"
         image.axes.text(column, row, number, ha="center", va="center", fontsize=NUMBER_SIZE, color=colour)
@@ -140,7 +144,7 @@ def _name_rows(ax: Axes, names: tuple[str, ...], heading: str) -> None:
     """Name the features where a label has room; else say how many there are."""
     size = min(LARGEST_LABEL, 0.9 * room(ax)[1] / len(names))
     if size >= SMALLEST_LABEL:
-        ax.set_yticks(range(len(names)), names, fontsize=size)
+        ax.set_yticks(range(len(names)), names[::-1], fontsize=size)
         ax.set_ylabel(heading)
     else:
         ax.set_yticks([])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,8 +27,9 @@ Profiles = RotationProfile | Sequence[tuple[str, RotationProfile]]
 def rotation(profile: Profiles, ax: Axes | None = None) -> Axes:
     """Draw the change of the log-likelihood along a rotation in one plane, in nats, against degrees.
 
-    Gaussian factors give a flat line: the data prefer no axes. The legend, above the plot, says which values are
-    exact and which have a Monte Carlo error, shaded at 1.96 standard errors. The vertical axis spans at least two nats.
+    Gaussian factors give a flat line: the data prefer no axes. The legend, above the plot, says which values
+    are exact and which have a Monte Carlo error, shaded at 1.96 standard errors. The vertical axis spans at
+    least two nats, so that rounding looks as small as it is.
 
     Parameters
     ----------
@@ -65,7 +67,12 @@ def rotation(profile: Profiles, ax: Axes | None = None) -> Axes:
     ax.set_ylabel(f"change in log-likelihood\n(nats{f' over {rows.pop()} rows' if len(rows) == 1 else ''})")
     _widen(ax)
     ax.legend(
-        loc="lower left", bbox_to_anchor=(0.0, 1.01), borderaxespad=0.0, frameon=False, handlelength=4.0, fontsize=9.0
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.01),
+        borderaxespad=0.0,
+        frameon=False,
+        handlelength=4.0,
+        fontsize=9.0,
     )
     return ax
 
@@ -101,9 +108,9 @@ def _widen(ax: Axes) -> None:
 
 
 def _draw(ax: Axes, profile: RotationProfile, index: int, entry: str) -> None:
-    """Draw one line with its band; the markers of several lines stand apart, so that equal lines show through."""
+    """Draw one line with its band; markers of several lines stand apart, so that equal lines show through."""
     degrees, change, error = (
-        values.detach().double().numpy(force=True) for values in (profile.degrees, profile.change, profile.error)
+        values.double().numpy(force=True) for values in (profile.degrees, profile.change, profile.error)
     )
     step = max(1, len(degrees) // 9)
     colour = COLOURS[index % len(COLOURS)]
@@ -119,13 +126,11 @@ def _draw(ax: Axes, profile: RotationProfile, index: int, entry: str) -> None:
         label=entry,
     )
     if not profile.exact:
-        width = BAND * error
-        ax.fill_between(
-            degrees, change - width, change + width, where=np.isfinite(change), color=colour, alpha=0.25, linewidth=0
-        )
+        low, high, known = change - BAND * error, change + BAND * error, np.isfinite(change)
+        ax.fill_between(degrees, low, high, where=known, color=colour, alpha=0.25, linewidth=0)
 
 
-def _check(profile: Profiles) -> list[tuple[str, RotationProfile]]:
+def _check(profile: Any) -> list[tuple[str, RotationProfile]]:
     """Return profiles with labels, or say what ``profile`` should be."""
     if isinstance(profile, RotationProfile):
         return [("", profile)]

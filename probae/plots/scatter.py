@@ -23,7 +23,7 @@ VECTOR_LIMIT = 20_000  # points beyond which a PDF holds them as one picture
 def scores(
     fit: Fit, x: Any, plane: tuple[int, int] = (0, 1), ax: Axes | None = None, *, labels: Any = None
 ) -> Axes:
-    """Scatter the posterior means E[z given x] of two factors, one point for each row, on equal axes through zero.
+    """Scatter the posterior means of two factors, one point for each row, on equal axes through zero.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ def scores(
     ax : Axes, optional
         Where to draw; a new figure by default.
     labels : sequence (N,), optional
-        A class or a number for each row. Up to ten different values each get a colour and a marker (labels of one
-        letter or digit are their own marker); more values, if numbers, get a colour scale.
+        A class or a number for each row. Up to ten different values get a colour and a marker each (labels
+        of one letter or digit are their own marker); more values, if numbers, get a colour scale.
 
     Returns
     -------
@@ -47,8 +47,8 @@ def scores(
     ParameterError
         If ``plane`` is not two different factors of the model.
     DataError
-        If ``labels`` does not have a value for each row, or has more than ten values that are not numbers; and for
-        rows the model cannot take.
+        If ``labels`` does not have a value for each row, or has more than ten values that are not numbers;
+        and for rows the model cannot take.
 
     Examples
     --------
@@ -70,11 +70,7 @@ def scores(
     if values is not None and len(classes := np.unique(values)) <= MOST_CLASSES:
         _scatter_classes(ax, points, values, classes)
     else:
-        colour = {"color": "#0072B2"} if values is None else {"c": values, "cmap": "viridis"}
-        alpha, rasterized = opacity(len(points)), len(points) > VECTOR_LIMIT
-        cloud = ax.scatter(*points.T, s=18.0, alpha=alpha, linewidths=0.0, rasterized=rasterized, **colour)
-        if values is not None:
-            ax.figure.colorbar(cloud, ax=ax, label="label").solids.set_alpha(1.0)
+        _scatter_cloud(ax, points, values)
     ax.set_aspect("equal", adjustable="datalim")
     ax.set_xlabel(f"{factor_name(first)} (posterior mean)")
     ax.set_ylabel(f"{factor_name(second)} (posterior mean)")
@@ -82,7 +78,7 @@ def scores(
 
 
 def opacity(count: int) -> float:
-    """Return the opacity of each of ``count`` points: less ink for each the more there are, between .05 and .8.
+    """Return the opacity of each of ``count`` points, between .05 and .8: less ink the more there are.
 
     Examples
     --------
@@ -92,13 +88,15 @@ def opacity(count: int) -> float:
     return float(np.clip(25.0 / np.sqrt(count), 0.05, 0.8))
 
 
-def _scatter_classes(ax: Axes, points: NDArray[np.floating], values: NDArray[Any], classes: NDArray[Any]) -> None:
+def _scatter_classes(ax: Axes, points: NDArray[Any], values: NDArray[Any], classes: NDArray[Any]) -> None:
     """Scatter each class in its own colour and marker, with a legend beside the plot."""
     colours = colormaps["tab10"]
     for index, name in enumerate(classes.astype(str)):
+        chosen = values.astype(str) == name
         letter = len(name) == 1 and name.isalnum()
         ax.scatter(
-            *points[values.astype(str) == name].T,
+            points[chosen, 0],
+            points[chosen, 1],
             s=32.0 if letter else 18.0,
             marker=f"$\\mathbf{{{name}}}$" if letter else MARKERS[index],
             color=colours(index),
@@ -113,6 +111,24 @@ def _scatter_classes(ax: Axes, points: NDArray[np.floating], values: NDArray[Any
             handle.set_alpha(1.0)
 
 
+def _scatter_cloud(ax: Axes, points: NDArray[Any], values: NDArray[Any] | None) -> None:
+    """Scatter all points alike, or in colours of a scale."""
+    cloud = ax.scatter(
+        points[:, 0],
+        points[:, 1],
+        s=18.0,
+        c="#0072B2" if values is None else values,
+        cmap=None if values is None else "viridis",
+        alpha=opacity(len(points)),
+        linewidths=0.0,
+        rasterized=len(points) > VECTOR_LIMIT,
+    )
+    if values is not None:
+        bar = ax.figure.colorbar(cloud, ax=ax, label="label")
+        if bar.solids is not None:
+            bar.solids.set_alpha(1.0)
+
+
 def _check_labels(labels: Any, rows: int) -> NDArray[Any]:
     """Return one label for each row as an array, or say what is wrong."""
     values = labels.numpy(force=True) if isinstance(labels, torch.Tensor) else np.asarray(labels)
@@ -122,7 +138,7 @@ def _check_labels(labels: Any, rows: int) -> NDArray[Any]:
         values = values.astype(str)
         if (count := len(np.unique(values))) > MOST_CLASSES:
             raise DataError(
-                f"labels should have at most {MOST_CLASSES} different values unless they are numbers, got {count}: "
-                "join some, or pass numbers."
+                f"labels should have at most {MOST_CLASSES} different values unless they are numbers, "
+                f"got {count}: join some, or pass numbers."
             )
     return values

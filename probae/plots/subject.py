@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,7 +19,8 @@ def fitted_loadings(fit: Fit) -> NDArray[np.float64]:
     loadings = getattr(model, "loadings", None)
     if not isinstance(loadings, Tensor):
         raise ParameterError(
-            f"fit should come from a model with loadings, such as FactorAnalysis, got one of {type(model).__name__}."
+            "fit should come from a model with loadings, such as FactorAnalysis, "
+            f"got one of {type(model).__name__}."
         )
     values = loadings.detach().double().numpy(force=True)
     if not np.isfinite(values).all():
@@ -35,12 +39,13 @@ def factor_name(index: int) -> str:
     return f"z[{index}]"
 
 
-def check_plane(plane: tuple[int, int], latents: int) -> tuple[int, int]:
+def check_plane(plane: Any, latents: int) -> tuple[int, int]:
     """Return two different factors of ``latents``, or say what ``plane`` should be."""
     if latents < 2:
         raise ParameterError("plane needs two factors to span it, but the model has 1.")
-    indices = tuple(plane)
+    indices = tuple(plane) if isinstance(plane, Sequence) else (plane,)
     whole = all(isinstance(index, int | np.integer) and not isinstance(index, bool) for index in indices)
-    if not whole or len(set(indices)) != 2 or len(indices) != 2 or not all(0 <= i < latents for i in indices):
+    two = len(indices) == len(set(indices)) == 2
+    if not (whole and two and all(0 <= index < latents for index in indices)):
         raise ParameterError(f"plane should be two different factors of 0..{latents - 1}, got {plane}.")
     return int(indices[0]), int(indices[1])

@@ -22,7 +22,7 @@ GREYS.set_bad("white")
 def dictionary(fit: Fit, shape: tuple[int, int] | None = None, ax: Axes | None = None) -> Axes:
     """Draw the columns of the loadings as images, the one with the largest norm first, in reading order.
 
-    Each tile is divided by its own largest absolute value, so sizes do not compare across tiles: the order does.
+    Each tile is divided by its own largest absolute value, so only the order tells large from small.
 
     Parameters
     ----------
@@ -61,12 +61,12 @@ def dictionary(fit: Fit, shape: tuple[int, int] | None = None, ax: Axes | None =
     ax.set_axis_off()
     title = f"{len(atoms)} atoms of {rows} x {columns}, largest norm first"
     ax.set_title(title if len(atoms) > 1 else f"1 atom of {rows} x {columns}", fontsize="medium")
-    ax.figure.colorbar(image, ax=ax, shrink=0.8, ticks=[-1, 0, 1], label="weight / largest |weight| of the atom")
+    ax.figure.colorbar(image, ax=ax, aspect=30, ticks=[-1, 0, 1], label="weight / largest of the atom")
     return ax
 
 
 def mosaic(tiles: NDArray[np.float64], across: int) -> np.ma.MaskedArray:
-    """Lay tiles (K, rows, columns), each over its largest absolute value, side by side with masked gaps of a pixel.
+    """Lay tiles (K, rows, columns), each over its largest size, side by side with masked gaps of a pixel.
 
     Examples
     --------
@@ -83,9 +83,9 @@ def mosaic(tiles: NDArray[np.float64], across: int) -> np.ma.MaskedArray:
 
 
 def _size(shape: tuple[int, ...], across: int) -> tuple[float, float]:
-    """Return width and height in inches of a new figure: up to 6 for the longer side of the picture, less for few tiles."""
+    """Return width and height in inches of a new figure: 6 for the longer side, less for few tiles."""
     height, width = min(6.0, 2.0 * across) * np.array(shape) / max(shape)
-    return float(max(width, 2.0)) + 1.4, float(max(height, 2.0)) + 0.5
+    return float(max(width, 2.6)) + 1.4, float(max(height, 2.6)) + 0.5
 
 
 def _check_shape(shape: tuple[int, int] | None, features: int) -> tuple[int, int]:
@@ -93,7 +93,7 @@ def _check_shape(shape: tuple[int, int] | None, features: int) -> tuple[int, int
         side = math.isqrt(features)
         if side * side != features:
             raise ParameterError(
-                f"shape should be given as (rows, columns), since {features} features do not make a square image."
+                f"shape should be given as (rows, columns): {features} features do not make a square image."
             )
         return side, side
     sides = tuple(check_count("a side of shape", side) for side in shape)

@@ -39,6 +39,7 @@ class Prior(nn.Module):
     spherical: bool = False
     has_scale_mixture: bool = False
     kinks: tuple[float, ...] = (0.0,)
+    anchor: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,6 +103,11 @@ class Prior(nn.Module):
         with torch.no_grad():
             draws = self.distribution(1 if latents is None else latents).sample((size,))
         return draws[:, 0] if latents is None else draws
+
+    def draw(self, shape: torch.Size, like: Tensor) -> Float[Tensor, "*batch latents"]:
+        """Draws of a whole shape, the last axis being z; differentiable in the law's shape where that is possible."""
+        law = self.distribution(shape[-1], like)
+        return (law.rsample if law.has_rsample else law.sample)(torch.Size(shape[:-1]))
 
     def fisher_information(self) -> float:
         """The number kappa = E psi(z)^2 of one coordinate, at least 1 / variance (attained by a Gaussian).

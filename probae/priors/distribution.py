@@ -39,7 +39,7 @@ class PriorDistribution(TorchDistribution):
     (torch.Size([10]), torch.Size([3]), torch.Size([10, 3]))
     """
 
-    arg_constraints = {}
+    arg_constraints: dict[str, constraints.Constraint] = {}
     support = constraints.independent(constraints.real, 1)
 
     def __init__(

@@ -84,7 +84,7 @@ class GeneralizedNormal(Prior):
         """`latents` independent coordinates, reparametrised through a gamma law."""
         return PriorDistribution(self, latents, like)
 
-    def draw(self, shape: torch.Size, like: Tensor) -> Float[Tensor, "..."]:
+    def draw(self, shape: torch.Size, like: Tensor) -> Float[Tensor, "*batch latents"]:
         """Draws alpha u g^(1/beta), u uniform on (-1, 1), g gamma of shape 1 + 1/beta.
 
         The gamma law of shape 1 / beta itself would underflow for a large beta.

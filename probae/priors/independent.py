@@ -74,14 +74,14 @@ class Independent(Prior):
             `latents` is not the number of laws.
         """
         self._check_latents(latents)
-        parts = [law.distribution(1, like) for law in self.laws]
+        parts = [law.distribution(1, like) for law in self._laws()]
         variance = torch.cat([part.variance for part in parts])
         return PriorDistribution(self, latents, like, variance, has_rsample=all(p.has_rsample for p in parts))
 
     def draw(self, shape: torch.Size, like: Tensor) -> Float[Tensor, "*batch latents"]:
         """Draws of each coordinate, side by side."""
-        parts = [law.distribution(1, like) for law in self.laws]
-        return torch.cat([(p.rsample if p.has_rsample else p.sample)(shape[:-1]) for p in parts], -1)
+        column = torch.Size([*shape[:-1], 1])
+        return torch.cat([law.draw(column, like) for law in self._laws()], -1)
 
     def coordinates(self, latents: int) -> list[Prior]:
         """The laws.
@@ -92,7 +92,7 @@ class Independent(Prior):
             `latents` is not the number of laws.
         """
         self._check_latents(latents)
-        return list(self.laws)
+        return self._laws()
 
     def sample(self, size: int, latents: int | None = None) -> Float[Tensor, "size latents"]:
         """Draws of shape (size, K): a joint law of fixed K has no draws of one coordinate."""
@@ -125,9 +125,12 @@ class Independent(Prior):
             A coordinate's law is no Gaussian scale mixture.
         """
         if not self.has_scale_mixture:
-            missing = next(law for law in self.laws if not law.has_scale_mixture)
+            missing = next(law for law in self._laws() if not law.has_scale_mixture)
             raise NotExactError(f"{self!r} has no Gaussian scale mixture, because {missing!r} has none.")
         return self._columns(lambda law, column: law.sample_scales(column), z)
+
+    def _laws(self) -> list[Prior]:
+        return [law for law in self.laws if isinstance(law, Prior)]
 
     def _columns(
         self, function: Callable[..., Tensor], z: Tensor, extra: float | Tensor | None = None
@@ -137,7 +140,7 @@ class Independent(Prior):
         columns = [z.unbind(-1)]
         if extra is not None:
             columns.append(torch.as_tensor(extra, device=z.device).expand_as(z).unbind(-1))
-        return torch.stack([function(*parts) for parts in zip(self.laws, *columns, strict=True)], -1)
+        return torch.stack([function(*parts) for parts in zip(self._laws(), *columns, strict=True)], -1)
 
     def _check_latents(self, latents: int) -> None:
         if latents != len(self.laws):

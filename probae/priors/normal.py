@@ -1,6 +1,7 @@
 """The standard normal distribution function in logs, right in both tails with its derivatives."""
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -47,11 +48,11 @@ class _LogNdtr(torch.autograd.Function):
         return torch.special.log_ndtr(x)
 
     @staticmethod
-    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return grad * _Hazard.apply(x)
 
@@ -67,11 +68,11 @@ class _Hazard(torch.autograd.Function):
         return math.sqrt(2 / math.pi) / torch.special.erfcx(-x / math.sqrt(2))
 
     @staticmethod
-    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         hazard = _Hazard.apply(x)
         return -grad * hazard * (x + hazard)

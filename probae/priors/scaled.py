@@ -39,6 +39,9 @@ class Scaled(Prior):
     0.2222
     """
 
+    law: Prior
+    sd: Tensor
+
     def __init__(self, law: Prior, sd: float) -> None:
         super().__init__()
         if not isinstance(law, Prior):
@@ -71,8 +74,7 @@ class Scaled(Prior):
 
     def draw(self, shape: torch.Size, like: Tensor) -> Float[Tensor, "*batch latents"]:
         """Draws of s times the law."""
-        law = self.law.distribution(shape[-1], like)
-        return self.sd.to(like) * (law.rsample if law.has_rsample else law.sample)(shape[:-1])
+        return self.sd.to(like) * self.law.draw(shape, like)
 
     def coordinates(self, latents: int) -> list[Prior] | None:
         """The law's coordinates, each scaled; None where the law has none."""

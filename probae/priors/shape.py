@@ -29,6 +29,8 @@ class Shape(nn.Module):
     ['log_excess']
     """
 
+    value: Tensor
+
     def __init__(self, name: str, value: float, bound: float, reason: str, learn: bool = False) -> None:
         super().__init__()
         number = torch.tensor(check_shape(name, value, bound, reason=reason), dtype=torch.float64)

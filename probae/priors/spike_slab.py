@@ -39,6 +39,8 @@ class SpikeSlab(Prior):
     """
 
     has_scale_mixture = True
+    probability: Tensor
+    spike: Tensor
 
     def __init__(self, probability: float = 0.2, spike: float = 0.1) -> None:
         super().__init__()
@@ -82,8 +84,9 @@ class SpikeSlab(Prior):
 
     def sample_scales(self, z: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The variance of the spike or of the slab, by their probabilities given z."""
+        variances = self.variances.to(z)
         slab = torch.rand_like(z) < self._log_parts(z, 0.0).softmax(-1)[..., 1]
-        return torch.where(slab, *self.variances.to(z).flip(0))
+        return torch.where(slab, variances[1], variances[0])
 
     def _log_parts(self, z: Tensor, noise: float | Tensor) -> Float[Tensor, "... 2"]:
         """Log of weight times density, for the spike and the slab."""

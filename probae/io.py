@@ -1,0 +1,394 @@
+"""Files: fits saved and loaded, tables read, and the one place where anything is written.
+
+A saved fit is a folder with `manifest.json` (what was fitted, how, with which versions; shape and SHA-256 of
+every tensor) and `weights-<sha256>.safetensors`. Loading runs no code from the files: classes come from a
+fixed table, and everything is checked before it is used. Writing goes through a temporary file that replaces
+the old one in a single step, so a crash at any moment leaves the old content or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from probae.checks import FileError
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+    from probae.inference import Fit
+
+__all__ = ["atomic_write", "load", "read_table", "save", "write_figure", "write_json", "write_text"]
+
+MANIFEST = "manifest.json"
+TEMPORARY = ".probae-"
+
+
+def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
+    """Save a fit as a folder, in place of a fit that is there already.
+
+    Parameters
+    ----------
+    fit : Fit
+    path : folder; made if absent
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    FileError
+        If the folder cannot be written, or the fit holds an object of a class that no file can hold (a law of
+        your own, for instance). What was in the folder is then as before.
+
+    Examples
+    --------
+    >>> import probae as pa, tempfile
+    >>> run = pa.fit(pa.FactorAnalysis(9, 3), pa.datasets.holzinger_swineford().x)
+    >>> folder = save(run, tempfile.mkdtemp())
+    >>> sorted(file.suffix for file in folder.iterdir())
+    ['.json', '.safetensors']
+    """
+    import hashlib
+
+    from probae.storage import fits, manifest
+
+    folder = Path(path)
+    with _about(folder, "cannot hold this fit"):
+        content, weights = fits.pack(fit)
+        digest = hashlib.sha256(weights).hexdigest()
+        content["weights"] = {"sha256": digest, "bytes": len(weights)}
+        described = manifest.dump(content)
+    make_folder(folder)
+    with _alone_in(folder):
+        # The new weights have a name of their own, so the manifest that is there keeps its weights until it
+        # is itself replaced, in one step.
+        atomic_write(folder / _weights_name(digest), weights)
+        atomic_write(folder / MANIFEST, described)
+        _sweep(folder, _weights_name(digest))
+    return folder
+
+
+def load(path: str | os.PathLike[str]) -> Fit:
+    """Load a fit that `save` wrote: model, posterior, method and history are as they were, bit for bit.
+
+    Safe on files from strangers: nothing in them is run, and sizes are bounded before anything is built.
+
+    Parameters
+    ----------
+    path : folder
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    FileError
+        If the folder does not hold a complete, unchanged fit.
+
+    Examples
+    --------
+    >>> import probae as pa, tempfile
+    >>> data = pa.datasets.holzinger_swineford()
+    >>> run = pa.fit(pa.FactorAnalysis(9, 3), data.x)
+    >>> again = load(save(run, tempfile.mkdtemp()))
+    >>> bool((again.posterior(data.x).mean == run.posterior(data.x).mean).all())
+    True
+    """
+    from probae.storage import fits
+
+    folder = Path(path)
+    content, weights = _read_pair(folder)
+    with _about(folder, "is not a fit that can be loaded"):
+        return fits.unpack(content, weights)
+
+
+def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> xarray.DataArray:
+    r"""Read a table of numbers, with its column names if it has any.
+
+    Parameters
+    ----------
+    path : file
+        ``.csv``, ``.tsv`` or ``.txt`` (a first line of names is recognised; empty cells and NA are missing
+        values, a first column without a name holds row names), ``.npy``, ``.npz`` with one array or one named
+        ``x``, or ``.parquet`` where pandas is installed.
+    columns : sequence of str, optional
+        The columns to keep, in this order.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dimensions ``samples`` and ``features``; NaN where a value is missing. `fit` takes it as it is.
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read as what its name says.
+    DataError
+        If it holds something that is not a number, with the column and the row.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = write_text("height,weight\n1.8,75\n1.7,\n", f"{tempfile.mkdtemp()}/people.csv")
+    >>> read_table(path).features.values.tolist()
+    ['height', 'weight']
+    """
+    from probae.storage import tables
+
+    path = Path(path)
+    parse = tables.parser(path.suffix.lower(), shown(path))
+    return tables.label(*parse(read_bytes(path, follow=True), shown(path)), columns)
+
+
+def write_text(text: str, path: str | os.PathLike[str]) -> Path:
+    """Write text as UTF-8, whole or not at all.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> write_text("one line", f"{tempfile.mkdtemp()}/note.md").read_text()
+    'one line'
+    """
+    return atomic_write(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_json(value: Any, path: str | os.PathLike[str]) -> Path:
+    """Write numbers, text, lists and mappings as JSON; a number that is not finite becomes text.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> write_json({"p": float("nan")}, f"{tempfile.mkdtemp()}/numbers.json").read_text().split()
+    ['{', '"p":', '"nan"', '}']
+    """
+    return write_text(json.dumps(_plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def write_figure(fig: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a matplotlib figure in the format of the path's ending, such as ``.png`` or ``.pdf``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from matplotlib.figure import Figure
+    >>> write_figure(Figure(figsize=(1, 1)), f"{tempfile.mkdtemp()}/empty.png").read_bytes()[1:4]
+    b'PNG'
+    """
+    kind = Path(path).suffix.removeprefix(".").lower() or "png"
+    if kind not in fig.canvas.get_supported_filetypes():
+        raise FileError(f"{shown(path)} should end in .png, .pdf or .svg, for figures.")
+    # without dates and versions, equal figures are equal files
+    stamps = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    return atomic_write(path, lambda file: fig.savefig(file, format=kind, dpi=150, metadata=stamps.get(kind)))
+
+
+def atomic_write(path: str | os.PathLike[str], content: bytes | Callable[[BinaryIO], object]) -> Path:
+    """Write a file whole or not at all: into a temporary file beside it, which then takes its place.
+
+    Parameters
+    ----------
+    path : file
+        Its folder must exist.
+    content : bytes, or a function that writes to the binary file it is given
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    FileError
+        If the disk is full, the folder may not be written, and the like; the old file is then as it was.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> atomic_write(f"{tempfile.mkdtemp()}/three", b"abc").stat().st_size
+    3
+    """
+    path = Path(path)
+    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+    write = content if callable(content) else lambda file: file.write(content)
+    try:
+        try:
+            with open(temporary, "xb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError, ValueError):
+                temporary.unlink()  # nothing is left of it unless something failed
+        _sync_folder(path.parent)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise FileError(
+            f"{shown(path)} could not be written: {reason}; what was there is unchanged."
+        ) from error
+    return path
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int | None = None, follow: bool = False) -> bytes:
+    """Read a regular file; never a pipe, a device, a folder or, unless ``follow``, a symbolic link.
+
+    Raises
+    ------
+    FileError
+        If there is no such file, it has more than ``limit`` bytes, or it changes while it is read.
+
+    Examples
+    --------
+    >>> read_bytes("no such file")
+    Traceback (most recent call last):
+    ...
+    probae.checks.FileError: no such file could not be read: No such file or directory.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+    flags |= getattr(os, "O_NONBLOCK", 0)  # opening a pipe would wait for a writer
+    flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
+    try:
+        if not follow and os.path.islink(path):
+            raise FileError(f"{shown(path)} is a symbolic link, which is not followed here.")
+        with open(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise FileError(f"{shown(path)} is not a regular file.")
+            if limit is not None and status.st_size > limit:
+                raise FileError(f"{shown(path)} has {status.st_size} bytes, more than the {limit} it may.")
+            raw = file.read(status.st_size + 1)
+    except FileError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"{shown(path)} could not be read: {reason}.") from None
+    if len(raw) != status.st_size:
+        raise FileError(f"{shown(path)} changed while it was read.")
+    return raw
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder and those above it.
+
+    Raises
+    ------
+    FileError
+        If it cannot be made.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise FileError(f"{shown(path)} could not be made a folder: {reason}.") from None
+    return Path(path)
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    r"""Return a path as a message shows it: on one line, and not too long.
+
+    Examples
+    --------
+    >>> shown("a\nb")
+    "'a\\nb'"
+    """
+    text = os.fspath(path)
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= 300 else f"{text[:140]}...{text[-140:]}"
+
+
+def _read_pair(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """Read a manifest and the weights it names, again if another process saved in between."""
+    from probae.storage import manifest
+
+    newer = read_bytes(folder / MANIFEST, manifest.MAX_BYTES)
+    for _ in range(5):
+        raw = newer
+        with _about(folder, "is not a fit that can be loaded"):
+            content = manifest.parse(raw)
+            digest, size = content["weights"]["sha256"], content["weights"]["bytes"]
+        try:
+            weights = read_bytes(folder / _weights_name(digest), size)
+            break
+        except FileError:
+            newer = read_bytes(folder / MANIFEST, manifest.MAX_BYTES)
+            if newer == raw:
+                raise
+    else:
+        raise FileError(f"{shown(folder)} changed again and again while it was read.")
+    import hashlib
+
+    if hashlib.sha256(weights).hexdigest() != digest:
+        raise FileError(f"{shown(folder / _weights_name(digest))} was changed after it was written.")
+    return content, weights
+
+
+def _weights_name(digest: str) -> str:
+    return f"weights-{digest[:16]}.safetensors"
+
+
+def _sweep(folder: Path, kept: str) -> None:
+    """Remove the weights of earlier fits, and what a killed process left behind."""
+    for file in [*folder.glob("weights-*.safetensors"), *folder.glob(f"{TEMPORARY}*")]:
+        if file.name != kept:
+            with suppress(OSError):
+                file.unlink()
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process saves into the folder (where the system can lock folders)."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems lock nothing
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut; Windows does so by itself."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _about(folder: Path, what: str) -> Iterator[None]:
+    """Put the folder's name in front of what is wrong with it."""
+    try:
+        yield
+    except FileError as error:
+        raise FileError(f"{shown(folder)} {what}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value

@@ -1,0 +1,179 @@
+"""A fit as a manifest and named tensors, and back."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from probae import __version__
+from probae.checks import FileError
+from probae.encoders import Encoder
+from probae.inference.base import Fit, Method
+from probae.models import LinearFactorModel
+from probae.models.base import local_parameters
+from probae.storage import manifest, weights
+from probae.storage.specs import POSTERIORS, from_spec, to_spec
+
+PACKAGES = ("torch", "pyro-ppl", "numpy", "scipy", "safetensors")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, probae and the packages results depend on."""
+    return {
+        "python": platform.python_version(),
+        "probae": __version__,
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def pack(fit: Fit) -> tuple[dict[str, Any], bytes]:
+    """Describe a fit: the content of its manifest, and its tensors as safetensors bytes.
+
+    Raises
+    ------
+    FileError
+        If a part of the fit is of a class no file can hold.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> content, raw = pack(pa.fit(pa.FactorAnalysis(9, 1), pa.datasets.holzinger_swineford().x))
+    >>> content["model"]
+    {'class': 'FactorAnalysis', 'features': 9, 'latents': 1}
+    """
+    if fit.program is not fit.model or fit.model.random_parameters:
+        raise FileError(
+            "its parameters carry priors, which cannot be saved: save the fit of a model without."
+        )
+    encoder = getattr(fit.posterior, "encoder", None) or getattr(fit.method, "encoder", None)
+    shared = {"model": fit.model} | ({} if encoder is None else {"encoder": encoder})
+    parts = {name: module.state_dict() for name, module in shared.items()}
+    parts |= {name: getattr(fit, name) or {} for name in ("draws", "sample_stats")}
+    tensors = {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
+    tensors["history"] = fit.history
+    raw = weights.dump(tensors)
+    content = {
+        "format": "probae.fit",
+        "schema": manifest.SCHEMA,
+        "model": to_spec(fit.model, shared),
+        "encoder": None if encoder is None else to_spec(encoder, shared),
+        "method": to_spec(fit.method, shared),
+        "posterior": to_spec(fit.posterior, shared),
+        "seed": fit.seed,
+        "names": None if fit.names is None else list(fit.names),
+        "converged": fit.converged,
+        "interrupted": fit.interrupted,
+        "seconds": fit.seconds,
+        "warnings": list(fit.warnings),
+        "restarts": [{key: to_spec(value, {}) for key, value in restart.items()} for restart in fit.restarts],
+        "draws": fit.draws is not None,
+        "sample_stats": fit.sample_stats is not None,
+        "tensors": weights.describe(tensors),
+        "versions": versions(),
+    }
+    return content, raw
+
+
+@local_parameters
+def unpack(content: dict[str, Any], raw: bytes) -> Fit:
+    """Rebuild the fit; the content has passed `manifest.parse`.
+
+    Raises
+    ------
+    FileError
+        If content and tensors do not make a fit.
+    """
+    tensors = weights.parse(raw, content["tensors"])
+    model = _build_model(content["model"], _below("model.", tensors))
+    shared: dict[str, Any] = {"model": model}
+    if content["encoder"] is not None:
+        shared["encoder"] = _build_encoder(content["encoder"], _below("encoder.", tensors), len(raw))
+    if content["names"] is not None and len(content["names"]) != model.features:
+        raise FileError(f"the model has {model.features} features, and {len(content['names'])} names.")
+    _check_parts(tensors, {*shared, *(name for name in ("draws", "sample_stats") if content[name])})
+    return Fit(
+        model=model,
+        program=model,
+        posterior=from_spec(content["posterior"], POSTERIORS, shared),
+        method=from_spec(content["method"], Method, shared),
+        seed=content["seed"],
+        names=None if content["names"] is None else tuple(content["names"]),
+        history=tensors["history"],
+        converged=content["converged"],
+        seconds=float(content["seconds"]),
+        warnings=tuple(content["warnings"]),
+        interrupted=content["interrupted"],
+        draws=_below("draws.", tensors) if content["draws"] else None,
+        sample_stats=_below("sample_stats.", tensors) if content["sample_stats"] else None,
+        restarts=tuple(
+            {name: from_spec(value, object, {}) for name, value in restart.items()}
+            for restart in content["restarts"]
+        ),
+    )
+
+
+def _check_parts(tensors: Mapping[str, Tensor], parts: set[str]) -> None:
+    """See that every tensor belongs to a part of this fit."""
+    stray = [name for name in tensors if name.partition(".")[0] not in parts and name != "history"]
+    history = tensors.get("history")
+    if stray or history is None or history.ndim != 1:
+        raise FileError("the tensors are not those of the fit the manifest describes.")
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _build_model(spec: Any, state: dict[str, Tensor]) -> LinearFactorModel:
+    """Build a model, having compared its sizes with the tensors: they bound what it may allocate."""
+    sizes = (spec.get("features"), spec.get("latents")) if isinstance(spec, dict) else None
+    loadings = state.get("loadings_unconstrained")
+    if loadings is None or sizes != tuple(loadings.shape):
+        raise FileError("the model and its loadings differ in size.")
+    model = from_spec(spec, LinearFactorModel, {})
+    _fill(model, state, spec)
+    model.requires_grad_(False)
+    return model
+
+
+def _build_encoder(spec: Any, state: dict[str, Tensor], size: int) -> Encoder:
+    """Build an encoder, having built one without memory first to see what the real one would allocate."""
+    with torch.random.fork_rng(devices=[]):  # layers draw first values, which are overwritten
+        with torch.device("meta"):
+            sketch = from_spec(spec, Encoder, {})
+        shapes = {name: tuple(tensor.shape) for name, tensor in sketch.state_dict().items()}
+        if shapes != {name: tuple(tensor.shape) for name, tensor in state.items()}:
+            raise FileError("the encoder and its tensors differ in size.")
+        if sum(tensor.numel() * tensor.element_size() for tensor in sketch.buffers()) > 64 * size + 1_000_000:
+            raise FileError("the encoder would take far more memory than its tensors.")
+        encoder = from_spec(spec, Encoder, {})
+    _fill(encoder, state, spec)
+    return encoder.eval()
+
+
+def _fill(module: nn.Module, state: dict[str, Tensor], spec: Any) -> None:
+    """Give a module its tensors, in their own dtype, and see that it is still the one described."""
+    floating = [tensor.dtype for tensor in state.values() if tensor.is_floating_point()]
+    module.to(floating[0])
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    if expected != {name: tuple(tensor.shape) for name, tensor in state.items()} or len(set(floating)) != 1:
+        raise FileError(f"{type(module).__name__} does not have the tensors that are stored for it.")
+    module.load_state_dict(state, assign=True)
+    if not _agree(to_spec(module, {}), spec):
+        raise FileError(f"the tensors of {type(module).__name__} contradict its description.")
+
+
+def _agree(found: Any, wanted: Any) -> bool:
+    """Whether two specs are equal, numbers up to the rounding of float32."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return set(found) == set(wanted) and all(_agree(found[key], wanted[key]) for key in found)
+    if isinstance(found, list) and isinstance(wanted, list):
+        return len(found) == len(wanted) and all(map(_agree, found, wanted))
+    if isinstance(found, float) and isinstance(wanted, float | int):
+        return abs(found - wanted) <= 1e-6 * abs(found)
+    return found == wanted

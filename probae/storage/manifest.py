@@ -1,0 +1,179 @@
+"""The manifest of a saved fit, as strict JSON with a checksum of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from typing import Any
+
+from probae.checks import FileError
+
+SCHEMA = 1
+MAX_BYTES = 4_000_000  # of the manifest; feature names are most of it
+KEYS = frozenset(
+    {
+        "format", "schema", "model", "encoder", "method", "posterior", "seed", "names", "converged",
+        "interrupted", "seconds", "warnings", "restarts", "draws", "sample_stats", "tensors", "weights",
+        "versions", "checksum",
+    }
+)  # fmt: skip
+
+
+def dump(content: dict[str, Any]) -> bytes:
+    r"""Write the manifest, with a checksum over all the rest.
+
+    Raises
+    ------
+    FileError
+        If it would be larger than `parse` accepts.
+
+    Examples
+    --------
+    >>> dump({"seed": 0})[:11]
+    b'{\n "seed": '
+    """
+    raw = json.dumps(content | {"checksum": checksum(content)}, indent=1, allow_nan=False).encode("ascii")
+    if len(raw) > MAX_BYTES:
+        raise FileError(
+            f"its manifest would have {len(raw)} bytes, more than {MAX_BYTES}: shorten the names."
+        )
+    return raw
+
+
+def checksum(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of the content in one fixed spelling of JSON."""
+    plain = {key: value for key, value in content.items() if key != "checksum"}
+    spelt = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(spelt.encode("ascii")).hexdigest()
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    """Read a manifest, refusing whatever `dump` does not write.
+
+    Raises
+    ------
+    FileError
+        With what is wrong.
+
+    Examples
+    --------
+    >>> parse(b"[]")
+    Traceback (most recent call last):
+    ...
+    probae.checks.FileError: the manifest is not a JSON object.
+    """
+    content = strict_json(raw, "the manifest")
+    if not isinstance(content, dict):
+        raise FileError("the manifest is not a JSON object.")
+    if content.get("format") != "probae.fit":
+        raise FileError("the manifest does not say that it belongs to a fit of probae.")
+    check_schema(content.get("schema"))
+    if set(content) != KEYS:
+        raise FileError(f"the manifest has missing or surplus entries: {sorted(set(content) ^ KEYS)[:5]}.")
+    if content["checksum"] != checksum(content):
+        raise FileError("the manifest was changed after it was written (its checksum differs).")
+    _check_types(content)
+    return content
+
+
+def check_schema(schema: Any) -> None:
+    """Accept the one schema this version reads.
+
+    Examples
+    --------
+    >>> check_schema(2)
+    Traceback (most recent call last):
+    ...
+    probae.checks.FileError: the manifest has schema 2, and this version of probae reads 1: update probae.
+    """
+    if isinstance(schema, bool) or not isinstance(schema, int):
+        raise FileError(f"the manifest has schema {repr(schema)[:40]}, which is no version number.")
+    if schema != SCHEMA:
+        advice = "update probae" if schema > SCHEMA else "no version of probae wrote it"
+        raise FileError(
+            f"the manifest has schema {schema}, and this version of probae reads {SCHEMA}: {advice}."
+        )
+
+
+def strict_json(raw: bytes, what: str) -> Any:
+    """Parse JSON in UTF-8, without repeated keys, numbers that are not finite, or deep nesting.
+
+    Examples
+    --------
+    >>> strict_json(b'{"a": 1, "a": 2}', "it")
+    Traceback (most recent call last):
+    ...
+    probae.checks.FileError: it is not JSON: the key 'a' is repeated.
+    """
+    try:
+        text = raw.decode("utf-8")
+        return json.loads(
+            text, object_pairs_hook=_without_repeats, parse_constant=_refuse, parse_float=_finite
+        )
+    except UnicodeDecodeError:
+        raise FileError(f"{what} is not UTF-8 text.") from None
+    except RecursionError:
+        raise FileError(f"{what} is not JSON: it is nested too deep.") from None
+    except ValueError as error:
+        raise FileError(f"{what} is not JSON: {str(error)[:100].rstrip('.')}.") from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key[:40]!r} is repeated")
+        found[key] = value
+    return found
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is out of range")
+    return number
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a whole number of at least 0 (True is not)."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def is_digest(value: Any) -> bool:
+    """Whether a value is a SHA-256 in hexadecimal; nothing else ever becomes part of a file name."""
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+def _check_types(content: dict[str, Any]) -> None:
+    """Check the entries that are no objects of the registry."""
+    weights, seconds, restarts = content["weights"], content["seconds"], content["restarts"]
+    right = {
+        "seed": is_count(content["seed"]),
+        "names": content["names"] is None or _texts(content["names"]),
+        "converged": isinstance(content["converged"], bool),
+        "interrupted": isinstance(content["interrupted"], bool),
+        "draws": isinstance(content["draws"], bool),
+        "sample_stats": isinstance(content["sample_stats"], bool),
+        "seconds": isinstance(seconds, int | float) and not isinstance(seconds, bool) and seconds >= 0,
+        "warnings": _texts(content["warnings"]),
+        "restarts": isinstance(restarts, list) and all(isinstance(one, dict) for one in restarts),
+        "tensors": isinstance(content["tensors"], dict),
+        "weights": isinstance(weights, dict)
+        and set(weights) == {"sha256", "bytes"}
+        and is_digest(weights["sha256"])
+        and is_count(weights["bytes"]),
+        "versions": isinstance(content["versions"], dict),
+    }
+    wrong = [name for name, passed in right.items() if not passed]
+    if wrong:
+        raise FileError(f"the manifest has a malformed entry {wrong[0]!r}.")
