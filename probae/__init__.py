@@ -18,6 +18,7 @@ _HOME = {
     ),
     "probae.codes": ("Codes", "sparse_codes"),
     "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder"),
+    "probae.identifiability.likelihood_ratio": ("RotationProfile", "rotation_profile"),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
     "probae.inference": ("ELBO", "EM", "MAP", "SVI", "Fit", "MaximumLikelihood"),
     "probae.inference.fit": ("fit",),
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     )
     from probae.codes import Codes, sparse_codes
     from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
+    from probae.identifiability.likelihood_ratio import RotationProfile, rotation_profile
     from probae.identifiability.report import Report, Verdict, audit
     from probae.inference import EM, ELBO, MAP, SVI, Fit, MaximumLikelihood
     from probae.inference.fit import fit

@@ -2,12 +2,11 @@ r"""Count, mean and scatter: all that a Gaussian likelihood needs to know of the
 
 .. math:: S = \sum_n (x_n - \bar x)(x_n - \bar x)'
 
-A block B of rows, with :math:`t = \sum_B (x_n - \bar x)` about the mean so far, changes them to
+With sums taken about a fixed point :math:`c` near the data, :math:`t = \sum_n (x_n - c)`,
 
-.. math:: S \leftarrow S + \sum_B (x_n - \bar x)(x_n - \bar x)' - t t' / N,
-          \qquad \bar x \leftarrow \bar x + t / N
+.. math:: S = \sum_n (x_n - c)(x_n - c)' - t t' / N, \qquad \bar x = c + t / N,
 
-where N counts the block as well. Raw sums would lose the variation of the data under their offset.
+which one pass collects. Sums about zero would lose the variation of the data under their offset.
 """
 
 from __future__ import annotations
@@ -83,12 +82,7 @@ class SufficientStatistics:
                 [2., 4.]], dtype=torch.float64)
         """
         table = check_table(x, sparse="allow")
-        if not isinstance(table.array, np.ndarray):
-            return _from_sparse(x)
-        mean, scatter = _moments(table.array)
-        if not scatter.isfinite().all():
-            _refuse(table)
-        return cls(len(table.array), mean, scatter, table.names)
+        return _accumulate([table]) if isinstance(table.array, np.ndarray) else _from_sparse(x)
 
     @classmethod
     def from_batches(cls, batches: Iterable) -> SufficientStatistics:
@@ -109,16 +103,7 @@ class SufficientStatistics:
         >>> SufficientStatistics.from_batches([[[1, 2]], [[3, 6], [5, 7]]]).mean
         tensor([3., 5.], dtype=torch.float64)
         """
-        total = None
-        for batch in batches:
-            inside = isinstance(batch, (tuple, list)) and len(batch) and getattr(batch[0], "ndim", 0) == 2
-            part = cls.from_data(batch[0] if inside else batch)
-            total = part if total is None else total + part
-        if total is None:
-            raise DataError(
-                "batches should give at least one table, got none: an iterator can be read only once."
-            )
-        return total
+        return _accumulate(check_table(_table_of(batch)) for batch in batches)
 
     @classmethod
     def from_covariance(
@@ -177,53 +162,86 @@ class SufficientStatistics:
     def __add__(self, other: SufficientStatistics) -> SufficientStatistics:
         if not isinstance(other, SufficientStatistics):
             return NotImplemented
-        if self.features != other.features:
-            raise DataError(
-                f"statistics to merge should be of equal width, got {self.features} and {other.features} "
-                "features: take the same columns for both."
-            )
-        if None not in (self.names, other.names) and self.names != other.names:
-            raise DataError(
-                f"statistics to merge should have the same columns in the same order, got {self.names} and "
-                f"{other.names}: reorder or rename one."
-            )
+        names = _shared_names(self.features, self.names, other.features, other.names)
         count = self.count + other.count
         delta = other.mean - self.mean
         between = torch.outer(delta, delta) * (self.count * other.count / count)
         mean = self.mean + delta * (other.count / count)
-        return SufficientStatistics(
-            count, mean, self.scatter + other.scatter + between, self.names or other.names
+        return SufficientStatistics(count, mean, self.scatter + other.scatter + between, names)
+
+
+class _Sums:
+    """Sums of rows and of their outer products about a fixed point, the mean of the first block."""
+
+    def __init__(self, first: np.ndarray) -> None:
+        features = first.shape[1]
+        self.count = 0
+        self.buffer = np.array(first, dtype=np.float64, order="C")  # one layout, so one order of adding up
+        self.point = self.buffer.mean(axis=0)
+        self.total = np.zeros(features)
+        self.outer = torch.zeros(features, features, dtype=torch.float64)
+
+    def add(self, block: np.ndarray) -> bool:
+        """Add a block of rows; False when its sums or squares are not finite.
+
+        numpy centres and sums, torch multiplies: a block has one parallel region, so that other work on the
+        machine can hold it up only once.
+        """
+        if len(block) > len(self.buffer):
+            self.buffer = np.empty(block.shape)
+        part = np.subtract(block, self.point, out=self.buffer[: len(block)])
+        rows = torch.from_numpy(part)
+        self.count += len(block)
+        self.total += part.sum(axis=0)
+        self.outer.addmm_(rows.T, rows)
+        return bool(np.isfinite(self.total).all() and self.outer.diagonal().isfinite().all())
+
+
+def _accumulate(tables: Iterable[Table]) -> SufficientStatistics:
+    sums, names = None, None
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found in the sums
+        for table in tables:
+            for start, block in _blocks(table.array):
+                if sums is None:
+                    sums, names = _Sums(block), table.names
+                names = _shared_names(len(sums.total), names, block.shape[1], table.names)
+                if not sums.add(block):
+                    _refuse(block, start, table.names)
+    if sums is None:
+        raise DataError(
+            "batches should give at least one table, got none: an iterator can be read only once."
         )
+    mean = sums.point + sums.total / sums.count
+    scatter = sums.outer - torch.from_numpy(np.outer(sums.total, sums.total) / sums.count)
+    scatter = (scatter + scatter.T) / 2  # a product may round (i, j) and (j, i) apart
+    return SufficientStatistics(sums.count, torch.from_numpy(mean), scatter, names)
 
 
-def _blocks(array: np.ndarray) -> Iterator[np.ndarray]:
+def _blocks(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     rows = max(1, BLOCK // array.shape[1])
     for start in range(0, len(array), rows):
-        yield np.asarray(array[start : start + rows])  # a plain array, whose memory map stays where it is
+        yield start, np.asarray(array[start : start + rows])  # plain; a memory map is read only when used
 
 
-def _moments(array: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Mean (features,) and scatter (features, features) by the update at the top of this file.
+def _table_of(batch: Any) -> Any:
+    inside = isinstance(batch, (tuple, list)) and len(batch) > 0 and getattr(batch[0], "ndim", 0) == 2
+    return batch[0] if inside else batch
 
-    numpy centres and sums, torch multiplies: a block has one parallel region, so that other work on the
-    machine can hold it up only once.
-    """
-    features = array.shape[1]
-    scatter = torch.zeros(features, features, dtype=torch.float64)
-    count, mean, centred = 0, np.zeros(features), np.empty((0, features))
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at the result
-        for block in _blocks(array):
-            if count == 0:
-                mean = block.mean(axis=0, dtype=np.float64)  # any point near the data would do
-                centred = np.empty(block.shape)  # one buffer for all blocks, the last of which may be shorter
-            part = np.subtract(block, mean, out=centred[: len(block)])
-            total = part.sum(axis=0)
-            count += len(block)
-            rows = torch.from_numpy(part)
-            scatter.addmm_(rows.T, rows)
-            scatter -= torch.from_numpy(np.outer(total, total) / count)
-            mean = mean + total / count
-    return torch.from_numpy(mean), (scatter + scatter.T) / 2  # a product may round (i, j) and (j, i) apart
+
+def _shared_names(
+    width: int, names: tuple[str, ...] | None, other_width: int, other_names: tuple[str, ...] | None
+) -> tuple[str, ...] | None:
+    if width != other_width:
+        raise DataError(
+            f"tables to merge should be of equal width, got {width} and {other_width} features: "
+            "take the same columns of all."
+        )
+    if names is None or other_names is None or names == other_names:
+        return names or other_names
+    raise DataError(
+        f"tables to merge should have the same columns in the same order, got {names} and {other_names}: "
+        "reorder or rename."
+    )
 
 
 def _from_sparse(x: Any) -> SufficientStatistics:
@@ -237,22 +255,18 @@ def _from_sparse(x: Any) -> SufficientStatistics:
     )
 
 
-def _refuse(table: Table) -> None:
-    start = 0
-    for block in _blocks(table.array):
-        bad = ~(np.abs(block) <= LARGEST)  # true of NaN as well
-        if bad.any():
-            row, column = divmod(int(bad.argmax()), bad.shape[1])
-            value = block[row, column]
-            where = (
-                f"row {start + row}, column {column if table.names is None else repr(table.names[column])}"
-            )
-            advice = f"replace it; squares of values above {LARGEST:g} overflow"
-            if np.isnan(value):
-                advice = "pass the rows to a model that integrates missing values out"
-            raise DataError(f"x should hold finite values in range, got {value:g} at {where}: {advice}.")
-        start += len(block)
-    raise DataError("x should have squares that can be added in float64, got values too large: rescale x.")
+def _refuse(block: np.ndarray, start: int, names: tuple[str, ...] | None) -> None:
+    bad = ~(np.abs(block) <= LARGEST)  # true of NaN as well
+    if not bad.any():
+        raise DataError("x should have squares that can be added in float64, got a sum too large: rescale x.")
+    row, column = divmod(int(bad.argmax()), bad.shape[1])
+    value, label = block[row, column], column if names is None else repr(names[column])
+    advice = f"replace it; squares of values above {LARGEST:g} overflow"
+    if np.isnan(value):
+        advice = "pass the rows to a model that integrates missing values out"
+    raise DataError(
+        f"x should hold finite values in range, got {value:g} at row {start + row}, column {label}: {advice}."
+    )
 
 
 def _check_covariance(matrix: Tensor, tolerance: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from probae.inference.rotation_search import LawTable, search_rotation
 from probae.matching import match_columns, rotation_angle
 from probae.models.marginal import Scores
-from probae.priors import GeneralizedNormal, Prior, StudentT
+from probae.priors import GeneralizedNormal, Laplace, Prior, StudentT
 
 MAX_LATENTS = 12  # beyond, the search over frames costs more than the rest of the audit
 
@@ -76,7 +76,7 @@ def adaptive_frame(scores: Scores, seed: int) -> FrameComparison:
 
 def candidate_laws() -> list[Prior]:
     """Return the laws an adaptive frame may use: heavy tails, light tails, nearly uniform."""
-    return [StudentT(4.0), GeneralizedNormal(1.0), GeneralizedNormal(1.5), GeneralizedNormal(3.0), GeneralizedNormal(8.0)]
+    return [StudentT(4.0), Laplace(), GeneralizedNormal(1.5), GeneralizedNormal(3.0), GeneralizedNormal(8.0)]
 
 
 def contrast(scores: Scores, laws: list[Prior], rotation: Float[Tensor, "k k"]) -> Float[Tensor, "samples"]:

@@ -193,7 +193,7 @@ def _inference_lines(evidence: Evidence) -> list[str]:
         i, j = profile.plane
         kind = "exact" if profile.exact else f"Monte Carlo error {float(profile.error.max()):.2g}"
         lines.append(
-            f"likelihood along the rotation of factors {i + 1} and {j + 1}: range {profile.range:.2f} nats over "
+            f"likelihood along the rotation of z[{i}] and z[{j}]: range {profile.range:.2f} nats over "
             f"{profile.samples} rows ({kind}); a range alone is no evidence, it is positive on Gaussian data too"
         )
     if evidence.restricted_guide:
@@ -216,7 +216,7 @@ def _precision_lines(evidence: Evidence) -> list[str]:
     worst = max(evidence.precision, key=lambda error: error.degrees)
     i, j = worst.plane
     return [
-        f" PRECISION   worst plane ({i + 1}, {j + 1}): {worst.degrees:.2f} degrees (Cramer-Rao {worst.cramer_rao:.2f}, "
+        f" PRECISION   worst plane (z[{i}], z[{j}]): {worst.degrees:.2f} degrees (Cramer-Rao {worst.cramer_rao:.2f}, "
         f"sandwich {worst.sandwich:.2f}; asymptotic); rows for 5 degrees {_count(worst.samples_for(5.0))}, "
         f"for 1 degree {_count(worst.samples_for(1.0))}"
     ]

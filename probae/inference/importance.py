@@ -56,9 +56,12 @@ def weighted_draws(
     gain = torch.linalg.solve(scores.covariance + torch.eye(latents, dtype=torch.float64), torch.eye(latents, dtype=torch.float64))
     covariance = scores.covariance @ gain  # V (I + V)^-1, the Gaussian posterior covariance
     root = torch.linalg.cholesky(0.5 * (covariance + covariance.mT))
-    z = scores.values @ gain.mT + width(latents) * draws @ root.mT
-    deviation = torch.linalg.solve_triangular(noise_root, (scores.values - z).mT, upper=False)
-    gaussian = -0.5 * deviation.square().sum(-2) - noise_root.diagonal().log().sum() - 0.5 * latents * math.log(2 * math.pi)
+    centre, spread = scores.values @ gain.mT, width(latents) * root
+    z = centre + draws @ spread.mT
+    whitened = torch.linalg.solve_triangular(noise_root, torch.cat([(scores.values - centre).mT, spread], 1), upper=False)
+    rows = len(scores.values)
+    deviation = whitened[:, :rows].mT - draws @ whitened[:, rows:].mT  # V^{-1/2} (y - z), without solving for each draw
+    gaussian = -0.5 * deviation.square().sum(-1) - noise_root.diagonal().log().sum() - 0.5 * latents * math.log(2 * math.pi)
     proposal = _log_student(draws) - root.diagonal().log().sum() - latents * math.log(width(latents))
     return z, prior.joint_log_prob(z) + gaussian - proposal
 

@@ -19,6 +19,13 @@ class ELBO:
     ----------
     draws : int
         Draws of z per row.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> x = pa.datasets.holzinger_swineford().x
+    >>> pa.ELBO()(pa.FactorAnalysis(9, 3), pa.LinearGaussianEncoder(9, 3).double(), x).shape
+    torch.Size([301])
     """
 
     draws: int = 1

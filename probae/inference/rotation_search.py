@@ -36,9 +36,9 @@ class LawTable:
     variances: tuple[float, float]
 
     @classmethod
-    def of(cls, law: Prior, reach: float, variances: tuple[float, float], points: int = 2048) -> LawTable:
+    def of(cls, law: Prior, reach: float, variances: tuple[float, float], points: int = 1024) -> LawTable:
         """Tabulate a law for |y| <= reach and noise variances in the given range."""
-        levels = 9 if variances[1] > variances[0] * (1 + 1e-9) else 1
+        levels = 5 if variances[1] > variances[0] * (1 + 1e-9) else 1
         grid = reach * torch.linspace(0, 1, points, dtype=torch.float64).square()  # finer near zero
         rows = []
         for variance in torch.linspace(*variances, levels, dtype=torch.float64).tolist():

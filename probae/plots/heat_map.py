@@ -144,7 +144,7 @@ def _name_rows(ax: Axes, names: tuple[str, ...], heading: str) -> None:
     """Name the features where a label has room; else say how many there are."""
     size = min(LARGEST_LABEL, 0.9 * room(ax)[1] / len(names))
     if size >= SMALLEST_LABEL:
-        ax.set_yticks(range(len(names)), names[::-1], fontsize=size)
+        ax.set_yticks(range(len(names)), names, fontsize=size)
         ax.set_ylabel(heading)
     else:
         ax.set_yticks([])

@@ -100,12 +100,13 @@ class Prior(nn.Module):
             `size` or `latents` is not a whole number of at least 1.
         """
         size = check_count("size", size)
+        columns = 1 if latents is None else check_count("latents", latents)
         with torch.no_grad():
-            draws = self.distribution(1 if latents is None else latents).sample((size,))
+            draws = self.distribution(columns).sample((size,))
         return draws[:, 0] if latents is None else draws
 
     def draw(self, shape: torch.Size, like: Tensor) -> Float[Tensor, "*batch latents"]:
-        """Draws of a whole shape, the last axis being z; differentiable in the law's shape where that is possible."""
+        """Draws of a whole shape whose last axis is z, differentiable in the law where that is possible."""
         law = self.distribution(shape[-1], like)
         return (law.rsample if law.has_rsample else law.sample)(torch.Size(shape[:-1]))
 

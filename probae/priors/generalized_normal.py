@@ -74,7 +74,7 @@ class GeneralizedNormal(Prior):
 
     def fisher_information(self) -> float:
         """The number beta^2 Gamma(2 - 1/beta) Gamma(3/beta) / Gamma(1/beta)^2, infinite for beta <= 1/2."""
-        beta = float(self.shape)
+        beta = float(self.shape.detach())
         if beta <= 0.5:
             return math.inf
         log_gammas = math.lgamma(2 - 1 / beta) + math.lgamma(3 / beta) - 2 * math.lgamma(1 / beta)
@@ -102,7 +102,7 @@ class GeneralizedNormal(Prior):
         NotExactError
             beta is below 1.
         """
-        shape = float(self.shape)
+        shape = float(self.shape.detach())
         if shape < 1:
             raise NotExactError(
                 f"{self!r} has no prox: -log p is not convex for a shape below 1, so the minimiser need not "

@@ -46,9 +46,9 @@ def log_convolution(
     """Log density of z + N(0, variance) at y, for a density of z that falls on both sides of 0.
 
     Accurate to about 1e-10 of the density while the noise deviation is above 1e-6 abs(y), which is what
-    float64 resolves; differentiable in y, in the variance and in what `log_density` depends on (the panels are
-    held fixed, the integrand is differentiated). Points are taken 4096 at a time and, under autograd, each
-    chunk is computed again in the backward pass, so that memory stays bounded.
+    float64 resolves; differentiable in y, in the variance and in what `log_density` depends on (the panels
+    are held fixed, the integrand is differentiated). Points are taken 4096 at a time and, under autograd,
+    each chunk is computed again in the backward pass, so that memory stays bounded.
 
     Parameters
     ----------

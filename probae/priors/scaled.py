@@ -52,12 +52,12 @@ class Scaled(Prior):
         self.spherical = law.spherical
         self.has_scale_mixture = law.has_scale_mixture
 
-    def log_prob(self, z: Float[Tensor, "*batch latents"]) -> Float[Tensor, "..."]:
+    def log_prob(self, z: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Log density log p_0(z / s) - log s, with K log s for a joint law of K latents."""
         logs = z.shape[-1] if self.event_dim == 1 else 1
         return self.law.log_prob(z / self.sd.to(z)) - logs * self.sd.log().to(z)
 
-    def score(self, z: Float[Tensor, "*batch latents"]) -> Float[Tensor, "*batch latents"]:
+    def score(self, z: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The score psi_0(z / s) / s."""
         sd = self.sd.to(z)
         return self.law.score(z / sd) / sd
@@ -72,7 +72,7 @@ class Scaled(Prior):
         variance = self.sd.to(law.variance).square() * law.variance
         return PriorDistribution(self, latents, like, variance, has_rsample=law.has_rsample)
 
-    def draw(self, shape: torch.Size, like: Tensor) -> Float[Tensor, "*batch latents"]:
+    def draw(self, shape: torch.Size, like: Tensor) -> Float[Tensor, "..."]:
         """Draws of s times the law."""
         return self.sd.to(like) * self.law.draw(shape, like)
 
@@ -104,7 +104,7 @@ class Scaled(Prior):
         """That of the law at variance / s^2: the noisy law is brought back to variance 1 in any case."""
         return self.law.noisy_fisher_information(check_positive("variance", variance) / float(self.sd) ** 2)
 
-    def sample_scales(self, z: Float[Tensor, "*batch latents"]) -> Float[Tensor, "*batch latents"]:
+    def sample_scales(self, z: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Draw s^2 times the law's tau given z / s."""
         sd = self.sd.to(z)
         return sd**2 * self.law.sample_scales(z / sd)

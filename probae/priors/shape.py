@@ -47,7 +47,7 @@ class Shape(nn.Module):
 
     def describe(self, name: str) -> str:
         """The constructor's arguments, for a repr."""
-        return f"{name}={float(self()):.6g}" + (", learn=True" if self.learn else "")
+        return f"{name}={float(self().detach()):.6g}" + (", learn=True" if self.learn else "")
 
 
 def check_shape(name: str, value: float, low: float, high: float = math.inf, *, reason: str = "") -> float:

@@ -67,7 +67,7 @@ class StudentT(Prior):
 
     def fisher_information(self) -> float:
         """The number 1 + 6 / ((nu - 2)(nu + 3))."""
-        df = float(self.df)
+        df = float(self.df.detach())
         return 1 + 6 / ((df - 2) * (df + 3))
 
     def distribution(self, latents: int, like: Tensor | None = None) -> dist.TorchDistribution:

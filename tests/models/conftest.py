@@ -4,7 +4,13 @@ import jaxtyping
 import pytest
 import torch
 
-from probae.models import FactorAnalysis, IndependentComponents, LinearFactorModel, ProbabilisticPCA, SparseCoding
+from probae.models import (
+    FactorAnalysis,
+    IndependentComponents,
+    LinearFactorModel,
+    ProbabilisticPCA,
+    SparseCoding,
+)
 from probae.priors import (
     Gaussian,
     GeneralizedNormal,
@@ -62,7 +68,9 @@ def model(request):
     return randomize(MODELS[request.param]())
 
 
-@pytest.fixture(params=[name for name, build in MODELS.items() if build().gaussian and build().noise != "none"])
+@pytest.fixture(
+    params=[name for name, build in MODELS.items() if build().gaussian and build().noise != "none"]
+)
 def gaussian_model(request):
     """Each model with a closed-form Gaussian posterior."""
     return randomize(MODELS[request.param]())
@@ -84,3 +92,16 @@ def noiseless_model(request):
 def as_installed(monkeypatch):
     """Switch the run-time type checks off: what does a user see who passes a wrong type?"""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture(scope="session")
+def close():
+    """Compare tensors: the largest error against the largest value."""
+
+    def compare(actual, expected, relative):
+        actual, expected = torch.as_tensor(actual).detach(), torch.as_tensor(expected).detach()
+        assert actual.shape == expected.shape
+        assert actual.isfinite().all()
+        assert (actual - expected).abs().max() <= relative * expected.abs().max()
+
+    return compare

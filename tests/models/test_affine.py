@@ -23,7 +23,7 @@ def test_shapes(law):
 
 
 def test_density_integrates_to_one(law):
-    """Midpoint rule on a grid; its error is of the order of the squared step (0.02) where the density has kinks."""
+    """Midpoint rule; its error is of the order of the squared step where the density has kinks."""
     step = 0.02
     axis = torch.arange(-14, 14, step, dtype=torch.float64) + step / 2
     grid = torch.cartesian_prod(axis + 1.0, axis - 1.0)

@@ -1,13 +1,27 @@
-"""The registry of laws: a line each, with the log density written a second time in plain Python."""
+"""The registry of laws: a line each, with its log density written a second time in plain Python.
 
-from math import cosh, exp, gamma, inf, lgamma, log, log1p, pi, sqrt
+A test that asks for `law` runs for every line, one that asks for `mixture` for every Gaussian scale mixture, one
+that asks for `convex` for every law whose -log p is convex, and so on.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import exp, gamma, inf, lgamma, log, log1p, pi, sqrt
 
 import numpy as np
 import pytest
 import torch
-from scipy import integrate, special
+from scipy import integrate
 
 from probae.priors import Gaussian, GeneralizedNormal, Laplace, Logistic, Scaled, SpikeSlab, StudentT, Uniform
+
+
+def normal(z, variance=1.0):
+    return -0.5 * (z * z / variance + log(2 * pi * variance))
+
+
+def laplace(z, sd=1.0):
+    return -sqrt(2) * abs(z) / sd - log(sqrt(2) * sd)
 
 
 def student(df):
@@ -15,41 +29,112 @@ def student(df):
     return lambda z: constant - (df + 1) / 2 * log1p(z * z / (df - 2))
 
 
+def logistic(z, s=sqrt(3) / pi):
+    return -abs(z) / s - 2 * log1p(exp(-abs(z) / s)) - log(s)
+
+
 def generalized(beta):
     alpha = sqrt(gamma(1 / beta) / gamma(3 / beta))
     return lambda z: log(beta / (2 * alpha * gamma(1 / beta))) - (abs(z) / alpha) ** beta
 
 
-def normal(z, variance=1.0):
-    return -0.5 * (z * z / variance + log(2 * pi * variance))
-
-
-def logistic(z, s=sqrt(3) / pi):
-    return -abs(z) / s - 2 * log1p(exp(-abs(z) / s)) - log(s)
-
-
 def mixture(z, q=0.2, spike=0.1):
     slab = (1 - (1 - q) * spike**2) / q
-    return np.logaddexp(log(q) + normal(z, slab), log(1 - q) + normal(z, spike**2))
+    return float(np.logaddexp(log(q) + normal(z, slab), log(1 - q) + normal(z, spike**2)))
 
 
 def uniform(z):
     return -log(2 * sqrt(3)) if abs(z) <= sqrt(3) else -inf
 
 
+# constructor, log density, kappa (from the table of Cramer-Rao bounds where it has the law, to its digits)
 LAWS = {
-    "gaussian": (Gaussian, normal),
-    "laplace": (Laplace, lambda z: -sqrt(2) * abs(z) - 0.5 * log(2)),
-    "t2.5": (lambda: StudentT(df=2.5), student(2.5)),
-    "t5": (lambda: StudentT(df=5), student(5)),
-    "t100-learnt": (lambda: StudentT(df=100, learn=True), student(100)),
-    "logistic": (Logistic, logistic),
-    "ggd0.4": (lambda: GeneralizedNormal(shape=0.4), generalized(0.4)),
-    "ggd0.8": (lambda: GeneralizedNormal(shape=0.8), generalized(0.8)),
-    "ggd1": (lambda: GeneralizedNormal(shape=1), generalized(1)),
-    "ggd1.5-learnt": (lambda: GeneralizedNormal(shape=1.5, learn=True), generalized(1.5)),
-    "ggd4": (lambda: GeneralizedNormal(shape=4), generalized(4)),
-    "spike-slab": (SpikeSlab, mixture),
-    "uniform": (Uniform, uniform),
-    "3 laplace": (lambda: Scaled(Laplace(), sd=3.0), lambda z: -sqrt(2) * abs(z) / 3 - 0.5 * log(2) - log(3)),
+    "gaussian": (Gaussian, normal, 1.0),
+    "laplace": (Laplace, laplace, 2.000),
+    "t3": (lambda: StudentT(df=3), student(3), 2.000),
+    "t5": (lambda: StudentT(df=5), student(5), 1.250),
+    "t10": (lambda: StudentT(df=10), student(10), 1.0577),
+    "t30, learnt": (lambda: StudentT(df=30, learn=True), student(30), 1.0065),
+    "logistic": (Logistic, logistic, 1.0966),
+    "ggd 0.4": (lambda: GeneralizedNormal(shape=0.4), generalized(0.4), inf),
+    "ggd 0.8": (lambda: GeneralizedNormal(shape=0.8), generalized(0.8), 4.222),
+    "ggd 1": (lambda: GeneralizedNormal(shape=1), generalized(1), 2.000),
+    "ggd 1.5, learnt": (lambda: GeneralizedNormal(shape=1.5, learn=True), generalized(1.5), 1.0958),
+    "ggd 4": (lambda: GeneralizedNormal(shape=4), generalized(4), 1.371),
+    "spike and slab": (SpikeSlab, mixture, None),
+    "uniform": (Uniform, uniform, inf),
+    "laplace, sd 3": (lambda: Scaled(Laplace(), sd=3.0), lambda z: laplace(z, 3.0), 2 / 9),
 }
+EDGE = sqrt(3)  # of the uniform law
+
+
+@dataclass
+class Law:
+    """A line of the registry."""
+
+    name: str
+
+    @cached_property
+    def prior(self):
+        return LAWS[self.name][0]()
+
+    @property
+    def log_density(self):
+        return LAWS[self.name][1]
+
+    @property
+    def kappa(self):
+        return LAWS[self.name][2]
+
+    @property
+    def variance(self):
+        return 9.0 if self.name == "laplace, sd 3" else 1.0
+
+    def integral(self, function):
+        """Integral of function(z) p(z), by scipy, on pieces that end at the kinks and follow the scales."""
+        reach = EDGE if self.name == "uniform" else inf
+        ends = [0.0, *(10.0**k for k in range(-6, 2)), EDGE, 3.0, 30.0, inf]
+        ends = sorted({min(end, reach) for end in ends})
+        both = lambda z: exp(self.log_density(z)) * (function(z) + function(-z))  # noqa: E731
+        pieces = zip(ends[:-1], ends[1:], strict=True)
+        return sum(integrate.quad(both, *piece, epsabs=0, epsrel=1e-11)[0] for piece in pieces)
+
+    def distribution_function(self):
+        """The distribution function, as an interpolation of a running trapezoid sum in z = sinh(u)^3 / 100."""
+        u = np.linspace(-5, 5, 200_001)
+        z = np.sinh(u) ** 3 / 100
+        density = np.exp([self.log_density(float(point)) for point in z])
+        mass = integrate.cumulative_trapezoid(density * 3 * np.sinh(u) ** 2 * np.cosh(u) / 100, u, initial=0)
+        assert mass[-1] == pytest.approx(1, abs=1e-4)
+        return lambda draws: np.interp(draws, z, mass / mass[-1])
+
+    @property
+    def is_convex(self):
+        """Whether second differences of -log p are nowhere negative."""
+        z = np.linspace(-1, 1, 2001) * (EDGE if self.name == "uniform" else 40.0)
+        second = np.diff([-self.log_density(float(point)) for point in z[1:-1]], 2)
+        return bool((second > -1e-12).all())
+
+
+def select(name):
+    """The laws a test argument stands for."""
+    laws = [Law(name) for name in LAWS]
+    return {
+        "law": laws,
+        "mixture": [law for law in laws if law.prior.has_scale_mixture],
+        "convex": [law for law in laws if law.is_convex],
+        "not_convex": [law for law in laws if not law.is_convex],
+        "learnt": [law for law in laws if list(law.prior.parameters())],
+    }[name]
+
+
+def pytest_generate_tests(metafunc):
+    for name in ("law", "mixture", "convex", "not_convex", "learnt"):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, select(name), ids=lambda law: law.name)
+
+
+@pytest.fixture
+def points():
+    """Points of float64 away from 0 and from the edge of the uniform law, some of them outside of it."""
+    return torch.tensor([-9.0, -2.3, -1.1, -0.3, -0.02, 0.05, 0.4, 0.9, 1.5, 4.0, 25.0], dtype=torch.float64)

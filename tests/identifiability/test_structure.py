@@ -1,0 +1,82 @@
+"""The structural group of a prior, against theory and against a Monte Carlo of the score information."""
+
+import math
+
+import pytest
+import torch
+
+from probae import priors
+from probae.identifiability.structure import check_loadings, connected, gl_information, structure
+from probae.models import FactorAnalysis, LinearFactorModel
+
+LAPLACE, GAUSSIAN = priors.Laplace(), priors.Gaussian()
+
+CASES = [
+    (GAUSSIAN, 3, "O(3)", 3),
+    (LAPLACE, 3, "SP(3)", 0),
+    (priors.Logistic(), 4, "SP(4)", 0),
+    (priors.Uniform(), 2, "SP(2)", 0),
+    (priors.SpikeSlab(), 2, "SP(2)", 0),
+    (priors.StudentT(30.0), 3, "SP(3)", 0),
+    (priors.MultivariateStudentT(6.0), 3, "O(3)", 3),
+    (priors.Independent([LAPLACE, GAUSSIAN, GAUSSIAN]), 3, "SP(1) x O(2)", 1),
+    (priors.Independent([GAUSSIAN, LAPLACE, GAUSSIAN, LAPLACE]), 4, "SP(2) x O(2)", 1),
+    (priors.Independent([GAUSSIAN, LAPLACE]), 2, "SP(2)", 0),
+    (GAUSSIAN, 1, "SP(1)", 0),
+]
+
+
+@pytest.mark.parametrize(("prior", "latents", "group", "null"), CASES, ids=lambda value: str(value))
+def test_group_and_null_dimension(prior, latents, group, null):
+    found = structure(prior, latents)
+    assert (found.group, found.null_dimension) == (group, null)
+    assert found.identified == (null == 0)
+
+
+def test_known_unequal_variances_keep_the_full_group_conjugated():
+    prior = priors.Independent([priors.Scaled(GAUSSIAN, sd) for sd in (1.0, 2.0, 5.0)])
+    found = structure(prior, 3)
+    assert (found.group, found.equal_scales) == ("O(3)", False)
+
+
+@pytest.mark.parametrize(
+    ("law", "expected"),
+    [(LAPLACE, 1 - 1 / 2), (priors.StudentT(6.0), 1 - 1 / (1 + 6 / (4 * 9)))],
+    ids=["laplace", "t6"],
+)
+def test_information_of_a_plane_is_one_minus_inverse_kappa(law, expected):
+    assert structure(law, 3).information == pytest.approx(expected, abs=1e-6)
+
+
+def test_gaussian_with_laplace_plane_has_the_predicted_information():
+    mixed = structure(priors.Independent([LAPLACE, GAUSSIAN, GAUSSIAN]), 3)
+    assert mixed.information == pytest.approx(1 - 1 / math.sqrt(2), abs=1e-6)
+
+
+def test_monte_carlo_rotation_scores_vanish_for_spherical_laws_only():
+    spherical, _ = gl_information(priors.MultivariateStudentT(6.0), 3, draws=20_000)
+    independent, _ = gl_information(LAPLACE, 3, draws=20_000)
+    assert spherical.abs().max() < 1e-12  # psi is a multiple of z, so every score is zero draw by draw
+    # E (psi_i z_j - psi_j z_i)^2 / (E psi_i^2 z_j^2 + E psi_j^2 z_i^2) = (2 - 1) / 2; 20,000 draws leave a few per cent
+    assert independent.min() == pytest.approx(0.5, abs=0.05)
+
+
+def test_connected_components():
+    assert connected(5, {(0, 3), (3, 4)}) == ((0, 3, 4), (1,), (2,))
+
+
+def test_rank_and_separability_of_loadings():
+    model = FactorAnalysis(6, 2)
+    assert check_loadings(model).rank == 2
+    model.loadings = torch.ones(6, 2, dtype=torch.float64)
+    assert (check_loadings(model).rank, check_loadings(model).separable) == (1, False)
+    assert check_loadings(LinearFactorModel(2, 3, LAPLACE)).separable is False
+
+
+def test_heywood_columns_are_named_and_degrees_of_freedom_counted():
+    model = FactorAnalysis(5, 3)
+    noise = torch.ones(5, dtype=torch.float64)
+    noise[2] = 1e-9
+    model.noise_variance = noise
+    assert check_loadings(model).heywood == (2,)
+    assert check_loadings(model).degrees_of_freedom == ((5 - 3) ** 2 - (5 + 3)) / 2
