@@ -12,22 +12,43 @@ __version__ = "0.1.0"
 
 _HOME = {
     "probae.checks": (
-        "CollinearWarning", "ConstantColumnWarning", "ConvergenceWarning", "DataError", "FileError", "FitError",
-        "GuideWarning", "HeywoodWarning", "IntegerDataWarning", "MissingRowWarning", "NotExactError", "ParameterError",
-        "ProbaeError", "ProbaeWarning", "UnderidentifiedWarning",
+        "CollinearWarning",
+        "ConstantColumnWarning",
+        "ConvergenceWarning",
+        "DataError",
+        "FileError",
+        "FitError",
+        "GuideWarning",
+        "HeywoodWarning",
+        "IntegerDataWarning",
+        "MissingRowWarning",
+        "NotExactError",
+        "ParameterError",
+        "ProbaeError",
+        "ProbaeWarning",
+        "UnderidentifiedWarning",
     ),
     "probae.codes": ("Codes", "sparse_codes"),
     "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder"),
-    "probae.identifiability.likelihood_ratio": ("RotationProfile", "rotation_profile"),
+    "probae.identifiability.likelihood_ratio": ("rotation_profile",),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
     "probae.inference": ("ELBO", "EM", "MAP", "SVI", "Fit", "MaximumLikelihood"),
     "probae.inference.fit": ("fit",),
     "probae.io": ("load", "save"),
     "probae.matching": (
-        "amari_distance", "match_columns", "mean_correlation", "principal_angles", "procrustes",
+        "amari_distance",
+        "match_columns",
+        "mean_correlation",
+        "principal_angles",
+        "procrustes",
     ),
     "probae.models": (
-        "FactorAnalysis", "IndependentComponents", "LatentModel", "LinearFactorModel", "ProbabilisticPCA", "SparseCoding",
+        "FactorAnalysis",
+        "IndependentComponents",
+        "LatentModel",
+        "LinearFactorModel",
+        "ProbabilisticPCA",
+        "SparseCoding",
     ),
     "probae.statistics": ("SufficientStatistics",),
 }
@@ -39,20 +60,37 @@ __all__ = sorted([*_WHERE, *_MODULES])
 if TYPE_CHECKING:
     from probae import datasets, plots, priors
     from probae.checks import (
-        CollinearWarning, ConstantColumnWarning, ConvergenceWarning, DataError, FileError, FitError, GuideWarning,
-        HeywoodWarning, IntegerDataWarning, MissingRowWarning, NotExactError, ParameterError, ProbaeError,
-        ProbaeWarning, UnderidentifiedWarning,
+        CollinearWarning,
+        ConstantColumnWarning,
+        ConvergenceWarning,
+        DataError,
+        FileError,
+        FitError,
+        GuideWarning,
+        HeywoodWarning,
+        IntegerDataWarning,
+        MissingRowWarning,
+        NotExactError,
+        ParameterError,
+        ProbaeError,
+        ProbaeWarning,
+        UnderidentifiedWarning,
     )
     from probae.codes import Codes, sparse_codes
     from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
-    from probae.identifiability.likelihood_ratio import RotationProfile, rotation_profile
+    from probae.identifiability.likelihood_ratio import rotation_profile
     from probae.identifiability.report import Report, Verdict, audit
-    from probae.inference import EM, ELBO, MAP, SVI, Fit, MaximumLikelihood
+    from probae.inference import ELBO, EM, MAP, SVI, Fit, MaximumLikelihood
     from probae.inference.fit import fit
     from probae.io import load, save
     from probae.matching import amari_distance, match_columns, mean_correlation, principal_angles, procrustes
     from probae.models import (
-        FactorAnalysis, IndependentComponents, LatentModel, LinearFactorModel, ProbabilisticPCA, SparseCoding,
+        FactorAnalysis,
+        IndependentComponents,
+        LatentModel,
+        LinearFactorModel,
+        ProbabilisticPCA,
+        SparseCoding,
     )
     from probae.statistics import SufficientStatistics
 

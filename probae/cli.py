@@ -1,13 +1,13 @@
 """The command line: `probae demo`, `probae fit`, `probae audit`, `probae info`.
 
-Only the standard library and tyro are imported here; torch waits until there is work, so that help comes at once.
+Only the standard library and tyro are imported here; torch waits for work, so that help comes at once.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +19,11 @@ BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
 
 Table = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")]
 Subject = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA|RUN")]
+Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+Text = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
+Folder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")]
+File = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
+Columns = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="")]
 Models = Literal["fa", "ppca", "laplace", "linear", "sparse", "ica"]
 Methods = Literal["auto", "ml", "em", "map", "svi"]
 
@@ -41,13 +46,13 @@ def demo(output: Path = Path("results/demo"), seed: int = 0) -> int:
 def fit(
     data: Table,
     model: Models = "fa",
-    latents: int | None = None,
-    prior: str | None = None,
+    latents: Count = None,
+    prior: Text = None,
     method: Methods = "auto",
-    steps: int | None = None,
-    columns: tuple[str, ...] = (),
+    steps: Count = None,
+    columns: Columns = (),
     seed: int = 0,
-    output: Path | None = None,
+    output: Folder = None,
 ) -> int:
     """Fit one model to a table of numbers, audit its axes, and write a folder with fit, figures and report.
 
@@ -56,8 +61,8 @@ def fit(
     data
         Table with one row per sample: CSV, TSV, .npy, .npz or Parquet.
     model
-        fa: factor analysis; ppca: probabilistic PCA; laplace: factor analysis with Laplace factors; linear: with
-        factors of any --prior; sparse: sparse coding; ica: independent components without noise.
+        fa: factor analysis; ppca: probabilistic PCA; laplace: factor analysis with Laplace factors; linear:
+        with factors of any --prior; sparse: sparse coding; ica: independent components without noise.
     latents
         Number of factors; not needed for ica.
     prior
@@ -81,11 +86,11 @@ def fit(
 
 def audit(
     subject: Subject,
-    data: Path | None = None,
-    latents: int | None = None,
-    columns: tuple[str, ...] = (),
+    data: File = None,
+    latents: Count = None,
+    columns: Columns = (),
     seed: int = 0,
-    output: Path | None = None,
+    output: Folder = None,
 ) -> int:
     """Say whether axes mean anything: those of a saved run, or of Gaussian and Laplace factors of a table.
 
@@ -137,14 +142,13 @@ def main(arguments: list[str] | None = None) -> int:
     probae ...
     True
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        arguments = sys.argv[1:]
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill saves what there is, too
     if arguments == ["--version"]:
         say(f"probae {__version__}")
         return 0
     try:
-        signal.signal(
-            signal.SIGTERM, signal.default_int_handler
-        )  # a polite kill saves what there is, as Ctrl-C does
         return tyro.extras.subcommand_cli_from_dict(
             {"demo": demo, "fit": fit, "audit": audit, "info": info},
             prog="probae",
@@ -155,9 +159,8 @@ def main(arguments: list[str] | None = None) -> int:
         note("interrupted: nothing more was written.")
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # or Python complains once more at exit
+        with suppress(OSError):
+            sys.stdout.close()  # or Python tries once more at exit, and complains
         return 0
     except Exception as error:
         sentence = explain(error)

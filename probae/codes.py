@@ -37,11 +37,17 @@ class Codes(NamedTuple):
 
 
 def sparse_codes(
-    x: Any, dictionary: Any, penalty: float, *, tolerance: float = 1e-6, steps: int = 10_000, start: Tensor | None = None
+    x: Any,
+    dictionary: Any,
+    penalty: float,
+    *,
+    tolerance: float = 1e-6,
+    steps: int = 10_000,
+    start: Tensor | None = None,
 ) -> Codes:
     r"""Minimise 1/2 ||x - A z||^2 + penalty ||z||_1 for every row, by accelerated proximal gradient with restarts.
 
-    A row stops when its duality gap falls below ``tolerance`` times max(P(z), P(0)/1000); finished rows leave the batch.
+    A row stops when its duality gap falls below ``tolerance`` times max(P(z), P(0)/1000); finished rows leave.
 
     Parameters
     ----------
@@ -87,7 +93,9 @@ def sparse_codes(
     check_positive("penalty", penalty)
     check_positive("tolerance", tolerance)
     dtype = data.dtype if tolerance >= 1e-5 else torch.float64  # float32 cannot certify a smaller gap
-    codes = lasso(data.values.to(dtype), atoms.to(dtype), penalty, tolerance, check_count("steps", steps), start)
+    codes = lasso(
+        data.values.to(dtype), atoms.to(dtype), penalty, tolerance, check_count("steps", steps), start
+    )
     return Codes(codes.z.to(data.dtype), codes.gap.to(data.dtype), codes.iterations)
 
 
@@ -125,7 +133,9 @@ def lasso(
     return Codes(answer, gap, iterations)
 
 
-def certificate(z: Tensor, gram: Tensor, cross: Tensor, power: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+def certificate(
+    z: Tensor, gram: Tensor, cross: Tensor, power: Tensor, penalty: float
+) -> tuple[Tensor, Tensor]:
     """Return the objective and the duality gap of each row from the Gram matrix alone."""
     correlation = cross - z @ gram  # A' r
     fit = (z * cross).sum(1)
@@ -140,4 +150,3 @@ def certificate(z: Tensor, gram: Tensor, cross: Tensor, power: Tensor, penalty: 
 def soft_threshold(v: Tensor, level: float) -> Tensor:
     """Return sign(v) max(|v| - level, 0)."""
     return v - v.clamp(-level, level)
-

@@ -145,11 +145,12 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
     >>> read_table(path).features.values.tolist()
     ['height', 'weight']
     """
-    from probae.storage import tables
+    from probae.storage import formats, tables
 
     path = Path(path)
-    parse = tables.parser(path.suffix.lower(), shown(path))
-    return tables.label(*parse(read_bytes(path, follow=True), shown(path)), columns)
+    parse = formats.parser(path.suffix.lower(), shown(path))
+    chosen = tuple(columns) if columns else None
+    return tables.label(*parse(read_bytes(path, follow=True), shown(path), chosen))
 
 
 def write_text(text: str, path: str | os.PathLike[str]) -> Path:

@@ -20,7 +20,7 @@ LAYERS = (
     ("inference",),
     ("analysis", "factors", "identifiability"),
     ("plots", "datasets"),
-    ("sklearn", "cli", "report", "io", "storage"),
+    ("sklearn", "cli", "commands", "demo", "report", "io", "storage", "__main__"),
 )
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
 DOOR = len(LAYERS)

@@ -4,6 +4,7 @@ Both rules are read off the source text with `ast`.
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,13 +49,20 @@ def keyword(node: ast.Call, name: str, position: int | None = None) -> object:
 
 def opens_for_writing(node: ast.Call, name: str) -> bool:
     """Whether a call is `open(path, mode)` or `path.open(mode)` with a mode that can change a file."""
+    if name == "os.open":
+        target, flags = ast.unparse(node.args[0]), ast.unparse(node)
+        return target != "os.devnull" and any(flag in flags for flag in ("O_WRONLY", "O_RDWR", "O_CREAT"))
     if name in ("open", "io.open", "os.fdopen"):
         mode = keyword(node, "mode", 1)
-    elif name.endswith(".open"):
-        mode = keyword(node, "mode", 0)
+    elif name.endswith(
+        ".open"
+    ):  # of a path; an archive's open takes the name of a member instead, never a mode
+        mode = keyword(node, "mode", 0 if node.args and isinstance(node.args[0], ast.Constant) else None)
     else:
         return False
-    return mode is True or (isinstance(mode, str) and bool(set(mode) & set("wax+")))
+    return mode is True or (
+        isinstance(mode, str) and bool(re.fullmatch("[rwaxbtU+]*[wax+][rwaxbtU+]*", mode))
+    )
 
 
 def unsafe_reads(source: str) -> Iterator[str]:
@@ -133,6 +141,8 @@ def test_a_safe_read_passes(source):
         "open(p, mode='ab')",
         "open(p, mode)",
         "path.open('r+')",
+        "path.open(mode=mode)",
+        "os.open(p, os.O_WRONLY | os.O_CREAT)",
         "path.write_text(s)",
         "path.write_bytes(b)",
         "import numpy\nnumpy.save(p, a)",

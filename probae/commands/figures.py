@@ -30,7 +30,7 @@ def draw(path: Path, width: float, height: float, paint: Callable[[Axes], Any]) 
 
 
 def draw_fit(folder: Path, fit: Fit, x: Any, report: Report | None) -> dict[str, str]:
-    """Draw what a fit offers: loadings, the rotation profile of the audit, scores; return titles by file name."""
+    """Draw loadings, the rotation profile of the audit, and scores; return titles by file name."""
     features, latents = fit.model.features, fit.model.latents
     widest = max(map(len, fit.names or ("1",)))
     width, height = 0.6 * latents + 0.08 * min(widest, 40) + 2.0, 0.3 * features + 1.0

@@ -42,7 +42,12 @@ def run_fit(
             "steps": steps, "seed": seed, "data": source.described,
         }  # fmt: skip
         folder = runs.open_folder(output or default_folder(data, settings), settings)
-        run = fit(made, source.x, chosen, seed=seed)
+        try:
+            run = fit(made, source.x, chosen, seed=seed)
+        except KeyboardInterrupt:
+            runs.close_folder(folder, settings, "interrupted")
+            note("interrupted before there was a fit to save.")
+            return INTERRUPTED
         title = f"{model} with {made.latents} latents, fitted to {data.name}"
         if run.interrupted:
             runs.save_partial(folder, title, run, source, settings)

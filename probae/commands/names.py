@@ -59,7 +59,7 @@ def make_model(name: str, features: int, latents: int | None, prior: str | None)
         raise ParameterError(f"--model {name} needs --latents, the number of factors.")
     if name == "ica" and latents not in (None, features):
         raise ParameterError(
-            f"--model ica has as many latents as the table has columns, {features}, got {latents}."
+            f"--model ica has {features} latents, as many as the table has columns, got {latents}."
         )
     size = features if latents is None else latents
     if name in ("fa", "ppca"):
@@ -99,7 +99,7 @@ def make_method(name: str, model: models.LinearFactorModel, steps: int | None) -
 
 
 def _encoder(model: models.LinearFactorModel) -> encoders.Encoder:
-    """Return an encoder that holds the exact posterior where one does, else the most flexible that is affordable."""
+    """Return the encoder that holds the exact posterior, or else the most flexible one that is affordable."""
     if model.gaussian:
         return encoders.LinearGaussianEncoder(model.features, model.latents)
     head = "full" if model.latents <= 32 else "low_rank"

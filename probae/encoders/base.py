@@ -18,7 +18,9 @@ from probae.checks import check_count
 class GaussianCode(dist.MultivariateNormal):
     """Gaussian over z that draws z and log q(z) together, from the same standard normal numbers."""
 
-    def __init__(self, loc: Float[Tensor, "*batch latents"], scale_tril: Float[Tensor, "*batch latents latents"]) -> None:
+    def __init__(
+        self, loc: Float[Tensor, "*batch latents"], scale_tril: Float[Tensor, "*batch latents latents"]
+    ) -> None:
         super().__init__(loc, scale_tril=scale_tril, validate_args=False)
 
     def rsample_and_log_prob(self, sample_shape: torch.Size = torch.Size()) -> tuple[Tensor, Tensor]:

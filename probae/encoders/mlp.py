@@ -40,8 +40,18 @@ class MLPEncoder(Encoder):
     torch.Size([2])
     """
 
+    body: nn.Sequential
+    centre: Tensor
+    spread: Tensor
+    lower: Tensor
+
     def __init__(
-        self, features: int, latents: int, hidden: tuple[int, ...] = (128,), covariance: str = "full", rank: int = 4
+        self,
+        features: int,
+        latents: int,
+        hidden: tuple[int, ...] = (128,),
+        covariance: str = "full",
+        rank: int = 4,
     ) -> None:
         super().__init__(features, latents)
         self.covariance = check_choice("covariance", covariance, ("full", "low_rank", "diagonal"))
@@ -51,7 +61,9 @@ class MLPEncoder(Encoder):
                 'choose covariance="low_rank" or covariance="diagonal".'
             )
         self.rank = min(check_count("rank", rank), latents)
-        extra = {"full": latents * (latents - 1) // 2, "low_rank": latents * self.rank, "diagonal": 0}[covariance]
+        extra = {"full": latents * (latents - 1) // 2, "low_rank": latents * self.rank, "diagonal": 0}[
+            covariance
+        ]
         widths = [features, *(check_count("hidden", width) for width in hidden)]
         layers = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.Tanh())]
         self.body = nn.Sequential(*layers)

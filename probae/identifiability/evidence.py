@@ -81,11 +81,15 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
     scores = None
     if rows is not None and model.latents > 1:
         scores, reason = _scores(model, rows, checked, reason)
-    laws = model.prior.coordinates(model.latents)
+    laws = None if model.gaussian else model.prior.coordinates(model.latents)
     data = None if rows is None else _data_evidence(model, rows, scores, reason, fit.names, seed)
-    informative = scores is not None and laws is not None and not model.gaussian
-    precision = tuple(angle_errors(scores, laws)) if informative else ()
-    searched = informative and model.latents <= MAX_LATENTS
+    precision: tuple[AngleError, ...] = ()
+    own_frame = other_frame = None
+    if scores is not None and laws is not None:
+        precision = tuple(angle_errors(scores, laws))
+        if model.latents <= MAX_LATENTS:
+            own_frame = model_frame(scores, laws, seed)
+            other_frame = adaptive_frame(scores, seed) if shape.identified else None
     restricted = not isinstance(fit.posterior, ExactPosterior | ImportancePosterior)
     return Evidence(
         features=model.features,
@@ -97,13 +101,15 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         restricted_guide=restricted and not _full_covariance(fit.posterior),
         structure=shape,
         loadings=checked,
-        invariance=haar_spread(model, rows) if rows is not None and model.gaussian and model.noise != "none" else None,
+        invariance=None
+        if rows is None or not model.gaussian or model.noise == "none"
+        else haar_spread(model, rows),
         data=data,
         why_no_data=reason,
         precision=precision,
         profile=_profile(fit, rows, precision, scores, seed),
-        model_frame=model_frame(scores, laws, seed) if searched else None,
-        adaptive_frame=adaptive_frame(scores, seed) if searched and shape.identified else None,
+        model_frame=own_frame,
+        adaptive_frame=other_frame,
     )
 
 
@@ -119,7 +125,10 @@ def _complete_rows(model: LinearFactorModel, x: Any) -> tuple[Tensor | None, str
     values = check_data(x, features=model.features, missing="allow").values
     rows = values[~values.isnan().any(1)]
     if len(rows) < max(MINIMUM_ROWS, model.features + 2):
-        return None, f"Only {len(rows)} complete rows: the tests need at least {max(MINIMUM_ROWS, model.features + 2)}."
+        return (
+            None,
+            f"Only {len(rows)} complete rows: the tests need at least {max(MINIMUM_ROWS, model.features + 2)}.",
+        )
     return rows, ""
 
 
@@ -128,7 +137,10 @@ def _scores(
 ) -> tuple[Scores | None, str]:
     """Return the sufficient scores, or why there are none."""
     if model.latents > MAX_PLANES_LATENTS:
-        return None, f"{model.latents} factors have too many planes to test one by one (at most {MAX_PLANES_LATENTS})."
+        return (
+            None,
+            f"{model.latents} factors have too many planes to test one by one (at most {MAX_PLANES_LATENTS}).",
+        )
     if not checked.separable:
         return None, (
             f"{model.latents} factors of {model.features} features have no scores that x determines: "
@@ -142,10 +154,17 @@ def _scores(
 
 
 def _data_evidence(
-    model: LinearFactorModel, rows: Tensor, scores: Scores | None, reason: str, names: tuple[str, ...] | None, seed: int
+    model: LinearFactorModel,
+    rows: Tensor,
+    scores: Scores | None,
+    reason: str,
+    names: tuple[str, ...] | None,
+    seed: int,
 ) -> DataEvidence:
     loadings, noise, mean = model._gaussian_parameters()
-    checked = noise_check(rows - mean, loadings, noise) if scores is not None and model.noise != "none" else None
+    checked = (
+        noise_check(rows - mean, loadings, noise) if scores is not None and model.noise != "none" else None
+    )
     labels = names or tuple(str(i) for i in range(model.features))
     discrete = tuple(labels[i] for i in discrete_columns(rows))
     if scores is None:

@@ -1,4 +1,4 @@
-"""Whether the fitted axes are the ones the data prefer: against the exact optimum, and against a law fitted to the data."""
+"""Whether the fitted axes are the ones the data prefer: under the model's law, and under a law fitted to the data."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ def adaptive_frame(scores: Scores, seed: int) -> FrameComparison:
         search = search_rotation(first.values, first.covariance, [law] * latents, seed, restarts=1)
         found.append((search.contrast, law, search.rotation))
     _, law, rotation = max(found, key=lambda item: item[0])
-    values = [(float(contrast(first, [other] * latents, identity).mean()), other) for other in candidate_laws()]
+    values = [
+        (float(contrast(first, [other] * latents, identity).mean()), other) for other in candidate_laws()
+    ]
     _, here = max(values, key=lambda item: item[0])
     gain, error = _gain(second, [here] * latents, identity, [law] * latents, rotation)
     return FrameComparison(_distance(rotation), gain, error, repr(law))
@@ -85,7 +87,10 @@ def contrast(scores: Scores, laws: list[Prior], rotation: Float[Tensor, "k k"]) 
     variances = (rotation.T @ scores.covariance @ rotation).diagonal()
     reach = float(values.abs().max()) + 1e-9
     tables = [LawTable.of(law, reach, (float(v), float(v))) for law, v in zip(laws, variances, strict=True)]
-    return sum(table(y.unsqueeze(0), v.view(1))[0] for table, y, v in zip(tables, values.T, variances, strict=True))
+    parts = [
+        table(y.unsqueeze(0), v.view(1))[0] for table, y, v in zip(tables, values.T, variances, strict=True)
+    ]
+    return torch.stack(parts).sum(0)
 
 
 def _gain(

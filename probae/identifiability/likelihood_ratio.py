@@ -121,7 +121,9 @@ def paired_change(
     prior = model.prior
     if model.noise == "none":
         z = solve_sources(x, model.loadings.detach(), model.mean.detach())
-        change = torch.stack([(prior.joint_log_prob(z @ r) - prior.joint_log_prob(z)).sum() for r in rotations])
+        change = torch.stack(
+            [(prior.joint_log_prob(z @ r) - prior.joint_log_prob(z)).sum() for r in rotations]
+        )
         return change, torch.zeros_like(change)
     scores = model.sufficient_scores(x)
     noise = standard_draws(DRAWS, len(x), model.latents, torch.Generator().manual_seed(seed))

@@ -54,7 +54,12 @@ def angle_errors(scores: Scores, laws: list[Prior]) -> list[AngleError]:
         for law, y, v in zip(laws, scores.values.T, scores.variance, strict=True)
     ]
     return [
-        AngleError((i, j), cramer_rao(kappa[i], kappa[j], samples), sandwich(moments[i], moments[j], samples), samples)
+        AngleError(
+            (i, j),
+            cramer_rao(kappa[i], kappa[j], samples),
+            sandwich(moments[i], moments[j], samples),
+            samples,
+        )
         for i, j in itertools.combinations(range(len(laws)), 2)
     ]
 
@@ -99,7 +104,9 @@ def contrast_moments(law: Prior, y: Tensor, variance: float) -> ContrastMoments:
     with torch.no_grad():
         s, centre = y / total, psi(y)
         difference = (psi(y + half * total) - psi(y - half * total)) / (2 * half)
-    return ContrastMoments(float(centre.square().mean()), float((s * centre).mean()), float(difference.mean()))
+    return ContrastMoments(
+        float(centre.square().mean()), float((s * centre).mean()), float(difference.mean())
+    )
 
 
 def sandwich(first: ContrastMoments, second: ContrastMoments, samples: int) -> float:

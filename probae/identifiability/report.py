@@ -101,13 +101,17 @@ class Report:
                 "heywood": list(evidence.loadings.heywood),
                 "haar_spread": evidence.invariance,
             },
-            "data": None if data is None else {
+            "data": None
+            if data is None
+            else {
                 "noise_p": None if noise is None else noise.p_value,
                 "discrete_columns": list(data.discrete),
                 "rows_p": None if data.rows is None else data.rows.p_value,
                 "planes": [] if data.information is None else data.information.to_rows(),
             },
-            "likelihood_ratio": None if profile is None else {
+            "likelihood_ratio": None
+            if profile is None
+            else {
                 "plane": list(profile.plane),
                 "range_nats": profile.range,
                 "error_nats": float(profile.error.max()),
@@ -125,8 +129,13 @@ class Report:
                 for error in evidence.precision
             ],
             "frames": {
-                name: None if frame is None else {
-                    "degrees": frame.degrees, "gain_nats_per_row": frame.gain, "error": frame.error, "law": frame.law
+                name: None
+                if frame is None
+                else {
+                    "degrees": frame.degrees,
+                    "gain_nats_per_row": frame.gain,
+                    "error": frame.error,
+                    "law": frame.law,
                 }
                 for name, frame in (("model", evidence.model_frame), ("adaptive", evidence.adaptive_frame))
             },
@@ -160,7 +169,9 @@ def _structure_lines(evidence: Evidence) -> list[str]:
     ]
     if evidence.noise == "diagonal":
         verb = "within" if loadings.degrees_of_freedom >= 0 else "BEYOND"
-        lines.append(f"             {verb} the Ledermann bound ({loadings.degrees_of_freedom:g} degrees of freedom)")
+        lines.append(
+            f"             {verb} the Ledermann bound ({loadings.degrees_of_freedom:g} degrees of freedom)"
+        )
     if loadings.heywood:
         lines.append(f"             Heywood: noise variance at its floor in columns {list(loadings.heywood)}")
     return lines
@@ -187,7 +198,9 @@ def _data_lines(evidence: Evidence) -> list[str]:
 def _inference_lines(evidence: Evidence) -> list[str]:
     lines = []
     if evidence.invariance is not None:
-        lines.append(f"likelihood over 100 Haar rotations changes by {evidence.invariance:.1e} of itself (exact)")
+        lines.append(
+            f"likelihood over 100 Haar rotations changes by {evidence.invariance:.1e} of itself (exact)"
+        )
     profile = evidence.profile
     if profile is not None and not evidence.gaussian:
         i, j = profile.plane
@@ -197,10 +210,14 @@ def _inference_lines(evidence: Evidence) -> list[str]:
             f"{profile.samples} rows ({kind}); a range alone is no evidence, it is positive on Gaussian data too"
         )
     if evidence.restricted_guide:
-        lines.append("the posterior is approximate with a restricted family; its axes are checked against the exact ones")
+        lines.append(
+            "the posterior is approximate with a restricted family; its axes are checked against the exact ones"
+        )
     if evidence.model_frame is not None:
         frame = evidence.model_frame
-        lines.append(f"best axes under the model's law: {frame.degrees:.1f} degrees away, {frame.gain:+.4f} nats per row")
+        lines.append(
+            f"best axes under the model's law: {frame.degrees:.1f} degrees away, {frame.gain:+.4f} nats per row"
+        )
     if evidence.adaptive_frame is not None:
         frame = evidence.adaptive_frame
         lines.append(

@@ -94,7 +94,9 @@ def _independent(laws: list[Prior]) -> Structure:
     kappas = {repr(law): information_of(law) * spread_of(law) ** 2 for law in laws}
     kappa = [kappas[repr(law)] for law in laws]
     null = {
-        (i, j) for i, j in itertools.combinations(range(len(laws)), 2) if 1 - 1 / math.sqrt(kappa[i] * kappa[j]) < NULL
+        (i, j)
+        for i, j in itertools.combinations(range(len(laws)), 2)
+        if 1 - 1 / math.sqrt(kappa[i] * kappa[j]) < NULL
     }
     rest = [
         1 - 1 / math.sqrt(kappa[i] * kappa[j])
@@ -136,7 +138,9 @@ def gl_information(
     psi = prior.score(z)
     planes = list(itertools.combinations(range(latents), 2))
     scores = torch.stack([psi[:, i] * z[:, j] - psi[:, j] * z[:, i] for i, j in planes], 1)
-    size = torch.stack([(psi[:, i] * z[:, j]).square().mean() + (psi[:, j] * z[:, i]).square().mean() for i, j in planes])
+    size = torch.stack(
+        [(psi[:, i] * z[:, j]).square().mean() + (psi[:, j] * z[:, i]).square().mean() for i, j in planes]
+    )
     return torch.linalg.eigh(scores.T @ scores / draws / torch.outer(size, size).sqrt())
 
 
@@ -166,6 +170,8 @@ def check_loadings(model: LinearFactorModel) -> LoadingsCheck:
     scale = noise.sqrt() if model.noise != "none" else variance.sqrt()
     singular = torch.linalg.svdvals(loadings / scale.unsqueeze(1))
     rank = int((singular > RANK * singular[0]).sum())
-    heywood = torch.nonzero(noise <= 1.01e-6 * variance).flatten().tolist() if model.noise == "diagonal" else []
+    heywood = (
+        torch.nonzero(noise <= 1.01e-6 * variance).flatten().tolist() if model.noise == "diagonal" else []
+    )
     degrees = ((model.features - model.latents) ** 2 - (model.features + model.latents)) / 2
     return LoadingsCheck(rank, rank == model.latents, degrees, tuple(heywood))

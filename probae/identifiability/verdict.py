@@ -41,7 +41,17 @@ class Decision:
 
 def decide(evidence: Evidence) -> Decision:
     """Apply the rules in order: the first that speaks gives the verdict."""
-    for rule in (_not_converged, _rank, _noise_identified, _structural, _guide, _no_data, _rows, _noise_law, _frame):
+    for rule in (
+        _not_converged,
+        _rank,
+        _noise_identified,
+        _structural,
+        _guide,
+        _no_data,
+        _rows,
+        _noise_law,
+        _frame,
+    ):
         decision = rule(evidence)
         if decision is not None:
             return decision
@@ -51,14 +61,17 @@ def decide(evidence: Evidence) -> Decision:
 def _not_converged(evidence: Evidence) -> Decision | None:
     if evidence.converged:
         return None
-    return _decision(Verdict.NOT_CONVERGED, evidence, "The fit stopped before it converged: fit again with more steps.")
+    return _decision(
+        Verdict.NOT_CONVERGED, evidence, "The fit stopped before it converged: fit again with more steps."
+    )
 
 
 def _rank(evidence: Evidence) -> Decision | None:
     loadings, factors = evidence.loadings, evidence.factors
     if loadings.rank == min(factors, evidence.features):
         return None
-    reason = f"The loadings have rank {loadings.rank} for {factors} factors: {factors - loadings.rank} factors explain nothing."
+    empty = factors - loadings.rank
+    reason = f"The loadings have rank {loadings.rank} for {factors} factors: {empty} of them explain nothing."
     return _decision(Verdict.RANK_DEFICIENT, evidence, reason)
 
 
@@ -81,9 +94,13 @@ def _structural(evidence: Evidence) -> Decision | None:
         f"({evidence.structure.null_dimension} null directions)."
     ]
     if not evidence.structure.equal_scales:
-        reasons.append("The factors have unequal known variances: the group is the conjugate of O(k) by their scales.")
+        reasons.append(
+            "The factors have unequal known variances: the group is the conjugate of O(k) by their scales."
+        )
     if evidence.restricted_guide:
-        reasons.append("The encoder has a restricted covariance, so the axes that the fit shows are the guide's choice.")
+        reasons.append(
+            "The encoder has a restricted covariance, so the axes that the fit shows are the guide's choice."
+        )
     if evidence.data is not None and _data_would_identify(evidence):
         reasons.append(
             "The data carry rotation information (directions of the scores are not uniform): "
@@ -95,7 +112,9 @@ def _structural(evidence: Evidence) -> Decision | None:
 def _data_would_identify(evidence: Evidence) -> bool:
     data = evidence.data
     assert data is not None
-    return data.information is not None and data.information.some_plane(ALPHA) and not _noise_rejected(evidence)
+    return (
+        data.information is not None and data.information.some_plane(ALPHA) and not _noise_rejected(evidence)
+    )
 
 
 def _guide(evidence: Evidence) -> Decision | None:
@@ -111,7 +130,9 @@ def _guide(evidence: Evidence) -> Decision | None:
 
 def _no_data(evidence: Evidence) -> Decision | None:
     if evidence.factors == 1:
-        return _decision(Verdict.IDENTIFIED_SP, evidence, "One factor alone has no axes to turn: its sign is free.")
+        return _decision(
+            Verdict.IDENTIFIED_SP, evidence, "One factor alone has no axes to turn: its sign is free."
+        )
     if evidence.data is None:
         return _decision(Verdict.INCONCLUSIVE, evidence, evidence.why_no_data)
     if evidence.data.information is None:
@@ -132,7 +153,9 @@ def _rows(evidence: Evidence) -> Decision | None:
 
 def _noise_rejected(evidence: Evidence) -> bool:
     data = evidence.data
-    return data is not None and (bool(data.discrete) or (data.noise is not None and data.noise.p_value < ALPHA))
+    return data is not None and (
+        bool(data.discrete) or (data.noise is not None and data.noise.p_value < ALPHA)
+    )
 
 
 def _noise_law(evidence: Evidence) -> Decision | None:
@@ -166,7 +189,8 @@ def _frame(evidence: Evidence) -> Decision | None:
 def _data_support(evidence: Evidence) -> Decision:
     """Give the verdict of a model that identifies some axes, on data that passed the checks."""
     data = evidence.data
-    assert data is not None and data.information is not None
+    assert data is not None
+    assert data.information is not None
     information, structure = data.information, evidence.structure
     if not information.some_plane(ALPHA):
         reason = (
@@ -180,12 +204,13 @@ def _data_support(evidence: Evidence) -> Decision:
             reason = "Some planes show rotation information, but no axis is separated from all the others."
             return Decision(Verdict.PARTIAL, describe_blocks(blocks), (reason,))
         if any(len(block) > 1 for block in blocks):
-            reason = f"The data support the axes only up to {describe_blocks(blocks)} (level {ALPHA:g}, Holm over planes)."
+            group = describe_blocks(blocks)
+            reason = f"The data support the axes only up to {group} (level {ALPHA:g}, Holm over planes)."
             return Decision(Verdict.PARTIAL, describe_blocks(blocks), (reason,))
     if evidence.worst_error > LARGEST_ERROR:
         reason = (
-            f"The data show rotation information, but the worst plane is known to {evidence.worst_error:.0f} degrees only "
-            f"({LARGEST_ERROR:.0f} is the most that means anything)."
+            f"The data show rotation information, but the worst plane is known only to {evidence.worst_error:.0f} "
+            f"degrees ({LARGEST_ERROR:.0f} is the most that means anything)."
         )
         return _decision(Verdict.MODEL_ONLY, evidence, reason)
     if not information.every_plane(ALPHA):

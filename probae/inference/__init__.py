@@ -8,4 +8,14 @@ from probae.inference.maximum_likelihood import MaximumLikelihood
 from probae.inference.objectives import ELBO
 from probae.inference.svi import SVI
 
-__all__ = ["ELBO", "EM", "MAP", "SVI", "Fit", "ImportancePosterior", "MaximumLikelihood", "Method", "WeightedDraws"]
+__all__ = [
+    "ELBO",
+    "EM",
+    "MAP",
+    "SVI",
+    "Fit",
+    "ImportancePosterior",
+    "MaximumLikelihood",
+    "Method",
+    "WeightedDraws",
+]

@@ -40,7 +40,9 @@ class Method:
     def rows(self, data: Data | SufficientStatistics) -> Data:
         """Return the rows of the data, or say that a summary is not enough."""
         if isinstance(data, SufficientStatistics):
-            raise DataError(f"{type(self).__name__} needs the rows of x, got SufficientStatistics: pass x itself.")
+            raise DataError(
+                f"{type(self).__name__} needs the rows of x, got SufficientStatistics: pass x itself."
+            )
         return data
 
 
@@ -127,6 +129,7 @@ class ExactPosterior:
     model: LatentModel
 
     def __call__(self, x: Any) -> dist.TorchDistribution:
+        """Return p(z | x)."""
         return self.model.posterior(x)
 
 
@@ -150,7 +153,9 @@ class Loop:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         self.interrupted = kind is KeyboardInterrupt
         return self.interrupted
 

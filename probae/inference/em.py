@@ -59,18 +59,19 @@ class EM(Method):
         """Run EM from the principal components."""
         if not isinstance(model, LinearFactorModel) or not model.gaussian:
             raise NotExactError(
-                f"EM is exact for Gaussian factors only, got {model!r}: use MaximumLikelihood(), or SVI with an encoder."
+                f"EM is exact for Gaussian factors only, got {model!r}: use MaximumLikelihood() or SVI(encoder)."
             )
         if model.noise == "none":
             raise ParameterError('EM needs a model with noise; with noise="none" use MaximumLikelihood().')
-        incomplete = isinstance(data, Data) and data.missing is not None
         history: list[float] = []
         converged = False
-        if incomplete:
-            step, start = _incomplete_step(model, data), filled_statistics(data)
-        else:
+        complete = isinstance(data, SufficientStatistics) or data.missing is None
+        if isinstance(data, SufficientStatistics) or data.missing is None:
             start = summarize(data)
             step = _complete_step(model, start)
+        else:
+            start = filled_statistics(data)
+            step = _incomplete_step(model, data)
         initialize(model, start)
         with Loop("EM") as loop:
             for _ in loop.steps(self.steps):
@@ -79,7 +80,7 @@ class EM(Method):
                 if len(history) > 1 and abs(history[-1] - history[-2]) < self.tol:
                     converged = True
                     break
-        if not incomplete:
+        if complete:
             history.append(mean_log_likelihood(model, start))
         return Outcome(ExactPosterior(model), history, converged, loop.interrupted)
 
@@ -89,7 +90,9 @@ def initialize(model: LinearFactorModel, statistics: SufficientStatistics) -> No
     covariance = statistics.covariance.numpy()
     latents = min(model.latents, model.features)
     values, vectors = profile.leading_eigenpairs(covariance, latents)
-    noise = np.maximum(covariance.diagonal() - np.square(vectors) @ (0.5 * values), 1e-3 * covariance.diagonal().mean())
+    noise = np.maximum(
+        covariance.diagonal() - np.square(vectors) @ (0.5 * values), 1e-3 * covariance.diagonal().mean()
+    )
     loadings = np.zeros((model.features, model.latents))
     loadings[:, :latents] = vectors * np.sqrt(0.5 * np.maximum(values, 0.0))
     assign(model, loadings, noise if model.noise == "diagonal" else noise.mean(), statistics.mean)
@@ -149,4 +152,3 @@ def _incomplete_step(model: LinearFactorModel, data: Data) -> Callable[[], float
         return value
 
     return step
-

@@ -55,7 +55,9 @@ def fit(model: LatentModel, x: Any, method: Method | None = None, *, seed: int =
     [0.513, 0.749, 0.543, 0.279, 0.243, 0.305, 0.502, 0.469, 0.543]
     """
     if not isinstance(model, LatentModel):
-        raise ParameterError(f"model should be a probae model such as FactorAnalysis(9, 3), got {type(model).__name__}.")
+        raise ParameterError(
+            f"model should be a probae model such as FactorAnalysis(9, 3), got {type(model).__name__}."
+        )
     seed = check_count("seed", seed, minimum=0)
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
@@ -64,7 +66,9 @@ def fit(model: LatentModel, x: Any, method: Method | None = None, *, seed: int =
         method = _default(model, data) if method is None else method
         if not isinstance(method, Method):
             raise ParameterError(f"method should be a value such as MaximumLikelihood(), got {method!r}.")
-        fitted, method = copy.deepcopy((model, method))  # one copy: separate ones would untie shared parameters
+        fitted, method = copy.deepcopy(
+            (model, method)
+        )  # one copy: separate ones would untie shared parameters
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             outcome = method.fit(fitted, data, seed)
@@ -93,7 +97,9 @@ def _check(model: LatentModel, x: Any) -> Any:
     """Check the data once: Data, or SufficientStatistics of the right width."""
     if isinstance(x, SufficientStatistics):
         if len(x.mean) != model.features:
-            raise DataError(f"The statistics have {len(x.mean)} features, the model was built for {model.features}.")
+            raise DataError(
+                f"The statistics have {len(x.mean)} features, the model was built for {model.features}."
+            )
         return x
     gaussian = isinstance(model, LinearFactorModel) and model.gaussian
     data = check_data(x, features=model.features, minimum_rows=2, missing="allow" if gaussian else "refuse")

@@ -28,7 +28,9 @@ def summarize(data: Data | SufficientStatistics) -> SufficientStatistics:
     return SufficientStatistics.from_data(data.values)
 
 
-def fit_isotropic(model: LinearFactorModel, statistics: SufficientStatistics, seed: int) -> tuple[list[float], bool]:
+def fit_isotropic(
+    model: LinearFactorModel, statistics: SufficientStatistics, seed: int
+) -> tuple[list[float], bool]:
     """Set the closed-form PPCA maximum."""
     covariance = statistics.covariance.numpy()
     features, latents = model.features, model.latents
@@ -42,7 +44,8 @@ def fit_isotropic(model: LinearFactorModel, statistics: SufficientStatistics, se
     floor = profile.FLOOR * total / features
     if noise < floor:
         warnings.warn(
-            f"The data lie in {latents} dimensions to a millionth of their variance: noise_variance was held at {floor:.3g}.",
+            f"The data lie in {latents} dimensions to a millionth of their variance: "
+            f"noise_variance was held at {floor:.3g}.",
             HeywoodWarning,
             stacklevel=2,
         )
@@ -54,7 +57,9 @@ def fit_isotropic(model: LinearFactorModel, statistics: SufficientStatistics, se
     return [mean_log_likelihood(model, statistics)], True
 
 
-def fit_diagonal(model: LinearFactorModel, statistics: SufficientStatistics, seed: int) -> tuple[list[float], bool]:
+def fit_diagonal(
+    model: LinearFactorModel, statistics: SufficientStatistics, seed: int
+) -> tuple[list[float], bool]:
     """Maximise the FA likelihood on the correlation matrix and undo the standardisation."""
     covariance = statistics.covariance.numpy()
     variance = covariance.diagonal()
@@ -78,7 +83,9 @@ def fit_diagonal(model: LinearFactorModel, statistics: SufficientStatistics, see
     return [-0.5 * (value + constant) for value in history], converged
 
 
-def fit_noiseless(model: LinearFactorModel, statistics: SufficientStatistics, seed: int) -> tuple[list[float], bool]:
+def fit_noiseless(
+    model: LinearFactorModel, statistics: SufficientStatistics, seed: int
+) -> tuple[list[float], bool]:
     """Set the loadings to U L^{1/2}, so that W W' is the sample covariance."""
     values, vectors = np.linalg.eigh(statistics.covariance.numpy())
     if values[0] <= 1e-12 * values[-1]:
@@ -102,7 +109,9 @@ def mean_log_likelihood(model: LinearFactorModel, statistics: SufficientStatisti
     return float(model.collapsed(statistics)) / statistics.count
 
 
-def _best_start(correlation: np.ndarray, latents: int, seed: int) -> tuple[profile.Profile, list[float], bool]:
+def _best_start(
+    correlation: np.ndarray, latents: int, seed: int
+) -> tuple[profile.Profile, list[float], bool]:
     """Minimise from the first start, and from the others only if a uniqueness hits its floor or it fails."""
     best: tuple[profile.Profile, list[float], bool] | None = None
     for theta in profile.starting_points(correlation, latents, seed):
@@ -118,7 +127,9 @@ def _best_start(correlation: np.ndarray, latents: int, seed: int) -> tuple[profi
 def _usable_latents(model: LinearFactorModel, features: int) -> int:
     bound = (2 * features + 1 - math.sqrt(8 * features + 1)) / 2
     if model.latents > bound:
-        _warn_count(features, model.latents, f"the uniquenesses are identified for at most {int(bound)} factors")
+        _warn_count(
+            features, model.latents, f"the uniquenesses are identified for at most {int(bound)} factors"
+        )
     return min(model.latents, features - 1)
 
 
@@ -134,8 +145,8 @@ def _warn_heywood(columns: Iterable[int], names: tuple[str, ...] | None) -> None
     labels = [names[i] if names else f"column {i}" for i in columns]
     if labels:
         warnings.warn(
-            f"Heywood case: the uniqueness of {', '.join(labels)} reached its floor, {profile.FLOOR:g} of the variance; "
-            "try fewer factors.",
+            f"Heywood case: the uniqueness of {', '.join(labels)} reached its floor, {profile.FLOOR:g} of the "
+            "variance; try fewer factors.",
             HeywoodWarning,
             stacklevel=2,
         )

@@ -39,7 +39,9 @@ def width(latents: int) -> float:
     return 1.0 + 0.3 * min(1.0, 5.0 / latents)
 
 
-def standard_draws(count: int, rows: int, latents: int, generator: torch.Generator) -> Float[Tensor, "draws rows latents"]:
+def standard_draws(
+    count: int, rows: int, latents: int, generator: torch.Generator
+) -> Float[Tensor, "draws rows latents"]:
     """Return standard multivariate-t draws for the proposal."""
     normal = torch.randn(count, rows, latents, generator=generator, dtype=torch.float64)
     half = torch.full((count, rows), 0.5 * freedom(latents), dtype=torch.float64)
@@ -53,15 +55,25 @@ def weighted_draws(
     r"""Return draws z_s and log weights log p(z_s) N(y; z_s, V) / q(z_s), differentiable in y and V."""
     latents = scores.values.shape[1]
     noise_root = torch.linalg.cholesky(scores.covariance)
-    gain = torch.linalg.solve(scores.covariance + torch.eye(latents, dtype=torch.float64), torch.eye(latents, dtype=torch.float64))
+    gain = torch.linalg.solve(
+        scores.covariance + torch.eye(latents, dtype=torch.float64), torch.eye(latents, dtype=torch.float64)
+    )
     covariance = scores.covariance @ gain  # V (I + V)^-1, the Gaussian posterior covariance
     root = torch.linalg.cholesky(0.5 * (covariance + covariance.mT))
     centre, spread = scores.values @ gain.mT, width(latents) * root
     z = centre + draws @ spread.mT
-    whitened = torch.linalg.solve_triangular(noise_root, torch.cat([(scores.values - centre).mT, spread], 1), upper=False)
+    whitened = torch.linalg.solve_triangular(
+        noise_root, torch.cat([(scores.values - centre).mT, spread], 1), upper=False
+    )
     rows = len(scores.values)
-    deviation = whitened[:, :rows].mT - draws @ whitened[:, rows:].mT  # V^{-1/2} (y - z), without solving for each draw
-    gaussian = -0.5 * deviation.square().sum(-1) - noise_root.diagonal().log().sum() - 0.5 * latents * math.log(2 * math.pi)
+    deviation = (
+        whitened[:, :rows].mT - draws @ whitened[:, rows:].mT
+    )  # V^{-1/2} (y - z), without solving for each draw
+    gaussian = (
+        -0.5 * deviation.square().sum(-1)
+        - noise_root.diagonal().log().sum()
+        - 0.5 * latents * math.log(2 * math.pi)
+    )
     proposal = _log_student(draws) - root.diagonal().log().sum() - latents * math.log(width(latents))
     return z, prior.joint_log_prob(z) + gaussian - proposal
 
@@ -69,7 +81,9 @@ def weighted_draws(
 def _log_student(draws: Float[Tensor, "draws rows latents"]) -> Float[Tensor, "draws rows"]:
     latents = draws.shape[-1]
     nu = freedom(latents)
-    constant = math.lgamma(0.5 * (nu + latents)) - math.lgamma(0.5 * nu) - 0.5 * latents * math.log(nu * math.pi)
+    constant = (
+        math.lgamma(0.5 * (nu + latents)) - math.lgamma(0.5 * nu) - 0.5 * latents * math.log(nu * math.pi)
+    )
     return constant - 0.5 * (nu + latents) * torch.log1p(draws.square().sum(-1) / nu)
 
 
@@ -86,7 +100,9 @@ class WeightedDraws(TorchDistribution):
     arg_constraints: dict[str, dist.constraints.Constraint] = {}
     support = dist.constraints.real_vector
 
-    def __init__(self, draws: Float[Tensor, "draws samples latents"], log_weights: Float[Tensor, "draws samples"]) -> None:
+    def __init__(
+        self, draws: Float[Tensor, "draws samples latents"], log_weights: Float[Tensor, "draws samples"]
+    ) -> None:
         self.draws = draws
         self.log_evidence = log_weights.logsumexp(0) - math.log(len(draws))
         self.weights = log_weights.softmax(0)
@@ -134,6 +150,7 @@ class ImportancePosterior:
 
     @local_parameters
     def __call__(self, x: Any) -> WeightedDraws:
+        """Return weighted draws of z for each row."""
         data = check_data(x, features=self.model.features)
         draws, weights = self._draw(data.values)
         return WeightedDraws(draws.to(data.dtype), weights.to(data.dtype))
@@ -157,7 +174,9 @@ class ImportancePosterior:
 
     def _draw(self, x: Tensor) -> tuple[Tensor, Tensor]:
         scores = self.model.sufficient_scores(x)
-        noise = standard_draws(self.count, len(x), self.model.latents, torch.Generator().manual_seed(self.seed))
+        noise = standard_draws(
+            self.count, len(x), self.model.latents, torch.Generator().manual_seed(self.seed)
+        )
         with torch.no_grad():
             return weighted_draws(self.model.prior, scores, noise)
 
@@ -171,6 +190,9 @@ def differentiable_scores(x: Tensor, loadings: Tensor, noise: Tensor, mean: Tens
     values = rows @ whitened @ covariance
     distance = (rows - values @ whitened.mT).square().sum(-1)
     features, latents = loadings.shape
-    constant = 0.5 * (features - latents) * math.log(2 * math.pi) + 0.5 * noise.log().sum() + 0.5 * torch.logdet(precision)
+    constant = (
+        0.5 * (features - latents) * math.log(2 * math.pi)
+        + 0.5 * noise.log().sum()
+        + 0.5 * torch.logdet(precision)
+    )
     return Scores(values, covariance, -0.5 * distance - constant)
-

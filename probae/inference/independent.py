@@ -30,11 +30,15 @@ def fit_noise_free(model: LinearFactorModel, data: Data, seed: int) -> Outcome:
     x = data.values
     laws = model.prior.coordinates(model.latents)
     if laws is None:
-        raise NotExactError(f"{model.prior!r} sources are not independent: no unmixing matrix is defined without noise.")
+        raise NotExactError(
+            f"{model.prior!r} sources are not independent: no unmixing matrix is defined without noise."
+        )
     mean = x.mean(0)
     eigenvalues, vectors = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
     if eigenvalues[0] <= 1e-12 * eigenvalues[-1]:
-        raise DataError('The covariance of x is singular: with noise="none" first drop collinear columns or add rows.')
+        raise DataError(
+            'The covariance of x is singular: with noise="none" first drop collinear columns or add rows.'
+        )
     whitener = (vectors / eigenvalues.sqrt()) @ vectors.T
     white = (x - mean) @ whitener
     search = search_rotation(white, torch.zeros_like(whitener), laws, seed)
@@ -44,9 +48,17 @@ def fit_noise_free(model: LinearFactorModel, data: Data, seed: int) -> Outcome:
     model.loadings, model.mean = loadings * sign, mean
     log_det = -0.5 * float(eigenvalues.log().sum())
     if not converged and not interrupted:
-        warnings.warn(f"ICA stopped after {MAX_STEPS} steps before its gradient vanished.", ConvergenceWarning, stacklevel=2)
+        warnings.warn(
+            f"ICA stopped after {MAX_STEPS} steps before its gradient vanished.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
     return Outcome(
-        ExactPosterior(model), [value + log_det for value in history], converged, interrupted, restarts=search.restarts
+        ExactPosterior(model),
+        [value + log_det for value in history],
+        converged,
+        interrupted,
+        restarts=search.restarts,
     )
 
 
@@ -79,7 +91,11 @@ def _refine(white: Tensor, unmixing: Tensor, laws: list[Prior]) -> tuple[Tensor,
             next(ticks, None)
 
         answer = scipy.optimize.minimize(
-            objective, best, jac=True, method="L-BFGS-B", callback=record,
+            objective,
+            best,
+            jac=True,
+            method="L-BFGS-B",
+            callback=record,
             options={"maxiter": MAX_STEPS, "ftol": 1e-12, "gtol": 1e-6},
         )
         best, converged = answer.x, bool(answer.success)

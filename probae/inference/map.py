@@ -98,7 +98,11 @@ class MAP(Method):
         return Outcome(CodesPosterior(model), history, change < 0.05, interrupted)
 
     def _check(self, model: LinearFactorModel, data: Data) -> None:
-        if not isinstance(model, LinearFactorModel) or not isinstance(model.prior, Laplace) or model.noise != "isotropic":
+        if (
+            not isinstance(model, LinearFactorModel)
+            or not isinstance(model.prior, Laplace)
+            or model.noise != "isotropic"
+        ):
             raise NotExactError(
                 f"MAP learns Laplace codes with isotropic noise, got {model!r}: use SparseCoding(features, latents), "
                 "or another method."
@@ -106,11 +110,16 @@ class MAP(Method):
         if data.missing is not None:
             raise DataError("MAP needs complete rows, but x has missing values: fill them in first.")
 
-    def _learn(self, x: Tensor, latents: int, penalty: float, seed: int) -> tuple[Tensor, list[float], float, bool]:
-        """Return unit-norm atoms, the energy of each minibatch, the last relative change, and whether it was cut off."""
+    def _learn(
+        self, x: Tensor, latents: int, penalty: float, seed: int
+    ) -> tuple[Tensor, list[float], float, bool]:
+        """Return unit-norm atoms, the energy of each minibatch, the last relative change, and if it was cut off."""
         generator = torch.Generator().manual_seed(seed)
         atoms = seed_atoms(x, latents, generator)
-        moments = torch.zeros(latents, latents, dtype=x.dtype), torch.zeros(x.shape[1], latents, dtype=x.dtype)
+        moments = (
+            torch.zeros(latents, latents, dtype=x.dtype),
+            torch.zeros(x.shape[1], latents, dtype=x.dtype),
+        )
         history: list[float] = []
         change, replaced = math.inf, 0
         with Loop("dictionary") as loop:
@@ -176,6 +185,7 @@ class CodesPosterior:
     tolerance: float = 1e-6
 
     def __call__(self, x: Any) -> dist.Delta:
+        """Return the point mass at the codes of each row."""
         model = self.model
         data = check_data(x, features=model.features)
         loadings, noise, mean = model._gaussian_parameters()

@@ -56,7 +56,11 @@ class MaximumLikelihood(Method):
             )
         if not model.gaussian:
             rows = self.rows(data)
-            return fit_noise_free(model, rows, seed) if model.noise == "none" else fit_noisy(model, rows, seed, self.draws)
+            return (
+                fit_noise_free(model, rows, seed)
+                if model.noise == "none"
+                else fit_noisy(model, rows, seed, self.draws)
+            )
         statistics = summarize(data)
         solve = {"diagonal": fit_diagonal, "isotropic": fit_isotropic, "none": fit_noiseless}[model.noise]
         history, converged = solve(model, statistics, seed)

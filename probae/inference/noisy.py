@@ -14,7 +14,12 @@ from probae.checks import ConvergenceWarning, Data, NotExactError
 from probae.inference import importance
 from probae.inference.base import Loop, Outcome
 from probae.inference.gaussian import fit_diagonal, fit_isotropic, summarize
-from probae.inference.importance import ImportancePosterior, differentiable_scores, standard_draws, weighted_draws
+from probae.inference.importance import (
+    ImportancePosterior,
+    differentiable_scores,
+    standard_draws,
+    weighted_draws,
+)
 from probae.inference.rotation_search import RotationSearch, search_rotation
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
@@ -35,7 +40,11 @@ def fit_noisy(model: LinearFactorModel, data: Data, seed: int, draws: int | None
     count = draws or int(np.clip(1_500_000 // (min(len(data.values), ROWS) * model.latents), 16, 128))
     posterior = ImportancePosterior(model, count=max(count, 128), seed=seed)
     if _poor_weights(posterior, data):
-        history, converged, interrupted = [float(posterior.log_likelihood(data.values[:ROWS]).mean())], True, False
+        history, converged, interrupted = (
+            [float(posterior.log_likelihood(data.values[:ROWS]).mean())],
+            True,
+            False,
+        )
     else:
         history, converged, interrupted = _refine(model, data, seed, count)
     restarts = search.restarts if search else []
@@ -59,8 +68,15 @@ def _start_from_gaussian(model: LinearFactorModel, data: Data, seed: int) -> Non
         setattr(model, name, getattr(gaussian, name).detach().clone())
     strength = model.loadings.detach().norm(dim=0)
     weak = strength < 1e-3 * strength.max()
-    if weak.any():  # an empty column has no scores: give it a little of the noise, for the likelihood to judge
-        start = torch.randn(model.features, int(weak.sum()), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    if (
+        weak.any()
+    ):  # an empty column has no scores: give it a little of the noise, for the likelihood to judge
+        start = torch.randn(
+            model.features,
+            int(weak.sum()),
+            generator=torch.Generator().manual_seed(seed),
+            dtype=torch.float64,
+        )
         filled = model.loadings.detach().clone()
         filled[:, weak] = 0.1 * start * gaussian.noise_variance.detach().mean().sqrt()
         model.loadings = filled
@@ -144,7 +160,7 @@ def _poor_weights(posterior: ImportancePosterior, data: Data) -> bool:
         return False
     warnings.warn(
         f"Importance sampling of {posterior.model.latents} factors is poor (5 % of the rows have fewer than {low:.1f} "
-        f"effective draws of {posterior.count}): the Gaussian fit turned to its best frame was kept without refinement.",
+        f"effective draws of {posterior.count}): the Gaussian fit in its best frame was kept without refinement.",
         ConvergenceWarning,
         stacklevel=2,
     )

@@ -31,7 +31,9 @@ class ELBO:
     draws: int = 1
     name: ClassVar[str] = "ELBO"
 
-    def __call__(self, model: Any, encoder: Any, x: Float[Tensor, "samples features"]) -> Float[Tensor, "samples"]:
+    def __call__(
+        self, model: Any, encoder: Any, x: Float[Tensor, "samples features"]
+    ) -> Float[Tensor, "samples"]:
         """Return the bound of each row."""
         if self.draws == 1:
             z, log_q = encoder(x).rsample_and_log_prob()

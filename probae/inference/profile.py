@@ -64,7 +64,9 @@ def _scoring_operator(basis: np.ndarray) -> scipy.sparse.linalg.LinearOperator:
     )
 
 
-def evaluate(correlation: np.ndarray, theta: np.ndarray, latents: int, start: np.ndarray | None = None) -> Profile:
+def evaluate(
+    correlation: np.ndarray, theta: np.ndarray, latents: int, start: np.ndarray | None = None
+) -> Profile:
     """Evaluate the profile likelihood at log-uniquenesses ``theta`` (D,); ``start`` warms up the eigen-solver."""
     scale = np.exp(-0.5 * theta)
     scaled = np.outer(scale, scale)
@@ -77,11 +79,15 @@ def evaluate(correlation: np.ndarray, theta: np.ndarray, latents: int, start: np
     return Profile(theta, float(value), gradient, useful, vectors)
 
 
-def leading_eigenpairs(matrix: np.ndarray, count: int, start: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def leading_eigenpairs(
+    matrix: np.ndarray, count: int, start: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the ``count`` largest eigenvalues and vectors of a symmetric matrix, largest first."""
     size = len(matrix)
     if size <= DENSE_LIMIT or 4 * count >= size:
-        values, vectors = scipy.linalg.eigh(matrix, subset_by_index=(size - count, size - 1), check_finite=False)
+        values, vectors = scipy.linalg.eigh(
+            matrix, subset_by_index=(size - count, size - 1), check_finite=False
+        )
     else:
         first = np.ones(size) if start is None else start.sum(axis=1)
         values, vectors = scipy.sparse.linalg.eigsh(matrix, k=count, which="LA", v0=first)
@@ -101,7 +107,9 @@ def minimize(
     point = evaluate(correlation, np.clip(theta, lowest, highest), latents)
     history = [point.value]
     for _ in range(steps):
-        stuck = (point.theta <= lowest) & (point.gradient > 0) | (point.theta >= highest) & (point.gradient < 0)
+        stuck = (point.theta <= lowest) & (point.gradient > 0) | (point.theta >= highest) & (
+            point.gradient < 0
+        )
         if np.abs(point.gradient[~stuck]).max(initial=0.0) < 1e-9:
             return point, history, True
         direction = point.newton_direction(~stuck)

@@ -131,11 +131,16 @@ def _sweep(frame: Frame, tables: list[LawTable], identical: bool, sweeps: int) -
                 largest = max(largest, abs(angle))
         if largest < math.radians(0.01):
             break
-    values = [table(y.unsqueeze(0), v.view(1)) for table, y, v in zip(tables, frame.scores.T, frame.covariance.diagonal(), strict=True)]
+    values = [
+        table(y.unsqueeze(0), v.view(1))
+        for table, y, v in zip(tables, frame.scores.T, frame.covariance.diagonal(), strict=True)
+    ]
     return float(torch.cat(values).sum(0).mean())
 
 
-def _best_angle(frame: Frame, plane: tuple[int, int], tables: tuple[LawTable, LawTable], period: float) -> float:
+def _best_angle(
+    frame: Frame, plane: tuple[int, int], tables: tuple[LawTable, LawTable], period: float
+) -> float:
     """Return the best angle in a plane, by a grid over the period and two finer grids around its best point."""
     centre, step, count = 0.0, GRID, round(period / GRID)
     offsets = torch.arange(count, dtype=torch.float64) - count // 2
@@ -161,4 +166,3 @@ def _plane_contrast(
     one_variance = cos**2 * v[i, i] + sin**2 * v[j, j] + cross
     two_variance = sin**2 * v[i, i] + cos**2 * v[j, j] - cross
     return (tables[0](one, one_variance) + tables[1](two, two_variance)).mean(1)
-

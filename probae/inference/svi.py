@@ -15,7 +15,15 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
-from probae.checks import ConvergenceWarning, Data, GuideWarning, ParameterError, check_count, check_data, check_positive
+from probae.checks import (
+    ConvergenceWarning,
+    Data,
+    GuideWarning,
+    ParameterError,
+    check_count,
+    check_data,
+    check_positive,
+)
 from probae.encoders import Encoder
 from probae.inference.base import Loop, Method, Outcome, few_threads
 from probae.inference.objectives import ELBO
@@ -62,7 +70,8 @@ class SVI(Method):
     def __post_init__(self) -> None:
         if not isinstance(self.encoder, Encoder):
             raise ParameterError(
-                f"SVI needs an encoder such as LinearGaussianEncoder(features, latents), got {type(self.encoder).__name__}."
+                "SVI needs an encoder such as LinearGaussianEncoder(features, latents), "
+                f"got {type(self.encoder).__name__}."
             )
         check_count("epochs", self.epochs)
         check_positive("lr", self.lr)
@@ -106,7 +115,9 @@ class SVI(Method):
                 f"the model has {model.features} and {model.latents}: build both with the same sizes."
             )
         if data.missing is not None:
-            raise ParameterError("SVI encoders need complete rows, but x has missing values: use EM() or fill them in.")
+            raise ParameterError(
+                "SVI encoders need complete rows, but x has missing values: use EM() or fill them in."
+            )
         if encoder.warning and getattr(model.prior, "spherical", False):
             warnings.warn(encoder.warning, GuideWarning, stacklevel=2)
 
@@ -117,7 +128,12 @@ class SVI(Method):
         return lambda rows: elbo.differentiable_loss(model, guide, rows) / len(rows)
 
     def _train(
-        self, model: LatentModel, encoder: Encoder, x: Tensor, loss: Callable[[Tensor], Tensor], generator: torch.Generator
+        self,
+        model: LatentModel,
+        encoder: Encoder,
+        x: Tensor,
+        loss: Callable[[Tensor], Tensor],
+        generator: torch.Generator,
     ) -> tuple[list[float], bool]:
         parameters = [*model.parameters(), *encoder.parameters()]
         batch = min(self.batch or len(x), len(x))
@@ -157,6 +173,7 @@ class EncoderPosterior:
     encoder: Encoder
 
     def __call__(self, x: Any) -> dist.TorchDistribution:
+        """Return q(z | x)."""
         data = check_data(x, features=self.encoder.features)
         like = next(self.encoder.parameters())
         with torch.no_grad():

@@ -49,7 +49,7 @@ def point_query(method: Callable[P, R]) -> Callable[P, R]:
 
 
 class LatentModel(PyroModule):
-    """A latent-variable model x, z as a Pyro program with plate ``samples`` and sites ``z`` and ``x``.
+    r"""A latent-variable model x, z as a Pyro program with plate ``samples`` and sites ``z`` and ``x``.
 
     .. math:: z_n \\sim p(z), \\qquad x_n \\sim p(x \\mid z_n)
 
@@ -86,6 +86,7 @@ class LatentModel(PyroModule):
 
     @local_parameters
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the Pyro program with parameters kept in the module."""
         return super().__call__(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-r"""The linear factor model x = mean + W z + noise, with any law of z: the umbrella over FA, PPCA, ICA and sparse coding."""
+r"""The linear factor model x = mean + W z + noise, with any law of z: over FA, PPCA, ICA and sparse coding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from probae.checks import NotExactError, ParameterError, check_choice, check_dat
 from probae.linalg import LowRankCovariance
 from probae.models.affine import AffineSources
 from probae.models.base import LatentModel, local_parameters, point_query
-from probae.models.marginal import Scores, gaussian_log_density, gaussian_posterior, separable_log_density, solve_sources
+from probae.models.marginal import (
+    Scores,
+    gaussian_log_density,
+    gaussian_posterior,
+    separable_log_density,
+    solve_sources,
+)
 from probae.priors import Gaussian, Prior
 from probae.statistics import SufficientStatistics
 
@@ -126,7 +132,9 @@ class LinearFactorModel(LatentModel):
             If ``noise="none"``: x is then a function of z and has no density given z.
         """
         if self.noise == "none":
-            raise ParameterError('p(x given z) has no density with noise="none": x is mean + loadings z exactly.')
+            raise ParameterError(
+                'p(x given z) has no density with noise="none": x is mean + loadings z exactly.'
+            )
         location = self.mean + z @ self.loadings.mT
         scale = self.noise_variance.sqrt()
         return dist.Normal(location, scale.expand(self.features), validate_args=False).to_event(1)
@@ -231,10 +239,10 @@ class LinearFactorModel(LatentModel):
         elif self.gaussian:
             value = gaussian_log_density(data.values, *self._gaussian_parameters())
         else:
-            scores = self.sufficient_scores(data.values)
-            if not scores.uncorrelated or self.prior.coordinates(self.latents) is None:
-                self._require_gaussian("log_likelihood", "log_likelihood of a Fit, which estimates it")
-            value = separable_log_density(scores, self.prior.coordinates(self.latents))
+            scores, laws = self.sufficient_scores(data.values), self.prior.coordinates(self.latents)
+            if laws is None or not scores.uncorrelated:
+                raise self._not_exact("log_likelihood", "log_likelihood of a Fit, which estimates it")
+            value = separable_log_density(scores, laws)
         return value.to(data.dtype)
 
     @point_query
@@ -295,6 +303,9 @@ class LinearFactorModel(LatentModel):
 
     def _require_gaussian(self, what: str, instead: str) -> None:
         if not self.gaussian:
-            raise NotExactError(
-                f"{what} has no closed form for {self.prior!r} factors with correlated score noise: use the {instead}."
-            )
+            raise self._not_exact(what, instead)
+
+    def _not_exact(self, what: str, instead: str) -> NotExactError:
+        return NotExactError(
+            f"{what} has no closed form for {self.prior!r} factors with noise: use the {instead}."
+        )

@@ -1,4 +1,4 @@
-r"""Exact marginals and posteriors of a linear factor model, and the k-dimensional scores that carry all of x about z."""
+r"""Exact marginals and posteriors of a linear factor model, and the scores that carry all of x about z."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from probae.checks import ParameterError
 from probae.linalg import LowRankCovariance
 from probae.priors import Prior
 
-UNCORRELATED = 1e-9  # largest correlation of the score noise that still counts as a product of one-dimensional laws
+UNCORRELATED = (
+    1e-9  # largest correlation of the score noise that still counts as a product of one-dimensional laws
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +80,9 @@ def solve_sources(x: Tensor, loadings: Tensor, mean: Tensor) -> Float[Tensor, "s
     return torch.linalg.solve(loadings, (x - mean).mT).mT
 
 
-def gaussian_log_density(x: Tensor, loadings: Tensor, noise: Tensor, mean: Tensor) -> Float[Tensor, "samples"]:
+def gaussian_log_density(
+    x: Tensor, loadings: Tensor, noise: Tensor, mean: Tensor
+) -> Float[Tensor, "samples"]:
     """Return log N(x; mean, W W' + Psi) per row in nats, over the observed entries of the row."""
     value = torch.empty(len(x), dtype=torch.float64)
     for rows, observed in missing_patterns(x):
@@ -90,10 +94,12 @@ def gaussian_log_density(x: Tensor, loadings: Tensor, noise: Tensor, mean: Tenso
 def gaussian_posterior(
     x: Tensor, loadings: Tensor, noise: Tensor, mean: Tensor
 ) -> tuple[Float[Tensor, "samples latents"], Float[Tensor, "*samples latents latents"]]:
-    """Return mean (N, K) and lower-triangular scale of p(z | observed x): (K, K), or (N, K, K) when entries are missing."""
+    """Return mean (N, K) and lower-triangular scale of p(z | observed x): (K, K), or (N, K, K) with missing entries."""
     patterns = missing_patterns(x)
     location = torch.empty(len(x), loadings.shape[1], dtype=torch.float64)
-    scales = torch.empty(len(x) if len(patterns) > 1 else 1, *loadings.shape[1:], loadings.shape[1], dtype=torch.float64)
+    scales = torch.empty(
+        len(x) if len(patterns) > 1 else 1, *loadings.shape[1:], loadings.shape[1], dtype=torch.float64
+    )
     for rows, observed in patterns:
         centred, covariance = _observed(x[rows], observed, loadings, noise, mean)
         location[rows] = covariance.posterior_mean(centred)
@@ -101,7 +107,9 @@ def gaussian_posterior(
     return location, scales if len(patterns) > 1 else scales[0]
 
 
-def missing_patterns(x: Float[Tensor, "samples features"]) -> list[tuple[Tensor | slice, Bool[Tensor, "features"]]]:
+def missing_patterns(
+    x: Float[Tensor, "samples features"],
+) -> list[tuple[Tensor | slice, Bool[Tensor, "features"]]]:
     """Group rows by which entries are observed: a list of (row index, observed mask (D,))."""
     observed = ~x.isnan()
     if observed.all():

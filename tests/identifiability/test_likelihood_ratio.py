@@ -65,7 +65,9 @@ def test_noise_free_ratio_is_the_change_of_variables():
     profile = rotation_profile(run, truth.x, (0, 1), torch.tensor([20.0]))
     before = run.model.log_likelihood(truth.x).sum()
     run.model.loadings = run.model.loadings @ givens(3, 0, 1, math.radians(20.0))
-    assert profile.change[0] == pytest.approx(float(run.model.log_likelihood(truth.x).sum() - before), rel=1e-9)
+    assert profile.change[0] == pytest.approx(
+        float(run.model.log_likelihood(truth.x).sum() - before), rel=1e-9
+    )
 
 
 def test_wrong_plane_is_refused():

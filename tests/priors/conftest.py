@@ -99,6 +99,22 @@ class Law:
         pieces = zip(ends[:-1], ends[1:], strict=True)
         return sum(integrate.quad(both, *piece, epsabs=0, epsrel=1e-11)[0] for piece in pieces)
 
+    def noisy_log_density(self, y, variance):
+        """Log density of z + N(0, variance) at y, by scipy, relative to the peak of the integrand."""
+        sd = sqrt(variance)
+        height = lambda z: self.log_density(z) + normal(y - z, variance)  # noqa: E731
+        line = np.concatenate([y + sd * np.linspace(-9, 9, 181), np.linspace(0, y, 2001), [0.0, -EDGE, EDGE]])
+        heights = np.array([height(float(z)) for z in line])
+        peak, top = float(line[heights.argmax()]), float(heights.max())
+        near = sd * np.array([0, 0.01, 0.03, 0.1, 0.3, 1, 3, 10])
+        ends = np.concatenate([y + near, y - near, peak + near, peak - near, [0.0, -EDGE, EDGE]])
+        low, high = min(y, 0.0) - 10 * sd, max(y, 0.0) + 10 * sd
+        ends = np.unique(np.clip(ends, low, high))
+        share = lambda z: exp(height(z) - top)  # noqa: E731
+        pieces = zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
+        settings = {"epsabs": 1e-11 * sd, "epsrel": 1e-10, "limit": 200}
+        return top + log(sum(integrate.quad(share, *piece, **settings)[0] for piece in pieces))
+
     def distribution_function(self):
         """The distribution function, as an interpolation of a running trapezoid sum in z = sinh(u)^3 / 100."""
         u = np.linspace(-5, 5, 200_001)
