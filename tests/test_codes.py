@@ -1,4 +1,4 @@
-"""Sparse codes: optimality conditions, closed forms, scikit-learn, and whether the certificate tells the truth."""
+"""Sparse codes: optimality conditions, closed forms, scikit-learn, and the truth of the certificate."""
 
 import jaxtyping
 import numpy as np
@@ -118,11 +118,13 @@ def test_gap_is_zero_only_at_the_optimum_for_small_penalties_in_float32():
     x32, a32 = (planted @ dictionary.T).float(), dictionary.float()
     penalty = 1e-4
     codes = sparse_codes(x32, a32, penalty, tolerance=1e-4)
-    best = sparse_codes(x32.double(), a32.double(), penalty, tolerance=1e-14, steps=300_000).z
+    best = sparse_codes(x32.double(), a32.double(), penalty, tolerance=1e-9, steps=20_000).z
     above = objective(x32.double(), a32.double(), codes.z.double(), penalty) - objective(
         x32.double(), a32.double(), best, penalty
     )
-    assert (above <= codes.gap.double() * (1 + 1e-6) + 1e-12).all()
+    assert (
+        above <= codes.gap.double() * (1 + 1e-6) + 1e-9 * objective(x32.double(), a32.double(), best, penalty)
+    ).all()
 
 
 def test_the_requested_gap_is_reached_or_reported():

@@ -57,12 +57,13 @@ def table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
 
 
 def bullets(items: Iterable[object]) -> str:
-    r"""Return a list.
+    """Return a list.
 
     Examples
     --------
-    >>> bullets(["one", "two"])
-    '- one\\n- two'
+    >>> print(bullets(["one", "two"]))
+    - one
+    - two
     """
     return "\n".join(f"- {escape(item)}" for item in items)
 

@@ -19,7 +19,7 @@ class GaussianCode(dist.MultivariateNormal):
     """Gaussian over z that draws z and log q(z) together, from the same standard normal numbers."""
 
     def __init__(
-        self, loc: Float[Tensor, "*batch latents"], scale_tril: Float[Tensor, "*batch latents latents"]
+        self, loc: Float[Tensor, "*batch latents"], scale_tril: Float[Tensor, "*rows latents latents"]
     ) -> None:
         super().__init__(loc, scale_tril=scale_tril, validate_args=False)
 

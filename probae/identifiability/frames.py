@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.inference.rotation_search import LawTable, search_rotation
+from probae.inference.rotation_search import LawTable, column_density, search_rotation, tabulate
 from probae.matching import match_columns, rotation_angle
 from probae.models.marginal import Scores
 from probae.priors import GeneralizedNormal, Laplace, Prior, StudentT
@@ -45,10 +45,9 @@ class FrameComparison:
 
 def model_frame(scores: Scores, laws: list[Prior], seed: int) -> FrameComparison:
     """Compare the fitted axes with the best axes under the model's own laws, on the same rows."""
-    search = search_rotation(scores.values, scores.covariance, laws, seed)
-    identity = torch.eye(len(laws), dtype=torch.float64)
-    gain, error = _gain(scores, laws, identity, laws, search.rotation)
-    return FrameComparison(_distance(search.rotation), gain, error, repr(laws[0]))
+    tables = tabulate(scores.values, scores.covariance, laws)
+    rotation = search_rotation(scores.values, scores.covariance, tables, seed).rotation
+    return _compare(scores.values, scores.covariance, tables, tables, rotation, repr(laws[0]))
 
 
 def adaptive_frame(scores: Scores, seed: int) -> FrameComparison:
@@ -57,23 +56,15 @@ def adaptive_frame(scores: Scores, seed: int) -> FrameComparison:
     Half of the rows choose the law and the frame; the other half compare it with the fitted axes under the best law
     for them, chosen on the first half too.
     """
-    order = torch.randperm(len(scores.values), generator=torch.Generator().manual_seed(seed))
-    first, second = (
-        Scores(scores.values[rows], scores.covariance, scores.remainder[rows]) for rows in order.chunk(2)
-    )
-    latents = scores.values.shape[1]
-    identity = torch.eye(latents, dtype=torch.float64)
-    found = []
-    for law in candidate_laws():
-        search = search_rotation(first.values, first.covariance, [law] * latents, seed, restarts=1)
-        found.append((search.contrast, law, search.rotation))
-    _, law, rotation = max(found, key=lambda item: item[0])
-    values = [
-        (float(contrast(first, [other] * latents, identity).mean()), other) for other in candidate_laws()
-    ]
-    _, here = max(values, key=lambda item: item[0])
-    gain, error = _gain(second, [here] * latents, identity, [law] * latents, rotation)
-    return FrameComparison(_distance(rotation), gain, error, repr(law))
+    values, covariance = scores.values, scores.covariance
+    order = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))
+    first, second = (values[rows] for rows in order.chunk(2))
+    laws = candidate_laws()
+    tables = [tabulate(values, covariance, [law] * values.shape[1]) for law in laws]
+    searches = [search_rotation(first, covariance, table, seed, restarts=1) for table in tables]
+    found = max(range(len(laws)), key=lambda index: searches[index].contrast)
+    here = max(tables, key=lambda table: float(column_density(table, first, covariance).mean()))
+    return _compare(second, covariance, here, tables[found], searches[found].rotation, repr(laws[found]))
 
 
 def candidate_laws() -> list[Prior]:
@@ -81,23 +72,19 @@ def candidate_laws() -> list[Prior]:
     return [StudentT(4.0), Laplace(), GeneralizedNormal(1.5), GeneralizedNormal(3.0), GeneralizedNormal(8.0)]
 
 
-def contrast(scores: Scores, laws: list[Prior], rotation: Float[Tensor, "k k"]) -> Float[Tensor, "samples"]:
-    """Return sum_j log f_j of the turned scores, per row in nats."""
-    values = scores.values @ rotation
-    variances = (rotation.T @ scores.covariance @ rotation).diagonal()
-    reach = float(values.abs().max()) + 1e-9
-    tables = [LawTable.of(law, reach, (float(v), float(v))) for law, v in zip(laws, variances, strict=True)]
-    parts = [
-        table(y.unsqueeze(0), v.view(1))[0] for table, y, v in zip(tables, values.T, variances, strict=True)
-    ]
-    return torch.stack(parts).sum(0)
-
-
-def _gain(
-    scores: Scores, here: list[Prior], frame: Tensor, there: list[Prior], other: Tensor
-) -> tuple[float, float]:
-    difference = contrast(scores, there, other) - contrast(scores, here, frame)
-    return float(difference.mean()), float(difference.std() / math.sqrt(len(difference)))
+def _compare(
+    values: Tensor,
+    covariance: Tensor,
+    here: list[LawTable],
+    there: list[LawTable],
+    rotation: Tensor,
+    law: str,
+) -> FrameComparison:
+    """Measure what turned axes gain over the given ones, per row."""
+    turned = column_density(there, values @ rotation, rotation.T @ covariance @ rotation)
+    gain = turned - column_density(here, values, covariance)
+    error = float(gain.std() / math.sqrt(len(gain)))
+    return FrameComparison(_distance(rotation), float(gain.mean()), error, law)
 
 
 def _distance(rotation: Float[Tensor, "k k"]) -> float:

@@ -22,8 +22,8 @@ from probae.linalg import givens, haar_rotation
 from probae.models import LinearFactorModel
 from probae.models.marginal import gaussian_log_density, solve_sources
 
-DRAWS = 128
-ROWS = 5000
+DRAWS = 64
+ROWS = 4000
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ def rotation_profile(
     fit : Fit
         Of a linear factor model.
     x : array (N, D)
-        At most 5,000 rows are used (a seeded choice) when factors are not Gaussian.
+        At most 4,000 rows are used (a seeded choice) when factors are not Gaussian.
     plane : (int, int)
         The two factors that turn.
     degrees : Tensor (A,), optional

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from probae.checks import ConvergenceWarning, Data, DataError, NotExactError
 from probae.inference.base import ExactPosterior, Loop, Outcome
-from probae.inference.rotation_search import search_rotation
+from probae.inference.rotation_search import search_rotation, tabulate
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
 from probae.priors import Prior
@@ -41,7 +41,8 @@ def fit_noise_free(model: LinearFactorModel, data: Data, seed: int) -> Outcome:
         )
     whitener = (vectors / eigenvalues.sqrt()) @ vectors.T
     white = (x - mean) @ whitener
-    search = search_rotation(white, torch.zeros_like(whitener), laws, seed)
+    nothing = torch.zeros_like(whitener)
+    search = search_rotation(white, nothing, tabulate(white, nothing, laws), seed)
     unmixing, history, converged, interrupted = _refine(white, search.rotation.T.clone(), laws)
     loadings = torch.linalg.inv(unmixing @ whitener)
     sign = torch.sign(loadings.gather(0, loadings.abs().argmax(0, keepdim=True)))

@@ -20,7 +20,7 @@ from probae.inference.importance import (
     standard_draws,
     weighted_draws,
 )
-from probae.inference.rotation_search import RotationSearch, search_rotation
+from probae.inference.rotation_search import RotationSearch, search_rotation, tabulate
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
 
@@ -88,7 +88,9 @@ def _turn_to_best_frame(model: LinearFactorModel, data: Data, seed: int) -> Rota
     if laws is None:
         return None  # a spherical law: every frame has the same likelihood
     scores = model.sufficient_scores(data.values)
-    search = search_rotation(scores.values, scores.covariance, laws, seed)
+    search = search_rotation(
+        scores.values, scores.covariance, tabulate(scores.values, scores.covariance, laws), seed
+    )
     turned = model.loadings.detach() @ search.rotation
     sign = torch.sign(turned.gather(0, turned.abs().argmax(0, keepdim=True)))
     model.loadings = turned * torch.where(sign == 0, 1.0, sign)

@@ -83,10 +83,31 @@ class RotationSearch:
     restarts: list[dict[str, Any]] = field(default_factory=list)
 
 
+def tabulate(
+    scores: Tensor, covariance: Float[Tensor, "latents latents"], laws: list[Prior]
+) -> list[LawTable]:
+    """Tabulate the laws over the range that any rotation of the scores can reach; equal laws share one table."""
+    eigenvalues = torch.linalg.eigvalsh(covariance).clamp_min(0.0)
+    spread = (float(eigenvalues[0]), float(eigenvalues[-1]))
+    reach = float(scores.norm(dim=1).max()) + 1e-9
+    made = {name: LawTable.of(law, reach, spread) for name, law in {repr(law): law for law in laws}.items()}
+    return [made[repr(law)] for law in laws]
+
+
+def column_density(
+    tables: list[LawTable],
+    scores: Float[Tensor, "samples latents"],
+    covariance: Float[Tensor, "latents latents"],
+) -> Float[Tensor, "samples"]:
+    """Return sum_j log f_j(y_j; V_jj) of each row, in nats."""
+    columns = zip(tables, scores.T, covariance.diagonal(), strict=True)
+    return torch.cat([table(y.unsqueeze(0), v.view(1)) for table, y, v in columns]).sum(0)
+
+
 def search_rotation(
     scores: Float[Tensor, "samples latents"],
     covariance: Float[Tensor, "latents latents"],
-    laws: list[Prior],
+    tables: list[LawTable],
     seed: int,
     restarts: int | None = None,
     sweeps: int = 12,
@@ -96,20 +117,14 @@ def search_rotation(
     generator = torch.Generator().manual_seed(seed)
     if len(scores) > ROWS:
         scores = scores[torch.randperm(len(scores), generator=generator)[:ROWS]]
-    eigenvalues = torch.linalg.eigvalsh(covariance)
-    spread = (max(float(eigenvalues[0]), 0.0), max(float(eigenvalues[-1]), 0.0))
-    reach = float(scores.norm(dim=1).max()) + 1e-9
-    cache = {repr(law): law for law in laws}
-    made = {name: LawTable.of(law, reach, spread) for name, law in cache.items()}
-    tables = [made[repr(law)] for law in laws]
-    starts = [torch.eye(latents, dtype=torch.float64)]
     if restarts is None:
         restarts = 0 if latents == 1 else 4 if latents <= 8 else 1
+    starts = [torch.eye(latents, dtype=torch.float64)]
     starts += [haar_rotation(latents, generator) for _ in range(restarts)]
     best, report = None, []
     for number, start in enumerate(starts):
         frame = Frame(scores @ start, start.T @ covariance @ start, start)
-        contrast = _sweep(frame, tables, len(made) == 1, sweeps)
+        contrast = _sweep(frame, tables, sweeps)
         report.append({"restart": number, "contrast": contrast})
         if best is None or contrast > best.contrast:
             best = RotationSearch(frame.rotation, contrast, report)
@@ -117,31 +132,25 @@ def search_rotation(
     return best
 
 
-def _sweep(frame: Frame, tables: list[LawTable], identical: bool, sweeps: int) -> float:
+def _sweep(frame: Frame, tables: list[LawTable], sweeps: int) -> float:
     """Turn the frame plane by plane until no plane turns by more than a hundredth of a degree."""
     latents = frame.scores.shape[1]
-    period = math.pi / 2 if identical else math.pi  # unequal laws may need their axes exchanged
     for _ in range(sweeps):
         largest = 0.0
         for i in range(latents):
             for j in range(i + 1, latents):
-                angle = _best_angle(frame, (i, j), (tables[i], tables[j]), period)
+                angle = _best_angle(frame, (i, j), (tables[i], tables[j]))
                 if angle:
                     frame.turn(givens(latents, i, j, angle))
                 largest = max(largest, abs(angle))
         if largest < math.radians(0.01):
             break
-    values = [
-        table(y.unsqueeze(0), v.view(1))
-        for table, y, v in zip(tables, frame.scores.T, frame.covariance.diagonal(), strict=True)
-    ]
-    return float(torch.cat(values).sum(0).mean())
+    return float(column_density(tables, frame.scores, frame.covariance).mean())
 
 
-def _best_angle(
-    frame: Frame, plane: tuple[int, int], tables: tuple[LawTable, LawTable], period: float
-) -> float:
-    """Return the best angle in a plane, by a grid over the period and two finer grids around its best point."""
+def _best_angle(frame: Frame, plane: tuple[int, int], tables: tuple[LawTable, LawTable]) -> float:
+    """Return the best angle in a plane, by a grid over the period and finer grids around its best point."""
+    period = math.pi / 2 if tables[0] is tables[1] else math.pi  # unequal laws may need their axes exchanged
     centre, step, count = 0.0, GRID, round(period / GRID)
     offsets = torch.arange(count, dtype=torch.float64) - count // 2
     for _ in range(4):

@@ -185,6 +185,8 @@ class Prior(nn.Module):
         """
         inputs = [y, *(v for v in (variance,) if isinstance(v, Tensor)), *self.parameters()]
         keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+        # one point for each variance it meets, so that the gradient is not summed over them
+        y = y.expand(torch.broadcast_shapes(y.shape, getattr(variance, "shape", ())))
         with torch.enable_grad():
             point = y if y.requires_grad else y.detach().requires_grad_()
             value = self.noisy_log_prob(point, variance).sum()

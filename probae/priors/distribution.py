@@ -67,7 +67,7 @@ class PriorDistribution(TorchDistribution):
         """Variance of each coordinate."""
         return self.unit.expand(self.batch_shape + self.event_shape)
 
-    def log_prob(self, value: Float[Tensor, "*batch latents"]) -> Float[Tensor, "*batch"]:
+    def log_prob(self, value: Float[Tensor, "*shape latents"]) -> Float[Tensor, "..."]:
         """Log density of each event, in nats."""
         value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
         return self.prior.joint_log_prob(value)

@@ -41,15 +41,10 @@ def log_ndtr(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 class _LogNdtr(torch.autograd.Function):
     """log Phi(x), whose derivative is the hazard."""
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
         return torch.special.log_ndtr(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
@@ -60,16 +55,11 @@ class _LogNdtr(torch.autograd.Function):
 class _Hazard(torch.autograd.Function):
     """h(x) = phi(x) / Phi(x), whose derivative is -h (x + h)."""
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
         # erfcx overflows to infinity far to the right, where the hazard is 0 as it should be
         return math.sqrt(2 / math.pi) / torch.special.erfcx(-x / math.sqrt(2))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:

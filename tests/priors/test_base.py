@@ -66,8 +66,8 @@ def test_kappa_is_the_one_of_the_table(law):
 
 def test_kappa_is_the_mean_square_of_the_score(law):
     if law.prior.fisher_information() < inf:
-        square = lambda z: float(law.prior.score(torch.tensor(z, dtype=torch.float64)).detach()) ** 2  # noqa: E731
-        assert law.prior.fisher_information() == pytest.approx(law.integral(square), rel=1e-6)
+        kappa = law.mean(lambda z: law.prior.score(z).square())
+        assert law.prior.fisher_information() == pytest.approx(kappa, rel=1e-5)
 
 
 def test_the_quadrature_of_the_base_class_finds_the_closed_kappa(law):
@@ -259,7 +259,9 @@ def test_float32_in_float32_out(law, points):
         "scalar": law.prior.log_prob(z[0]),
     }
     assert {name: value.dtype for name, value in results.items()} == dict.fromkeys(results, torch.float32)
-    torch.testing.assert_close(results["log_prob"].double(), law.prior.log_prob(z.double()), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        results["log_prob"].double(), law.prior.log_prob(z.double()), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_learnt_shapes_are_parameters_with_a_gradient(learnt, points):
@@ -284,7 +286,7 @@ def test_a_learnt_shape_finds_its_maximum():
 
     z = StudentT(df=5).sample(4000)
     prior = StudentT(df=30, learn=True)
-    optimiser = torch.optim.LBFGS(prior.parameters(), line_search_fn="strong_wolfe", max_iter=50)
+    optimiser = torch.optim.LBFGS(prior.parameters(), line_search_fn="strong_wolfe", max_iter=20)
 
     def loss():
         optimiser.zero_grad()
@@ -293,8 +295,8 @@ def test_a_learnt_shape_finds_its_maximum():
         return value
 
     optimiser.step(loss)
-    # the information of df at 5, per draw and with the variance held at 1, leaves a standard error below 0.5
-    assert float(prior.df.detach()) == pytest.approx(5, abs=1.5)
+    # the information of df at 5, the variance held at 1, leaves a standard error of 0.29 after 4000 draws
+    assert float(prior.df.detach()) == pytest.approx(5, abs=4 * 0.29)
     assert prior.log_prob(z).mean() > StudentT(df=5).log_prob(z).mean()
 
 

@@ -38,7 +38,9 @@ def test_small_noise_moves_the_density_by_half_its_curvature(law, points):
     z = points[points.abs() > 0.1]
     z = (z[z.abs() < 1.7] if law.name == "uniform" else z).clone().requires_grad_()
     psi = law.prior.score(z)
-    slope = torch.autograd.grad(psi.sum(), z, allow_unused=True)[0] if psi.requires_grad else torch.zeros_like(z)
+    slope = (
+        torch.autograd.grad(psi.sum(), z, allow_unused=True)[0] if psi.requires_grad else torch.zeros_like(z)
+    )
     curvature = (psi.square() - slope).detach()
     moved = (law.prior.noisy_log_prob(z, 1e-6) - law.prior.log_prob(z)).detach() / 1e-6
     # quadrature is good to 2e-11, thus 2e-5 here; the next order is 1e-6 times squares of the curvature
@@ -51,7 +53,10 @@ def test_score_is_the_derivative_of_the_density(law, points):
         score = law.prior.noisy_score(y, variance)
         h = 1e-4 * sqrt(variance)
         with torch.no_grad():
-            above, below = law.prior.noisy_log_prob(y + h, variance), law.prior.noisy_log_prob(y - h, variance)
+            above, below = (
+                law.prior.noisy_log_prob(y + h, variance),
+                law.prior.noisy_log_prob(y - h, variance),
+            )
             # h^2 of a third derivative of size 1 / sd^3, plus 4e-11 / 2h: below 1e-5
             torch.testing.assert_close(score, -(above - below) / (2 * h), rtol=1e-5, atol=1e-5)
         (by_autograd,) = torch.autograd.grad(law.prior.noisy_log_prob(y, variance).sum(), y)
@@ -133,7 +138,9 @@ def test_variance_broadcasts(law):
     both = law.prior.noisy_log_prob(y, v)
     assert both.shape == (3, 2)
     torch.testing.assert_close(both[:, 1:], law.prior.noisy_log_prob(y, 1.0), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(law.prior.noisy_score(y, v)[:, 1:], law.prior.noisy_score(y, 1.0), rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(
+        law.prior.noisy_score(y, v)[:, 1:], law.prior.noisy_score(y, 1.0), rtol=1e-7, atol=1e-7
+    )
 
 
 def test_empty_and_endless_points(law):

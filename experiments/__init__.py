@@ -1,0 +1,1 @@
+"""Research questions, one file each: ``python -m experiments.<name>`` writes ``results/<name>/``."""
