@@ -10,9 +10,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+import probae
 from probae import io
 
-PACKAGES = ("probae", "torch", "numpy", "scipy", "scikit-learn")
+PACKAGES = ("torch", "pyro-ppl", "numpy", "scipy", "scikit-learn")
 
 
 def save(folder: Path, settings: Any, rows: dict[str, list[dict[str, Any]]], figure: Figure | None = None) -> None:
@@ -27,7 +28,7 @@ def save(folder: Path, settings: Any, rows: dict[str, list[dict[str, Any]]], fig
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages the numbers depend on."""
     found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), **found}
+    return {"python": platform.python_version(), "probae": probae.__version__, **found}
 
 
 def table(rows: list[dict[str, Any]]) -> str:

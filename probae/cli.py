@@ -40,7 +40,7 @@ def demo(output: Path = Path("results/demo"), seed: int = 0) -> int:
     """
     from probae.demo import run_demo
 
-    return run_demo(output, seed, say)
+    return run_demo(output, seed, say, note)
 
 
 def fit(

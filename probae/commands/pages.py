@@ -14,11 +14,20 @@ MOST_ROWS = 60  # of a table of loadings; a longer one is only in the file of we
 
 
 def verdict(report: Report | None, why_not: str = "") -> str:
+    """Return the verdict, or why there is none, under a heading."""
+    text = f"None: {markdown.escape(why_not)}" if report is None else verdict_text(report)
+    return f"## Verdict\n\n{text}"
+
+
+def verdict_text(report: Report) -> str:
     """Return the verdict with its meaning and its reasons."""
-    if report is None:
-        return f"## Verdict\n\nNone: {markdown.escape(why_not)}"
     said = f"**{report.verdict.name}**, {report.group}: {report.verdict.value}."
-    return f"## Verdict\n\n{said}\n\n{markdown.bullets(report.reasons)}"
+    return f"{said}\n\n{markdown.bullets(report.reasons)}"
+
+
+def warnings(fit: Fit) -> str:
+    """Return the warnings of a fit as a list, or nothing."""
+    return f"Warnings:\n\n{markdown.bullets(fit.warnings)}" if fit.warnings else ""
 
 
 def numbers(fit: Fit, samples: int) -> str:
@@ -37,8 +46,7 @@ def numbers(fit: Fit, samples: int) -> str:
         ("seconds", f"{fit.seconds:.2f}"),
         ("seed", fit.seed),
     ]
-    notes = f"\n\nWarnings:\n\n{markdown.bullets(fit.warnings)}" if fit.warnings else ""
-    return f"## The fit\n\n{markdown.table(['', ''], rows)}{notes}"
+    return "\n\n".join(filter(None, ["## The fit", markdown.table(["", ""], rows), warnings(fit)]))
 
 
 def loadings(fit: Fit) -> str:

@@ -36,8 +36,8 @@ class Uniform(Prior):
 
     def log_prob(self, z: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Log density -log 2b inside, minus infinity outside."""
-        # 0 z keeps the value in the graph, so that a gradient is 0 and not missing
-        return torch.where(z.abs() <= EDGE, 0.0 * z - math.log(2 * EDGE), -torch.inf)
+        # 0 z keeps NaN, and keeps the value in the graph, so that a gradient is 0 and not missing
+        return torch.where(z.abs() > EDGE, -torch.inf, 0.0 * z - math.log(2 * EDGE))
 
     def score(self, z: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Zeros."""

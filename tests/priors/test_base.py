@@ -58,6 +58,11 @@ def test_nothing_is_nan_at_zero(law, dtype):
         assert torch.autograd.grad(law.prior.log_prob(z).sum(), parameter)[0].isfinite()
 
 
+def test_nan_stays_nan(law):
+    z = torch.tensor([float("nan"), 0.1], dtype=torch.float64)
+    assert law.prior.log_prob(z).isnan().tolist() == [True, False]
+
+
 def test_kappa_is_the_one_of_the_table(law):
     if law.kappa is not None:
         last_digit = 1e-3 if law.kappa in (4.222, 1.371) else 1e-4

@@ -149,8 +149,7 @@ def test_empty_and_endless_points(law):
     value = law.prior.noisy_log_prob(y, 1.0)
     assert value[2].isnan()
     assert value[3].isfinite()
-    if not law.prior.noisy_log_prob.__qualname__.startswith(("Laplace", "SpikeSlab", "Uniform", "Scaled")):
-        assert value[:2].tolist() == [-inf, -inf]
+    assert not value[:2].isfinite().any()
 
 
 @pytest.mark.parametrize("wrong", [0.0, -1.0, inf, float("nan")])

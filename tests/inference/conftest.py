@@ -1,0 +1,89 @@
+"""The registry of fits: a new method, or a new model for one, is tested by one line here."""
+
+from typing import Any, NamedTuple
+
+import jaxtyping
+import pytest
+import torch
+
+from probae.encoders import LinearGaussianEncoder, MLPEncoder
+from probae.inference import EM, MAP, SVI, MaximumLikelihood
+from probae.models import (
+    FactorAnalysis,
+    IndependentComponents,
+    LinearFactorModel,
+    ProbabilisticPCA,
+    SparseCoding,
+)
+from probae.priors import Laplace, StudentT
+
+
+class Case(NamedTuple):
+    """A model for `width` columns and a method for it; what the pair can take."""
+
+    model: Any
+    method: Any
+    missing: bool = False  # integrates missing entries out
+    statistics: bool = False  # needs no rows
+    constant: bool = True  # a constant column leaves something to fit
+
+
+def svi(encoder, **settings):
+    return SVI(encoder, **({"epochs": 4} | settings))
+
+
+FITS = {
+    "fa-default": lambda d: Case(FactorAnalysis(d, 1), None, missing=True, statistics=True),
+    "fa-ml": lambda d: Case(FactorAnalysis(d, 1), MaximumLikelihood(), statistics=True),
+    "fa-em": lambda d: Case(FactorAnalysis(d, 1), EM(steps=500, tol=1e-9), missing=True, statistics=True),
+    "ppca-ml": lambda d: Case(ProbabilisticPCA(d, 2), MaximumLikelihood(), statistics=True),
+    "ppca-em": lambda d: Case(ProbabilisticPCA(d, 2), EM(steps=500, tol=1e-9), missing=True, statistics=True),
+    "gaussian-noiseless": lambda d: Case(
+        LinearFactorModel(d, d, noise="none"), None, statistics=True, constant=False
+    ),
+    "laplace-ml": lambda d: Case(LinearFactorModel(d, 1, prior=Laplace()), MaximumLikelihood(draws=16)),
+    "sparse-ml": lambda d: Case(SparseCoding(d, 2), MaximumLikelihood(draws=16)),
+    "ica": lambda d: Case(
+        IndependentComponents(d, d, prior=StudentT(5)), MaximumLikelihood(), constant=False
+    ),
+    "sparse-map": lambda d: Case(SparseCoding(d, d + 2), MAP(steps=4, batch=32)),
+    "fa-svi": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1))),
+    "sparse-svi": lambda d: Case(SparseCoding(d, d + 1), svi(MLPEncoder(d, d + 1, hidden=(8,)), batch=25)),
+}
+
+
+@pytest.fixture(params=FITS)
+def case(request):
+    """Each fit of the registry, for four columns."""
+    return FITS[request.param](4)
+
+
+@pytest.fixture(scope="session")
+def rows():
+    """Sixty rows of four columns with one strong heavy-tailed factor."""
+    generator = torch.Generator().manual_seed(4)
+    z = torch.distributions.Laplace(0.0, 1.0).icdf(
+        torch.rand(60, 1, generator=generator, dtype=torch.float64)
+    )
+    loadings = torch.tensor([[1.0, 0.8, 0.6, 0.9]], dtype=torch.float64)
+    noise = torch.randn(60, 4, generator=generator, dtype=torch.float64)
+    return z @ loadings + 0.6 * noise + torch.tensor([3.0, 0.0, -1.0, 10.0], dtype=torch.float64)
+
+
+def covariance_of(model):
+    """W W' + Psi: what every fit says of x, in any frame."""
+    loadings = model.loadings.detach().double()
+    noise = 0.0 if model.noise == "none" else model.noise_variance.detach().double()
+    return loadings @ loadings.mT + noise * torch.eye(model.features, dtype=torch.float64)
+
+
+@pytest.fixture(name="covariance_of")
+def covariance_of_fixture():
+    """`covariance_of`, for every test of this folder."""
+    return covariance_of
+
+
+@pytest.fixture
+def as_installed(monkeypatch):
+    """Switch the run-time type checks off: what does a user see who passes a wrong type?"""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -1,0 +1,242 @@
+"""Rows that go wrong elsewhere, for every fit: a right answer, or one sentence that says what to do."""
+
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+
+from probae import (
+    CollinearWarning,
+    ConstantColumnWarning,
+    DataError,
+    HeywoodWarning,
+    NotExactError,
+    ProbaeWarning,
+    SufficientStatistics,
+    UnderidentifiedWarning,
+    fit,
+)
+from probae.checks import ParameterError
+from probae.inference import MAP, SVI, MaximumLikelihood
+from probae.models import FactorAnalysis, ProbabilisticPCA
+
+
+def changed(rows, row, column, value):
+    x = rows.clone()
+    x[row, column] = value
+    return x
+
+
+REFUSED = {
+    "infinity": (lambda x: changed(x, 5, 2, torch.inf), "inf at row 5, column 2"),
+    "minus-infinity": (lambda x: changed(x, 5, 2, -torch.inf), "-inf at row 5, column 2"),
+    "out-of-range": (lambda x: changed(x, 5, 2, 1e200), "out of range"),
+    "no-rows": (lambda x: x[:0], "at least 2 rows"),
+    "one-row": (lambda x: x[:1], "at least 2 rows"),
+    "no-columns": (lambda x: x[:, :0], "4"),
+    "too-few-columns": (lambda x: x[:, :3], r"shape \(samples, 4\), got \(60, 3\)"),
+    "too-many-columns": (lambda x: torch.cat([x, x], 1), r"shape \(samples, 4\), got \(60, 8\)"),
+    "one-dimension": (lambda x: x[:, 0], "two-dimensional"),
+    "three-dimensions": (lambda x: x[None], "two-dimensional"),
+    "ragged": (lambda x: [[1.0, 2.0, 3.0, 4.0], [1.0]], "rows of equal length"),
+    "strings": (lambda x: x.numpy().astype(str), "real numbers"),
+    "objects": (lambda x: np.array([[None] * 4] * 5, dtype=object), "real numbers"),
+    "complex": (lambda x: x.to(torch.complex128), "real numbers"),
+    "dates": (lambda x: np.full((5, 4), np.datetime64("2020-01-01")), "real numbers"),
+    "none": (lambda x: None, "table"),
+    "a-dict": (lambda x: {"a": [1.0, 2.0]}, "table"),
+    "a-number": (lambda x: 3.0, "table"),
+    "a-string": (lambda x: "rows.csv", "table"),
+    "empty-column": (lambda x: changed(x, slice(None), 2, torch.nan), "NaN|column 2"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_for_every_fit(case, name, rows, as_installed):
+    build, message = REFUSED[name]
+    with pytest.raises(DataError, match=message):
+        fit(case.model, build(rows), case.method)
+
+
+def finite(run, x):
+    """No fitted number and no score may be NaN or infinite; noise variances are above zero."""
+    assert all(value.isfinite().all() for value in run.model.state_dict().values())
+    if run.model.noise != "none":
+        assert (run.model.noise_variance > 0).all()
+    assert run.history.isfinite().all()
+    assert run.posterior(x[:5]).mean.isfinite().all()
+
+
+def test_missing_entries(case, rows):
+    x = changed(rows, slice(0, 30, 3), 1, torch.nan)
+    if case.missing:
+        run = fit(case.model, x, case.method)
+        finite(run, x)
+        assert run.log_likelihood(x).isfinite().all()
+        return
+    with pytest.raises((DataError, ParameterError), match=r"NaN|missing") as refusal:
+        fit(case.model, x, case.method)
+    if case.model.noise == "none":
+        assert "EM()" not in str(refusal.value)  # which refuses models without noise
+
+
+@pytest.mark.parametrize(
+    "kind", ["bool", "int8", "uint8", "float16", "bfloat16", "list", "fortran", "reversed"]
+)
+def test_taken_by_every_fit(case, kind, rows):
+    """One data set in many containers gives one answer: values exact in bfloat16."""
+    x = (rows * 2).round().clamp(-100, 100)
+    if kind == "bool":
+        x = (x > x.median(0).values).double()
+    if kind == "uint8":
+        x = x - x.min()
+    table = {
+        "bool": x.bool(),
+        "int8": x.to(torch.int8),
+        "uint8": x.to(torch.uint8),
+        "float16": x.half(),
+        "bfloat16": x.bfloat16(),
+        "list": x.tolist(),
+        "fortran": np.asfortranarray(x.numpy()),
+        "reversed": x.numpy()[::-1][::-1],
+    }[kind]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ProbaeWarning)  # of counts
+        run = fit(case.model, table, case.method)
+        finite(run, x)
+        exact = fit(case.model, x if kind not in ("float16", "bfloat16") else x.float(), case.method)
+    for one, two in zip(run.model.parameters(), exact.model.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_sparse_rows(rows, covariance_of):
+    """A Gaussian model needs only the Gram matrix of sparse rows; the refusal of others says so."""
+    x = rows * (rows.abs() > 0.5)
+    run = fit(FactorAnalysis(4, 1), scipy.sparse.csr_array(x.numpy()))
+    dense = fit(FactorAnalysis(4, 1), x)
+    assert torch.allclose(covariance_of(run.model), covariance_of(dense.model), rtol=1e-8)
+
+
+def test_a_constant_column(case, rows):
+    x = changed(rows, slice(None), 2, 5.5)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if not case.constant:
+            with pytest.raises(DataError, match="constant|singular"):
+                fit(case.model, x, case.method)
+            return
+        run = fit(case.model, x, case.method)
+    assert any(w.category is ConstantColumnWarning for w in caught)
+    finite(run, x)
+    assert run.model.mean[2].item() == pytest.approx(5.5, rel=1e-3)
+    if not isinstance(case.method, SVI):
+        assert run.model.loadings[2].abs().max() <= 1e-3 * run.model.loadings.abs().max()
+
+
+def test_only_constant_columns(case, rows, as_installed):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ProbaeWarning)
+        with pytest.raises(DataError, match="constant|vary|singular"):
+            fit(case.model, torch.ones_like(rows), case.method)
+
+
+def test_statistics_of_a_constant_column_warn(rows):
+    x = changed(rows, slice(None), 2, 5.5)
+    with pytest.warns(ConstantColumnWarning, match="column 2"):
+        fit(FactorAnalysis(4, 1), SufficientStatistics.from_data(x))
+
+
+def test_statistics_of_one_row_are_refused(case, rows):
+    if not case.statistics:
+        pytest.skip("this fit needs the rows")
+    with pytest.raises(DataError, match="row"):
+        fit(case.model, SufficientStatistics.from_data(rows[:1]), case.method)
+
+
+def test_a_copied_column(case, rows):
+    x = rows.clone()
+    x[:, 3] = 2 * x[:, 1] + 1
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if case.model.noise == "none":
+            with pytest.raises(DataError, match="collinear|singular"):
+                fit(case.model, x, case.method)
+            return
+        run = fit(case.model, x, case.method)
+    assert any(w.category is CollinearWarning for w in caught)
+    finite(run, x)
+
+
+@pytest.mark.parametrize("scale", [1e8, 1e-8, 1e140, 1e-140])
+def test_another_unit_of_all_columns(case, scale, rows, covariance_of):
+    """The same fit in the other unit: the covariance scales with the square, the objective shifts by D log scale."""
+    run, other = fit(case.model, rows, case.method), fit(case.model, rows * scale, case.method)
+    finite(other, rows * scale)
+    ratio = covariance_of(other.model) / scale / scale / covariance_of(run.model)
+    assert torch.allclose(ratio, torch.ones_like(ratio), rtol=1e-4)
+    if not isinstance(case.method, MAP):
+        shift = run.history[-1] - other.history[-1]
+        assert shift.item() == pytest.approx(4 * np.log(scale), abs=1e-3)
+
+
+def test_other_units_of_some_columns(case, rows, covariance_of):
+    """Factor analysis and noise-free models follow the unit of each column; 1e12 lies between the units here."""
+    scale = torch.tensor([1e6, 1.0, 1e-6, 1e2], dtype=torch.float64)
+    run = fit(case.model, rows, case.method)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ProbaeWarning)  # isotropic noise may not fit such columns
+        other = fit(case.model, rows * scale, case.method)
+    finite(other, rows * scale)
+    if case.model.noise == "isotropic":
+        return  # one noise variance for all columns does depend on their units
+    ratio = covariance_of(other.model) / torch.outer(scale, scale) / covariance_of(run.model)
+    assert torch.allclose(ratio, torch.ones_like(ratio), rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_float32_of_extreme_size(case, scale, rows, covariance_of):
+    """Squares of such numbers do not exist in float32."""
+    x = (rows * scale).float()
+    other = fit(case.model, x, case.method)
+    finite(other, x)
+    run = fit(case.model, rows.float(), case.method)
+    ratio = covariance_of(other.model) / scale**2 / covariance_of(run.model)
+    assert torch.allclose(ratio, torch.ones_like(ratio), rtol=1e-2)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_fewer_rows_than_columns(case, count, rows):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            run = fit(case.model, rows[:count], case.method)
+        except (DataError, NotExactError) as refusal:
+            assert any(word in str(refusal) for word in ("rows", "singular"))  # noqa: PT017 - one of two outcomes
+            return
+    finite(run, rows[:count])
+    assert all(issubclass(w.category, ProbaeWarning) for w in caught)
+
+
+@pytest.mark.parametrize("latents", [4, 6])
+@pytest.mark.parametrize("build", [FactorAnalysis, ProbabilisticPCA])
+def test_as_many_factors_as_columns(build, latents, rows):
+    with (
+        pytest.warns(UnderidentifiedWarning, match=f"{latents} factors are too many for 4 features"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", HeywoodWarning)
+        run = fit(build(4, latents), rows, MaximumLikelihood())
+    finite(run, rows)
+    sample = torch.cov(rows.T, correction=0)
+    saturated = torch.distributions.MultivariateNormal(rows.mean(0), sample).log_prob(rows).mean()
+    assert run.log_likelihood(rows).mean() <= saturated + 1e-9
+
+
+def test_one_column(rows):
+    with pytest.warns(UnderidentifiedWarning):
+        run = fit(ProbabilisticPCA(1, 1), rows[:, :1])
+    finite(run, rows[:, :1])
+    variance = (run.model.loadings.square().sum() + run.model.noise_variance).item()
+    assert variance == pytest.approx(rows[:, 0].var(correction=0).item(), rel=1e-9)
