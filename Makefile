@@ -29,7 +29,7 @@ help:
 	@echo "make bench     each script of benchmarks/, beside the peer it names"
 	@echo "make clean     remove the environment, caches and built documentation (results stay)"
 
-demo: $(VENV)/ready-report-$(KEY)
+demo: $(VENV)/ready-base-$(KEY)
 	$(BIN)/probae demo --output results/demo
 
 test: $(VENV)/ready-test-$(KEY)
@@ -47,7 +47,7 @@ docs: $(VENV)/ready-docs-$(KEY)
 	@echo "built docs/_build/index.html"
 
 bench: $(VENV)/ready-bench-$(KEY)
-	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python -m "benchmarks.$$(basename "$$script" .py)"; done
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis docs/_build docs/_generated build dist

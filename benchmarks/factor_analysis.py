@@ -6,7 +6,8 @@ with its exact SVD. Both answers are judged by one function, the log-likelihood 
 within each turn; its median is the claim, its smallest and largest value say how noisy the machine was.
 
 Run:     python -m benchmarks.factor_analysis
-Claim:   200,000 x 50 with 5 factors in at most 1/50 of scikit-learn's time, 2,000 x 1,000 with 10 factors in at most 1/4.
+Claim:   200,000 x 50 with 5 factors in at most 1/50 of the time of scikit-learn,
+         2,000 x 1,000 with 10 factors in at most 1/4.
 """
 
 from __future__ import annotations

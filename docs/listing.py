@@ -5,7 +5,7 @@ import re
 from types import ModuleType
 
 import probae
-from probae import checks
+from probae import errors
 
 # How the reference is divided: heading, and the modules whose public names stand under it, in reading order.
 GROUPS = (
@@ -18,11 +18,11 @@ GROUPS = (
     ("Identifiability", ("identifiability",)),
     ("Psychometrics", ("factors", "rotation")),
     ("Looking at a fit", ("analysis",)),
-    ("Comparing loadings and latents", ("matching", "linalg")),
+    ("Comparing loadings and latents", ("matching", "agreement", "linalg")),
     ("Data and statistics", ("datasets", "statistics")),
     ("Plots", ("plots",)),
     ("Files, reports and estimators", ("io", "report", "sklearn", "cli")),
-    ("Errors and warnings", ("checks",)),
+    ("Errors and warnings", ("errors",)),
 )
 
 
@@ -106,8 +106,8 @@ def first_sentence(value: object) -> str:
 
 def error_table() -> str:
     """Write the error and warning classes, and what each means, as a Markdown table."""
-    classes = [value for _, value in inspect.getmembers(checks, inspect.isclass)]
-    own = [c for c in classes if c.__module__ == checks.__name__ and issubclass(c, Exception)]
+    classes = [value for _, value in inspect.getmembers(errors, inspect.isclass)]
+    own = [c for c in classes if c.__module__ == errors.__name__ and issubclass(c, Exception)]
     own.sort(key=lambda c: (issubclass(c, Warning), len(c.__mro__), c.__name__))
     rows = [f"| `{c.__name__}` | `{c.__bases__[-1].__name__}` | {first_sentence(c)} |" for c in own]
     return "\n".join(["| class | is also a | meaning |", "|---|---|---|", *rows, ""])

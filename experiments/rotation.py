@@ -50,9 +50,10 @@ from torch import Tensor
 import probae as pa
 from experiments.figures import KEY, draw, legend_below, logarithmic
 from experiments.output import save, table
+from probae.agreement import chance_level
 from probae.datasets import linear_factors
 from probae.linalg import givens, haar_rotation
-from probae.matching import chance_level, match_columns, principal_angles, procrustes, rotation_angle
+from probae.matching import match_columns, principal_angles, procrustes, rotation_angle
 from probae.priors import Gaussian, GeneralizedNormal, Laplace, MultivariateStudentT, Prior, StudentT
 
 LAWS: dict[str, Prior] = {

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "probae.checks": (
+    "probae.agreement": ("amari_distance", "mean_correlation"),
+    "probae.codes": ("Codes", "sparse_codes"),
+    "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder"),
+    "probae.errors": (
         "CollinearWarning",
         "ConstantColumnWarning",
         "ConvergenceWarning",
@@ -28,20 +31,12 @@ _HOME = {
         "ProbaeWarning",
         "UnderidentifiedWarning",
     ),
-    "probae.codes": ("Codes", "sparse_codes"),
-    "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder"),
     "probae.identifiability.likelihood_ratio": ("rotation_profile",),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
     "probae.inference": ("ELBO", "EM", "MAP", "SVI", "Fit", "MaximumLikelihood"),
     "probae.inference.fit": ("fit",),
     "probae.io": ("load", "save"),
-    "probae.matching": (
-        "amari_distance",
-        "match_columns",
-        "mean_correlation",
-        "principal_angles",
-        "procrustes",
-    ),
+    "probae.matching": ("match_columns", "principal_angles", "procrustes"),
     "probae.models": (
         "FactorAnalysis",
         "IndependentComponents",
@@ -59,7 +54,10 @@ __all__ = sorted([*_WHERE, *_MODULES])
 
 if TYPE_CHECKING:
     from probae import datasets, plots, priors
-    from probae.checks import (
+    from probae.agreement import amari_distance, mean_correlation
+    from probae.codes import Codes, sparse_codes
+    from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
+    from probae.errors import (
         CollinearWarning,
         ConstantColumnWarning,
         ConvergenceWarning,
@@ -76,14 +74,12 @@ if TYPE_CHECKING:
         ProbaeWarning,
         UnderidentifiedWarning,
     )
-    from probae.codes import Codes, sparse_codes
-    from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
     from probae.identifiability.likelihood_ratio import rotation_profile
     from probae.identifiability.report import Report, Verdict, audit
     from probae.inference import ELBO, EM, MAP, SVI, Fit, MaximumLikelihood
     from probae.inference.fit import fit
     from probae.io import load, save
-    from probae.matching import amari_distance, match_columns, mean_correlation, principal_angles, procrustes
+    from probae.matching import match_columns, principal_angles, procrustes
     from probae.models import (
         FactorAnalysis,
         IndependentComponents,

@@ -254,7 +254,7 @@ def read_bytes(path: str | os.PathLike[str], limit: int | None = None, follow: b
     >>> read_bytes("no such file")
     Traceback (most recent call last):
     ...
-    probae.checks.FileError: no such file could not be read: No such file or directory.
+    probae.errors.FileError: no such file could not be read: No such file or directory.
     """
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
     flags |= getattr(os, "O_NONBLOCK", 0)  # opening a pipe would wait for a writer

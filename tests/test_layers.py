@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A module may import from its own layer and from lower ones. `probae` itself, the door, is above them all.
 LAYERS = (
-    ("checks", "linalg", "matching", "rotation", "statistics"),
+    (
+        *("errors", "tables", "containers", "degenerate", "checks"),
+        *("linalg", "matching", "agreement", "rotation", "statistics"),
+    ),
     ("priors", "parameter_priors", "models", "codes", "encoders"),
     ("inference",),
     ("analysis", "factors", "identifiability"),

@@ -9,19 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from probae.agreement import amari_distance, chance_level, mean_correlation, mean_cosine, tucker_congruence
 from probae.checks import DataError, ParameterError
 from probae.linalg import givens, haar_rotation
-from probae.matching import (
-    amari_distance,
-    chance_level,
-    match_columns,
-    mean_correlation,
-    mean_cosine,
-    principal_angles,
-    procrustes,
-    rotation_angle,
-    tucker_congruence,
-)
+from probae.matching import match_columns, principal_angles, procrustes, rotation_angle
 
 
 def normal(*shape, seed):

@@ -68,7 +68,10 @@ def load_listing() -> ModuleType:
 
 
 LISTING = load_listing()
-PUBLIC = LISTING.public_names()
+try:
+    PUBLIC = LISTING.public_names()
+except (AttributeError, ImportError):  # test_public_names_exist says which name it was
+    PUBLIC = {}
 
 
 @pytest.mark.parametrize("name", probae.__all__)
@@ -85,6 +88,7 @@ def test_dir_shows_the_public_names():
 
 
 def test_every_public_object_is_in_the_reference():
+    assert PUBLIC
     page = LISTING.api_page()
     listed = re.findall(r"^   (probae\.\S+)$", page, re.MULTILINE)
     assert len(listed) == len(set(listed))

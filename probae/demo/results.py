@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from probae.agreement import mean_correlation
 from probae.demo.cases import Case, Rows
 from probae.identifiability.report import Report
 from probae.inference import Fit
-from probae.matching import match_columns, mean_correlation
+from probae.matching import match_columns
 
 HEADER = ("data", "model", "verdict", "what stays free", "expected", "as expected", "seconds")
 

@@ -124,11 +124,9 @@ def _complete_rows(model: LinearFactorModel, x: Any) -> tuple[Tensor | None, str
         return None, "No data were given: pass x to test what the data support."
     values = check_data(x, features=model.features, missing="allow").values
     rows = values[~values.isnan().any(1)]
-    if len(rows) < max(MINIMUM_ROWS, model.features + 2):
-        return (
-            None,
-            f"Only {len(rows)} complete rows: the tests need at least {max(MINIMUM_ROWS, model.features + 2)}.",
-        )
+    needed = max(MINIMUM_ROWS, model.features + 10)
+    if len(rows) < needed:
+        return None, f"Only {len(rows)} complete rows: the tests need at least {needed}."
     return rows, ""
 
 

@@ -183,11 +183,11 @@ def _data_lines(evidence: Evidence) -> list[str]:
         return [f" DATA        not run. {evidence.why_no_data}".rstrip()]
     lines = []
     if data.noise is not None:
-        lines.append(f"noise outside the factors Gaussian (T0): p = {data.noise.p_value:.3g}")
+        lines.append(data.noise.describe())
     if data.discrete:
-        lines.append(f"columns with few values: {', '.join(data.discrete[:8])}")
+        lines.append(f"Columns that are not continuous (few values, or a floor or ceiling): {', '.join(data.discrete[:8])}.")
     if data.rows is not None:
-        lines.append(f"rows independent: p = {data.rows.p_value:.3g}")
+        lines.append(data.rows.describe())
     if data.information is not None:
         lines += data.information.lines()
     elif data.why_no_information:

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+from probae.identifiability.data_tests import RotationInformation
 from probae.identifiability.evidence import Evidence
-from probae.identifiability.structure import describe_blocks
+from probae.identifiability.structure import connected, describe_blocks
 
 ALPHA = 0.01  # level of every gate
 LARGEST_ERROR = 13.0  # degrees; above, the angle of a plane is not known in any useful sense
@@ -164,7 +165,7 @@ def _noise_law(evidence: Evidence) -> Decision | None:
     data = evidence.data
     assert data is not None
     if data.discrete:
-        cause = f"columns {', '.join(data.discrete[:6])} take only a few values, so their noise cannot be Gaussian"
+        cause = f"columns {', '.join(data.discrete[:6])} take few values or pile up at an end, so their noise cannot be Gaussian"
     else:
         assert data.noise is not None
         cause = f"the part of x that the factors do not reach is not Gaussian (p = {data.noise.p_value:.2g})"
@@ -192,35 +193,47 @@ def _data_support(evidence: Evidence) -> Decision:
     assert data is not None
     assert data.information is not None
     information, structure = data.information, evidence.structure
-    if not information.some_plane(ALPHA):
-        reason = (
-            f"The model identifies the axes, the data do not: no plane shows rotation information "
-            f"(smallest p = {information.smallest:.2g}, {evidence.samples} rows). {information.power}"
-        )
-        return _decision(Verdict.MODEL_ONLY, evidence, reason)
-    if not structure.identified or not information.every_plane(ALPHA):
-        blocks = information.blocks(ALPHA) if structure.identified else structure.blocks
-        if all(len(block) > 1 for block in blocks) and len(blocks) == 1:
-            reason = "Some planes show rotation information, but no axis is separated from all the others."
-            return Decision(Verdict.PARTIAL, describe_blocks(blocks), (reason,))
-        if any(len(block) > 1 for block in blocks):
-            group = describe_blocks(blocks)
-            reason = f"The data support the axes only up to {group} (level {ALPHA:g}, Holm over planes)."
-            return Decision(Verdict.PARTIAL, describe_blocks(blocks), (reason,))
+    apart = [plane for plane in information.planes if not _together(plane.plane, structure.blocks)]
+    largest = max(plane.p_value for plane in apart)
+    if largest >= ALPHA:
+        return _some_support(evidence, information)
+    if not structure.identified:
+        reason = f"Every axis that the model tells apart is supported by the data (largest p = {largest:.2g})."
+        return _decision(Verdict.PARTIAL, evidence, reason)
     if evidence.worst_error > LARGEST_ERROR:
         reason = (
             f"The data show rotation information, but the worst plane is known only to {evidence.worst_error:.0f} "
             f"degrees ({LARGEST_ERROR:.0f} is the most that means anything)."
         )
         return _decision(Verdict.MODEL_ONLY, evidence, reason)
-    if not information.every_plane(ALPHA):
-        reason = "Not every plane shows rotation information at the level that a full verdict needs."
-        return Decision(Verdict.PARTIAL, structure.group, (reason,))
     reason = (
-        f"Every plane shows rotation information (largest p = {information.largest:.2g}), the noise and the rows pass "
-        f"their checks, and the worst plane is known to {evidence.worst_error:.1f} degrees."
+        f"Every plane shows rotation information (largest p = {largest:.2g}), the noise and the rows pass their "
+        f"checks, and the worst plane is known to {evidence.worst_error:.1f} degrees."
     )
     return _decision(Verdict.IDENTIFIED_SP, evidence, reason)
+
+
+def _some_support(evidence: Evidence, information: RotationInformation) -> Decision:
+    """Give the verdict when some plane does not reject: which axes are separated, if any."""
+    if not information.some_plane(ALPHA):
+        reason = (
+            f"The model identifies the axes, the data do not: no plane shows rotation information "
+            f"(smallest p = {information.smallest:.2g}). {information.power}"
+        )
+        return _decision(Verdict.MODEL_ONLY, evidence, reason)
+    free = {plane.plane for plane in information.planes} - set(information.rejected(ALPHA))
+    free |= {plane.plane for plane in information.planes if _together(plane.plane, evidence.structure.blocks)}
+    blocks = connected(evidence.factors, free)
+    group = describe_blocks(blocks)
+    if len(blocks) == 1:
+        reason = "Some planes show rotation information, but no axis is separated from all the others."
+    else:
+        reason = f"The data support the axes only up to {group} (level {ALPHA:g}, Holm over planes)."
+    return Decision(Verdict.PARTIAL, group, (reason, information.power))
+
+
+def _together(plane: tuple[int, int], blocks: tuple[tuple[int, ...], ...]) -> bool:
+    return any(plane[0] in block and plane[1] in block for block in blocks)
 
 
 def _decision(verdict: Verdict, evidence: Evidence, reason: str) -> Decision:

@@ -65,7 +65,7 @@ def check_shape(name: str, value: float, low: float, high: float = math.inf, *, 
     >>> check_shape("spike", 2, 0, 1)
     Traceback (most recent call last):
     ...
-    probae.checks.ParameterError: spike should be a finite number between 0 and 1, got 2.
+    probae.errors.ParameterError: spike should be a finite number between 0 and 1, got 2.
     """
     span = f"above {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
     message = f"{name} should be a finite number {span}{f' ({reason})' if reason else ''}, got {value!r}."

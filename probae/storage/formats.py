@@ -20,7 +20,7 @@ def parser(suffix: str, shown: str) -> Parser:
     >>> parser(".xlsx", "a.xlsx")
     Traceback (most recent call last):
     ...
-    probae.checks.FileError: a.xlsx should end in .csv, .npy, .npz, .parquet, .tsv or .txt:
+    probae.errors.FileError: a.xlsx should end in .csv, .npy, .npz, .parquet, .tsv or .txt:
     save the table as CSV.
     """
     readers = {

@@ -62,7 +62,7 @@ def parse(raw: bytes) -> dict[str, Any]:
     >>> parse(b"[]")
     Traceback (most recent call last):
     ...
-    probae.checks.FileError: the manifest is not a JSON object.
+    probae.errors.FileError: the manifest is not a JSON object.
     """
     content = strict_json(raw, "the manifest")
     if not isinstance(content, dict):
@@ -86,7 +86,7 @@ def check_schema(schema: Any) -> None:
     >>> check_schema(2)
     Traceback (most recent call last):
     ...
-    probae.checks.FileError: the manifest has schema 2, and this version of probae reads 1: update probae.
+    probae.errors.FileError: the manifest has schema 2, and this version of probae reads 1: update probae.
     """
     if isinstance(schema, bool) or not isinstance(schema, int):
         raise FileError(f"the manifest has schema {repr(schema)[:40]}, which is no version number.")
@@ -105,7 +105,7 @@ def strict_json(raw: bytes, what: str) -> Any:
     >>> strict_json(b'{"a": 1, "a": 2}', "it")
     Traceback (most recent call last):
     ...
-    probae.checks.FileError: it is not JSON: the key 'a' is repeated.
+    probae.errors.FileError: it is not JSON: the key 'a' is repeated.
     """
     try:
         text = raw.decode("utf-8")

@@ -126,7 +126,7 @@ def from_spec(spec: Any, kind: type | tuple[type, ...], shared: Mapping[str, Any
     >>> from_spec({"class": "os.system"}, Prior, {})
     Traceback (most recent call last):
     ...
-    probae.checks.FileError: an object has the unknown class 'os.system'.
+    probae.errors.FileError: an object has the unknown class 'os.system'.
     """
     right = True
     if isinstance(spec, dict) and "class" in spec:

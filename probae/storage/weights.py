@@ -94,7 +94,7 @@ def check_header(raw: bytes) -> dict[str, Any]:
     >>> check_header(b"")
     Traceback (most recent call last):
     ...
-    probae.checks.FileError: the weights are no safetensors file: they end before their header.
+    probae.errors.FileError: the weights are no safetensors file: they end before their header.
     """
     size = int.from_bytes(raw[:8], "little")
     if len(raw) < 8 or size > len(raw) - 8:

@@ -1,13 +1,18 @@
 """The registry of fits: a new method, or a new model for one, is tested by one line here."""
 
+import copy
+import random
 from typing import Any, NamedTuple
 
 import jaxtyping
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from probae.encoders import LinearGaussianEncoder, MLPEncoder
 from probae.inference import EM, MAP, SVI, MaximumLikelihood
+from probae.inference.fit import fit
 from probae.models import (
     FactorAnalysis,
     IndependentComponents,
@@ -46,7 +51,7 @@ FITS = {
     "ica": lambda d: Case(
         IndependentComponents(d, d, prior=StudentT(5)), MaximumLikelihood(), constant=False
     ),
-    "sparse-map": lambda d: Case(SparseCoding(d, d + 2), MAP(steps=4, batch=32)),
+    "sparse-map": lambda d: Case(SparseCoding(d, 3), MAP(steps=4)),
     "fa-svi": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1))),
     "sparse-svi": lambda d: Case(SparseCoding(d, d + 1), svi(MLPEncoder(d, d + 1, hidden=(8,)), batch=25)),
 }
@@ -68,6 +73,53 @@ def rows():
     loadings = torch.tensor([[1.0, 0.8, 0.6, 0.9]], dtype=torch.float64)
     noise = torch.randn(60, 4, generator=generator, dtype=torch.float64)
     return z @ loadings + 0.6 * noise + torch.tensor([3.0, 0.0, -1.0, 10.0], dtype=torch.float64)
+
+
+class Witnessed(NamedTuple):
+    """A fit of the registry on a table with names, and what it changed outside."""
+
+    case: Case
+    run: Any
+    random_state_kept: bool
+    rows_kept: bool
+    arguments_kept: bool
+    devices_seeded: list
+
+
+def generators():
+    """States of the torch, numpy and Python generators, to compare by ==."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002
+    return torch.get_rng_state().numpy().tobytes(), (name, keys.tobytes(), *rest), random.getstate()
+
+
+def contents(case):
+    """Every number in a model and in the encoder of its method."""
+    encoder = getattr(case.method, "encoder", torch.nn.Module())
+    return {**case.model.state_dict(), **{f"encoder.{k}": v for k, v in encoder.state_dict().items()}}
+
+
+@pytest.fixture(scope="session", params=FITS)
+def witnessed(request, rows):
+    """Each fit of the registry, run once for all tests that only look at the result."""
+    case = FITS[request.param](4)
+    frame = pd.DataFrame(rows.numpy().copy(), columns=["a", "b", "c", "d"])
+    before, inside, seeded = frame.copy(), copy.deepcopy(contents(case)), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+        torch.manual_seed(123)
+        state = generators()
+        run = fit(case.model, frame, case.method, seed=3)
+        run.posterior(frame).mean.sum()
+        kept = generators() == state
+    after = contents(case)
+    return Witnessed(
+        case,
+        run,
+        kept,
+        frame.equals(before),
+        all(torch.equal(after[name], inside[name]) for name in inside),
+        seeded[1:],  # the first is this fixture's own
+    )
 
 
 def covariance_of(model):

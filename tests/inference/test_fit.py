@@ -37,8 +37,8 @@ def run_of(case, x, seed=0):
     return fit(case.model, x, case.method, seed=seed)
 
 
-def test_the_result_is_complete(case, rows):
-    run = run_of(case, rows, seed=3)
+def test_the_result_is_complete(witnessed, rows):
+    case, run = witnessed.case, witnessed.run
     assert isinstance(run, Fit)
     assert run.seed == 3
     assert not run.interrupted
@@ -59,76 +59,67 @@ def test_the_result_is_complete(case, rows):
     assert not posterior.mean.requires_grad
 
 
-def test_log_likelihood_is_exact_estimated_or_refused_with_an_alternative(case, rows):
-    run = run_of(case, rows)
-    try:
-        value = run.log_likelihood(rows)
-    except NotExactError as refusal:
-        assert isinstance(case.method, MAP)  # a point mass cannot estimate it
-        assert "of a Fit" not in str(refusal)  # the caller is asking the Fit
+def test_the_arguments_are_not_changed(witnessed):
+    assert witnessed.rows_kept
+    assert witnessed.arguments_kept
+
+
+def test_the_callers_random_state_is_untouched(witnessed):
+    assert witnessed.random_state_kept
+
+
+def test_other_devices_are_not_reseeded(witnessed):
+    """torch.manual_seed would seed the caller's graphics cards as well, and nothing would put them back."""
+    assert witnessed.devices_seeded == []
+
+
+def test_names_of_the_table_survive(witnessed):
+    assert witnessed.run.names == ("a", "b", "c", "d")
+
+
+def test_columns_in_another_order_are_noticed(witnessed, rows):
+    """Scores of shuffled columns would be wrong without a word."""
+    frame = pd.DataFrame(rows.numpy(), columns=["a", "b", "c", "d"])
+    assert torch.equal(witnessed.run.posterior(frame).mean, witnessed.run.posterior(rows).mean)
+    with pytest.raises(DataError, match="order"):
+        witnessed.run.posterior(frame[["b", "a", "c", "d"]])
+
+
+def test_log_likelihood_is_exact_or_estimated(witnessed, rows):
+    """A point mass cannot estimate it, and has to say so; it must not send the caller back to the Fit."""
+    if isinstance(witnessed.case.method, MAP):
+        with pytest.raises(NotExactError, match="^(?!.*of a Fit)"):
+            witnessed.run.log_likelihood(rows)
         return
+    value = witnessed.run.log_likelihood(rows)
     assert value.shape == (60,)
     assert value.isfinite().all()
 
 
-def test_the_arguments_are_not_changed(case, rows):
-    x = rows.clone()
-    before = copy.deepcopy((case.model.state_dict(), x))
-    encoder = getattr(case.method, "encoder", torch.nn.Module())
-    state = copy.deepcopy(encoder.state_dict())
-    run_of(case, x)
-    assert torch.equal(x, before[1])
-    for name, value in case.model.state_dict().items():
-        assert torch.equal(value, before[0][name])
-    for name, value in encoder.state_dict().items():
-        assert torch.equal(value, state[name])
-
-
-def test_the_callers_random_state_is_untouched(case, rows, random_state):
-    before = random_state()
-    run = run_of(case, rows)
-    run.posterior(rows).mean.sum()
-    assert random_state() == before
-
-
-def test_other_devices_are_not_reseeded(case, rows, monkeypatch):
-    """torch.manual_seed would seed the caller's graphics cards as well, and nothing would put them back."""
-    touched = []
-    for module in (torch.cuda, torch.mps, torch.xpu):
-        monkeypatch.setattr(
-            module, "manual_seed_all" if module is not torch.mps else "manual_seed", touched.append
-        )
-    run_of(case, rows)
-    assert touched == []
-
-
-def test_the_callers_random_state_does_not_matter(case, rows):
+def test_the_callers_random_state_does_not_matter(witnessed, rows):
     torch.manual_seed(11)
-    first = digest(run_of(case, rows))
-    torch.manual_seed(12)
     np.random.seed(12)  # noqa: NPY002 - the state a careless library would read
-    torch.randn(5)
-    assert digest(run_of(case, rows)) == first
+    assert digest(run_of(witnessed.case, rows, seed=3)) == digest(witnessed.run)
 
 
-def test_threads_are_left_as_they_were(case, rows):
+def test_float32_in_float32_out(witnessed, rows):
+    """Closed forms are computed in float64, so they differ by the rounding of x and of the result only."""
+    run = run_of(witnessed.case, rows.float(), seed=3)
+    assert run.posterior(rows.float()).mean.dtype == torch.float32
+    assert run.posterior(rows).mean.dtype == torch.float64
+    assert witnessed.run.posterior(rows.float()).mean.dtype == torch.float32
+    if not isinstance(witnessed.case.method, (SVI, MAP)):  # those two learn in float32
+        ours, theirs = (r.posterior(rows.float()).mean for r in (run, witnessed.run))
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_threads_are_left_as_they_were(rows):
     torch.set_num_threads(2)
     try:
-        run_of(case, rows)
+        fit(FactorAnalysis(4, 1), rows, SVI(LinearGaussianEncoder(4, 1), epochs=2))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
-
-
-def test_float32_in_float32_out(case, rows):
-    """Closed forms are computed in float64; a result in float32 differs by its rounding."""
-    run = run_of(case, rows.float())
-    assert run.posterior(rows.float()).mean.dtype == torch.float32
-    assert run.posterior(rows).mean.dtype == torch.float64
-    double = run_of(case, rows.float().double())
-    ours, theirs = run.posterior(rows.float()).mean.double(), double.posterior(rows.float().double()).mean
-    if not isinstance(case.method, (SVI, MAP)):  # those two learn in float32
-        assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_two_fits_queried_in_turn_agree_with_each_alone(rows):
@@ -141,10 +132,9 @@ def test_two_fits_queried_in_turn_agree_with_each_alone(rows):
 
 
 SCRIPT = """
-import sys, torch
+import importlib.util, sys, torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
-import importlib.util
 def load(name, path):
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
@@ -152,45 +142,33 @@ def load(name, path):
     return module
 registry, helpers = load("registry", sys.argv[2] + "/conftest.py"), load("helpers", sys.argv[2] + "/test_fit.py")
 rows = torch.load(sys.argv[3], weights_only=True)
-if sys.argv[4] == "unrelated":
-    torch.manual_seed(99)
-    helpers.fit(helpers.FactorAnalysis(4, 2), rows * 3, helpers.EM(steps=3))
-names = list(registry.FITS)
-for name in reversed(names) if sys.argv[4] == "unrelated" else names:
-    print(name, helpers.digest(helpers.run_of(registry.FITS[name](4), rows)))
+torch.manual_seed(99)
+helpers.fit(helpers.FactorAnalysis(4, 2), rows * 3, helpers.EM(steps=3))
+for name in reversed(list(registry.FITS)):
+    print(name, helpers.digest(helpers.run_of(registry.FITS[name](4), rows, seed=3)))
 """
 
 
-def test_one_seed_is_one_result_in_every_process(rows, tmp_path):
-    """Another hash seed, another order, unrelated fits before: the same bits for every fit of the registry."""
-    torch.save(rows, tmp_path / "rows.pt")
-    here = Path(__file__).parent
-    answers = []
-    for number, mode in enumerate(("plain", "unrelated")):
-        environment = os.environ | {
-            "PYTHONHASHSEED": str(number + 1),
-            "OMP_NUM_THREADS": "1",
-            "MKL_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
-        command = [
-            sys.executable,
-            "-W",
-            "ignore",
-            "-c",
-            SCRIPT,
-            here.parents[1],
-            here,
-            tmp_path / "rows.pt",
-            mode,
-        ]
-        done = subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, env=environment, check=False
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        answers.append(dict(line.split() for line in done.stdout.splitlines()))
-    assert len(answers[0]) >= 12
-    assert answers[0] == answers[1]
+@pytest.fixture(scope="module")
+def elsewhere(rows, tmp_path_factory):
+    """Digests of the whole registry from a new process: another hash seed and order, unrelated fits before."""
+    file, here = tmp_path_factory.mktemp("rows") / "rows.pt", Path(__file__).parent
+    torch.save(rows, file)
+    one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, here.parents[1], here, file]
+    done = subprocess.run(
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        env=os.environ | one | {"PYTHONHASHSEED": "77"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return dict(line.split() for line in done.stdout.splitlines())
+
+
+def test_one_seed_is_one_result_in_every_process(witnessed, elsewhere, request):
+    assert digest(witnessed.run) == elsewhere[request.node.callspec.params["witnessed"]]
 
 
 def test_seeds_matter_where_chance_does(rows):
@@ -219,22 +197,6 @@ def test_a_tied_encoder_stays_tied(rows):
     fitted = dict(run.model.named_parameters())["loadings_unconstrained"]
     assert run.posterior.encoder.loadings.data_ptr() == fitted.data_ptr()
     assert not torch.equal(fitted, dict(model.named_parameters())["loadings_unconstrained"])
-
-
-def test_names_of_a_table_survive(rows):
-    frame = pd.DataFrame(rows.numpy(), columns=["a", "b", "c", "d"])
-    run = fit(FactorAnalysis(4, 1), frame)
-    assert run.names == ("a", "b", "c", "d")
-    assert fit(FactorAnalysis(4, 1), rows).names is None
-    assert torch.equal(run.posterior(frame).mean, run.posterior(rows).mean)
-
-
-def test_columns_in_another_order_are_noticed(case, rows):
-    """Scores of shuffled columns would be wrong without a word."""
-    frame = pd.DataFrame(rows.numpy(), columns=["a", "b", "c", "d"])
-    run = run_of(case, frame)
-    with pytest.raises(DataError, match="order"):
-        run.posterior(frame[["b", "a", "c", "d"]])
 
 
 @pytest.mark.parametrize("name", ["loadings", "noise_variance", "mean"])
