@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
 
 from probae.commands import markdown, runs
 from probae.demo.cases import CASES, Case
@@ -26,7 +30,8 @@ def run_demo(output: Path, seed: int, say: Callable[[str], None], note: Callable
     folder = runs.open_folder(output, settings)
     start = time.perf_counter()
     results = {}
-    with runs.notes(lambda _: None):  # the report holds them, each beside its fit
+    # the report holds the warnings, each beside its fit
+    with one_thread(), runs.notes(lambda _: None):
         for number, case in enumerate(CASES, 1):
             note(f"{number}/{len(CASES)}  {case.data}: {case.model_name}")
             results[case.name] = run_case(case, folder, seed)
@@ -40,6 +45,18 @@ def run_demo(output: Path, seed: int, say: Callable[[str], None], note: Callable
         f"wrote {folder / runs.REPORT}, its figures and {len(results)} fits in {time.perf_counter() - start:.0f} s"
     )
     return 0
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: matrices as small as these gain nothing from more, and the bits stay the same."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def run_case(case: Case, folder: Path, seed: int) -> Result:

@@ -185,7 +185,8 @@ def _data_lines(evidence: Evidence) -> list[str]:
     if data.noise is not None:
         lines.append(data.noise.describe())
     if data.discrete:
-        lines.append(f"Columns that are not continuous (few values, or a floor or ceiling): {', '.join(data.discrete[:8])}.")
+        columns = ", ".join(data.discrete[:8])
+        lines.append(f"Columns that are not continuous (few values, a floor or a ceiling): {columns}.")
     if data.rows is not None:
         lines.append(data.rows.describe())
     if data.information is not None:

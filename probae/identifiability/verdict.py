@@ -69,7 +69,7 @@ def _not_converged(evidence: Evidence) -> Decision | None:
 
 def _rank(evidence: Evidence) -> Decision | None:
     loadings, factors = evidence.loadings, evidence.factors
-    if loadings.rank == min(factors, evidence.features):
+    if loadings.rank == factors or factors > evidence.features:  # overcomplete: no rank to ask for
         return None
     empty = factors - loadings.rank
     reason = f"The loadings have rank {loadings.rank} for {factors} factors: {empty} of them explain nothing."
@@ -102,7 +102,7 @@ def _structural(evidence: Evidence) -> Decision | None:
         reasons.append(
             "The encoder has a restricted covariance, so the axes that the fit shows are the guide's choice."
         )
-    if evidence.data is not None and _data_would_identify(evidence):
+    if _data_would_identify(evidence):
         reasons.append(
             "The data carry rotation information (directions of the scores are not uniform): "
             "a model with non-Gaussian factors would be identified from them."
@@ -111,11 +111,11 @@ def _structural(evidence: Evidence) -> Decision | None:
 
 
 def _data_would_identify(evidence: Evidence) -> bool:
-    data = evidence.data
-    assert data is not None
-    return (
-        data.information is not None and data.information.some_plane(ALPHA) and not _noise_rejected(evidence)
-    )
+    information = None if evidence.data is None else evidence.data.information
+    if information is None or _noise_rejected(evidence):
+        return False
+    overall = min((test.p_value for test in information.overall), default=1.0)  # the planes of FA are arbitrary
+    return information.some_plane(ALPHA) or overall < ALPHA / 2
 
 
 def _guide(evidence: Evidence) -> Decision | None:
@@ -165,7 +165,8 @@ def _noise_law(evidence: Evidence) -> Decision | None:
     data = evidence.data
     assert data is not None
     if data.discrete:
-        cause = f"columns {', '.join(data.discrete[:6])} take few values or pile up at an end, so their noise cannot be Gaussian"
+        columns = ", ".join(data.discrete[:6])
+        cause = f"columns {columns} take few values or pile up at an end, so their noise cannot be Gaussian"
     else:
         assert data.noise is not None
         cause = f"the part of x that the factors do not reach is not Gaussian (p = {data.noise.p_value:.2g})"
