@@ -312,7 +312,8 @@ def _read_pair(folder: Path) -> tuple[dict[str, Any], bytes]:
     """Read a manifest and the weights it names, again if another process saved in between."""
     from probae.storage import manifest
 
-    newer = read_bytes(folder / MANIFEST, manifest.MAX_BYTES)
+    with _about(folder, "is not a fit that can be loaded"):
+        newer = read_bytes(folder / MANIFEST, manifest.MAX_BYTES)
     for _ in range(5):
         raw = newer
         with _about(folder, "is not a fit that can be loaded"):

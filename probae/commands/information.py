@@ -37,11 +37,8 @@ def _requirements() -> list[tuple[str, str]]:
     """Return name and range of each package needed to run, as the installed metadata have them."""
     try:
         listed = importlib.metadata.requires("probae") or []
-    except importlib.metadata.PackageNotFoundError:
-        listed = [
-            f"{name}; installed without metadata"
-            for name in ("torch", "pyro-ppl", "numpy", "scipy", "safetensors")
-        ]
+    except importlib.metadata.PackageNotFoundError:  # run from its source, without being installed
+        listed = [f"{name}; range unknown" for name in ("torch", "pyro-ppl", "numpy", "scipy", "safetensors")]
     found: dict[str, str] = {}
     for requirement in listed:
         spec, _, marker = requirement.partition(";")

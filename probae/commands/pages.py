@@ -86,7 +86,7 @@ def provenance(settings: Mapping[str, Any], folder: Path) -> str:
         for key, value in settings.items()
         if key not in ("data", "versions") and value is not None
     ]
-    rows = [*chosen, *((f"data {key}", value) for key, value in data.items())]
+    rows = [*chosen, *((f"data {key}", value) for key, value in data.items() if key != "absolute")]
     how = [
         "import probae as pa",
         *(["from probae.io import read_table"] if data else []),

@@ -51,7 +51,13 @@ def read_input(path: Path, columns: Sequence[str], digest: str | None = None) ->
         warnings.warn(
             f"Column {name} counts the rows: leave it out with --columns.", ProbaeWarning, stacklevel=2
         )
-    described = {"path": str(path), "sha256": found, "columns": list(columns), "shape": list(x.shape)}
+    described = {
+        "path": str(path),
+        "absolute": str(path.absolute()),
+        "sha256": found,
+        "columns": list(columns),
+        "shape": list(x.shape),
+    }
     return Input(x, described)
 
 

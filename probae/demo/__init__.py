@@ -65,7 +65,7 @@ def run_case(case: Case, folder: Path, seed: int) -> Result:
     rows = case.rows(seed)
     run = fit(case.model(), rows.x, case.method, seed=seed)
     save(run, make_folder(folder / case.name))
-    report = audit(run, rows.x, seed=seed) if case.audited and not run.interrupted else None
+    report = audit(run, rows.x, seed=seed) if not (case.unaudited or run.interrupted) else None
     if report is not None:
         write_json(report.to_dict(), folder / case.name / "audit.json")
     return Result(case, rows, run, report, time.perf_counter() - start)

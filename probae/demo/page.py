@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
+
 from probae import plots
 from probae.commands import markdown, pages
 from probae.commands.figures import draw
 from probae.demo.results import HEADER, Result, summary
 from probae.identifiability.likelihood_ratio import rotation_profile
+from probae.matching import match_columns
 
 INTRODUCTION = (
     "A linear factor model explains each row of a table by a few unseen factors. If the factors are Gaussian, every "
@@ -46,14 +49,29 @@ def draw_all(folder: Path, results: Mapping[str, Result]) -> dict[str, list[tupl
         "laplace-laplace": [
             ("rotation.png", "The same data, Gaussian and Laplace factors: log-likelihood along a rotation", 6.0, 3.9,
              lambda ax: plots.rotation([("Gaussian factors", flat), ("Laplace factors", peaked)], ax)),
-            ("simulated-loadings.png", "Simulated Laplace factors: loadings", 4.4, 4.0,
-             lambda ax: plots.loadings(simulated.fit, ax)),
+            ("truth.png", "The same data: fitted loadings against the true ones", 5.2, 4.4,
+             lambda ax: against_truth(ax, results["laplace-gaussian"], simulated)),
         ],
     }  # fmt: skip
     for drawn in figures.values():
         for file, _, width, height, paint in drawn:
             draw(folder / file, width, height, paint)
     return {name: [(file, title) for file, title, *_ in drawn] for name, drawn in figures.items()}
+
+
+def against_truth(ax: Axes, *results: Result) -> None:
+    """Scatter fitted loadings, in the signs and the order that fit best, against the true ones."""
+    for result, marker in zip(results, "os", strict=True):
+        truth = (result.rows.truth or {})["loadings"]
+        fitted = match_columns(truth, result.fit.model.loadings.detach()).matched
+        ax.plot(
+            truth.flatten(), fitted.flatten(), marker, markersize=5, alpha=0.8, label=result.case.model_name
+        )
+    ax.axline((0, 0), slope=1, color="0.7", linewidth=0.8, zorder=0)
+    ax.set_aspect("equal", adjustable="datalim")
+    ax.set_xlabel("true loading")
+    ax.set_ylabel("fitted loading")
+    ax.legend(loc="upper left", frameon=False)
 
 
 def sections(results: Sequence[Result], figures: Mapping[str, Sequence[tuple[str, str]]]) -> list[str]:
@@ -65,6 +83,8 @@ def sections(results: Sequence[Result], figures: Mapping[str, Sequence[tuple[str
         parts += [f"Data: {markdown.escape(result.rows.source)}", _how(result)]
         if result.report is not None:
             parts += [pages.verdict_text(result.report)]
+        if result.case.unaudited:
+            parts += [f"Not audited. {markdown.escape(result.case.unaudited)}"]
         if result.as_expected is False and result.case.expected is not None:
             parts += [
                 f"**This differs from what was known beforehand: {markdown.escape(result.case.expected.text)}.**"

@@ -13,6 +13,7 @@ from probae.identifiability.report import Report
 from probae.inference import Fit
 from probae.matching import match_columns
 
+ABOUT_AXES = ("IDENTIFIED_SP", "PARTIAL", "NOT_IDENTIFIED")  # verdicts whose group says what stays free
 HEADER = ("data", "model", "verdict", "what stays free", "expected", "as expected", "seconds")
 
 
@@ -50,7 +51,8 @@ class Result:
     def cells(self) -> list[str]:
         """Return one row of the table of verdicts."""
         expected = self.case.expected.text if self.case.expected else ""
-        verdict, group = (self.report.verdict.name, self.report.group) if self.report else ("not audited", "")
+        verdict = self.report.verdict.name if self.report else "not audited"
+        group = self.report.group if self.report and verdict in ABOUT_AXES else ""
         found = {None: "", True: "yes", False: "NO"}[self.as_expected]
         return [self.case.data, self.case.model_name, verdict, group, expected, found, f"{self.seconds:.1f}"]
 

@@ -61,6 +61,9 @@ class Encoder(nn.Module):
         self.features = check_count("features", features)
         self.latents = check_count("latents", latents)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.features}, {self.latents})"
+
     def forward(self, x: Float[Tensor, "samples features"]) -> dist.TorchDistribution:
         """Return q(z | x)."""
         raise NotImplementedError

@@ -64,7 +64,8 @@ class MLPEncoder(Encoder):
         extra = {"full": latents * (latents - 1) // 2, "low_rank": latents * self.rank, "diagonal": 0}[
             covariance
         ]
-        widths = [features, *(check_count("hidden", width) for width in hidden)]
+        self.hidden = tuple(check_count("hidden", width) for width in hidden)
+        widths = [features, *self.hidden]
         layers = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.Tanh())]
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(widths[-1], 2 * latents + extra)
@@ -77,6 +78,12 @@ class MLPEncoder(Encoder):
                 "The encoder has a diagonal covariance: it prefers axes on which the posterior is uncorrelated, "
                 "whatever the model says, so a preferred rotation may be the guide's."
             )
+
+    def __repr__(self) -> str:
+        return (
+            f"MLPEncoder({self.features}, {self.latents}, hidden={self.hidden}, covariance={self.covariance!r}, "
+            f"rank={self.rank})"
+        )
 
     def start(self, x: Float[Tensor, "samples features"], generator: torch.Generator) -> None:
         """Standardise by the columns of x and draw the weights (variance 1 / fan-in; the scale head starts at zero)."""

@@ -127,18 +127,21 @@ def tyler_shape(
     """
     location, root = _start(y)
     samples, latents = y.shape
+    identity = torch.eye(latents).to(y)
     stretch = (2 * latents - 1) / (2 * latents - 2) if latents > 1 else 1.0
     for iteration in range(1, steps + 1):
-        sphere = _on_sphere(y, location, root)
+        location, sphere = _held(y, location, root)
         u, apart = sphere.directions, sphere.radii > 0
         centred = int(samples - apart.sum())
         if 2 * centred > samples:
             raise DataError(f"y should have rows that differ, got {centred} of {samples} in one point.")
-        pull = u.sum(0)
-        # rows at the centre hold it there until the others pull harder than they do (Vardi & Zhang 2000)
-        pull = pull * max(0.0, 1 - centred / max(float(pull.norm()), 1e-300))
-        second = latents * (u.T @ u) / (samples - centred)
-        values, vectors = torch.linalg.eigh(second)
+        pull, second = u.sum(0), u.T @ u
+        if centred:
+            # rows at the centre pull back, each by at most 1, with the mean direction that does it (Vardi & Zhang 2000)
+            back = -pull / max(centred, float(pull.norm()))
+            pull = pull + centred * back
+            second = second + centred * (torch.outer(back, back) + (1 - back @ back) / latents * identity)
+        values, vectors = torch.linalg.eigh(latents * second / samples)
         off = max(float(pull.abs().max()) / samples, float((values - 1).abs().max()))
         if off < tolerance:
             return TylerShape(location, root, iteration)
@@ -261,7 +264,7 @@ def moment_norm(
 def _pairs(u: Tensor) -> Tensor:
     """Return the products u_i u_j, i <= j, scaled so that inner products are those of the full matrices u u'."""
     i, j = torch.triu_indices(u.shape[1], u.shape[1])
-    return u[:, i] * u[:, j] * torch.where(i == j, 1.0, math.sqrt(2.0)).to(u.dtype)
+    return u[:, i] * u[:, j] * (2.0 - (i == j).to(u.dtype)).sqrt()
 
 
 def _blocks(samples: int, width: int) -> Iterator[slice]:
@@ -284,6 +287,20 @@ def _start(y: Tensor) -> tuple[Tensor, Tensor]:
             f"y should vary in every column, got a constant column {int((spread == 0).nonzero()[0])}."
         )
     return location, torch.diag(spread)
+
+
+def _held(y: Tensor, location: Tensor, root: Tensor) -> tuple[Tensor, Sphere]:
+    """Move the location onto a row next to it, if the other rows do not pull it away from there.
+
+    The median of few rows is often one of them, and steps alone come close to it too slowly.
+    """
+    sphere = _on_sphere(y, location, root)
+    nearest = int(sphere.radii.argmin())
+    if 0 < float(sphere.radii[nearest]) < float(sphere.radii.median()) / len(y):
+        there = _on_sphere(y, y[nearest], root)
+        if float(there.directions.sum(0).norm()) <= int((there.radii == 0).sum()):
+            return y[nearest], there
+    return location, sphere
 
 
 def _root(shape: Tensor) -> Tensor:

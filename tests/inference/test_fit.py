@@ -110,7 +110,8 @@ def test_float32_in_float32_out(witnessed, rows):
     assert witnessed.run.posterior(rows.float()).mean.dtype == torch.float32
     if not isinstance(witnessed.case.method, (SVI, MAP)):  # those two learn in float32
         ours, theirs = (r.posterior(rows.float()).mean for r in (run, witnessed.run))
-        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+        sampled = not run.model.gaussian and run.model.noise != "none"  # stops within 1e-7 of the likelihood
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=2e-2 if sampled else 1e-4)
 
 
 def test_threads_are_left_as_they_were(rows):

@@ -1,0 +1,179 @@
+"""EM: never downhill, the same top as other roads, and missing entries integrated out."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_iris
+
+from probae import ConvergenceWarning, HeywoodWarning, MissingRowWarning, ProbaeWarning, fit
+from probae.datasets import holzinger_swineford
+from probae.inference import EM, MaximumLikelihood
+from probae.models import FactorAnalysis, ProbabilisticPCA
+
+
+def random_problem(seed, rows=60):
+    generator = np.random.default_rng(seed)
+    features, latents = int(generator.integers(3, 8)), int(generator.integers(1, 3))
+    W = generator.normal(size=(features, latents))
+    x = generator.normal(size=(rows, latents)) @ W.T + generator.normal(
+        size=(rows, features)
+    ) * generator.uniform(0.1, 2, features)
+    build = FactorAnalysis if seed % 2 else ProbabilisticPCA
+    return build(features, latents), torch.from_numpy(x * 10 ** generator.uniform(-4, 4))
+
+
+def em(model, x, **settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ProbaeWarning)
+        return fit(model, x, EM(**settings))
+
+
+def with_holes(x, share, seed=0):
+    x = x.clone()
+    x[torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)) < share] = torch.nan
+    return x
+
+
+def test_the_likelihood_never_falls():
+    """A hundred random fits, every step, 1e-10 nats per row for rounding."""
+    for seed in range(100):
+        run = em(*random_problem(seed), steps=25)
+        assert run.history.isfinite().all()
+        assert (run.history.diff() > -1e-10).all(), seed
+
+
+def test_the_likelihood_never_falls_with_missing_entries():
+    for seed in range(12):
+        model, x = random_problem(seed, rows=40)
+        run = em(model, with_holes(x, 0.2, seed), steps=15)
+        assert run.history.isfinite().all()
+        assert (run.history.diff() > -1e-10).all(), seed
+
+
+def test_the_likelihood_never_falls_with_a_constant_column():
+    """Its noise variance shrinks forever; a floor must not undo a step."""
+    model, x = FactorAnalysis(4, 1), random_problem(1)[1][:, :3]
+    x = torch.cat([x, torch.full((len(x), 1), 2.0, dtype=torch.float64)], 1)
+    run = em(model, x, steps=60)
+    assert run.history.isfinite().all()
+    assert (run.history.diff() > -1e-10).all()
+
+
+def test_history_is_the_likelihood_of_the_model():
+    x = holzinger_swineford().x
+    run = em(FactorAnalysis(9, 2), x, steps=30)
+    assert run.history[-1].item() == pytest.approx(run.log_likelihood(x).mean().item(), rel=1e-12)
+    holes = with_holes(x, 0.1)
+    incomplete = em(FactorAnalysis(9, 2), holes, steps=5, tol=1e-12)
+    assert incomplete.log_likelihood(holes).mean() >= incomplete.history[-1] - 1e-10
+
+
+def test_nothing_missing_is_plain_em():
+    """Bitwise, since the same code runs."""
+    x = holzinger_swineford().x
+    one, two = em(FactorAnalysis(9, 2), x, steps=20), em(FactorAnalysis(9, 2), x.numpy(), steps=20)
+    assert torch.equal(one.model.loadings, two.model.loadings)
+    assert torch.equal(one.history, two.history)
+
+
+@pytest.mark.parametrize("build", [FactorAnalysis, ProbabilisticPCA])
+def test_a_row_without_values_changes_nothing(build):
+    """The steps for incomplete rows end where those for complete rows do."""
+    x = holzinger_swineford().x[:100, :4]
+    padded = torch.cat([x, torch.full((1, 4), torch.nan, dtype=torch.float64)])
+    plain, with_row = em(build(4, 1), x, tol=1e-12), em(build(4, 1), padded, tol=1e-12)
+    assert torch.allclose(plain.model.noise_variance, with_row.model.noise_variance, rtol=1e-4)
+    implied = [m.loadings @ m.loadings.mT for m in (plain.model, with_row.model)]
+    assert torch.allclose(implied[0], implied[1], rtol=1e-4)
+    assert torch.allclose(plain.model.mean, with_row.model.mean, rtol=1e-9)
+
+
+def test_a_row_without_values_is_reported_once():
+    x = torch.cat([random_problem(1)[1], random_problem(1)[1][:1] * torch.nan])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(FactorAnalysis(x.shape[1], 1), x, EM(steps=5, tol=1.0))
+    assert sum(w.category is MissingRowWarning for w in caught) == 1
+
+
+@pytest.mark.parametrize("build", [FactorAnalysis, ProbabilisticPCA])
+def test_missing_at_random_recovers_the_parameters(build):
+    """A fifth missing of n = 3000: n psi / sd(psi) has n (1 - .2) rows behind it, so 5 sd is 5 * 2 sqrt(2 / 2400)."""
+    truth = build(5, 1)
+    truth.loadings = torch.tensor([[1.0], [-0.8], [1.2], [0.9], [1.1]], dtype=torch.float64)
+    truth.mean = torch.tensor([10.0, -3.0, 0.0, 1.0, 2.0], dtype=torch.float64)
+    psi = torch.tensor([0.5, 0.8, 0.6, 1.0, 0.7], dtype=torch.float64)
+    truth.noise_variance = psi if build is FactorAnalysis else psi.mean()
+    x = with_holes(truth.sample(3000, seed=2), 0.2, seed=1)
+    run = em(build(5, 1), x, tol=1e-8)
+    assert run.converged
+    ratio = run.model.noise_variance / truth.noise_variance.detach()
+    assert ((ratio - 1).abs() < 5 * 2 * (2 / 2400) ** 0.5).all()
+    sign = (run.model.loadings * truth.loadings).sum().sign()
+    assert torch.allclose(sign * run.model.loadings, truth.loadings.detach(), atol=5 * (2 / 2400) ** 0.5)
+    assert torch.allclose(run.model.mean, truth.mean.detach(), atol=5 * (2.4 / 2400) ** 0.5)
+
+
+def test_missing_entries_are_better_integrated_out_than_filled_in():
+    """The fitted likelihood of the observed entries is at least that of the mean-filled maximum."""
+    x = holzinger_swineford().x[:, :5]
+    holes = with_holes(x, 0.25)
+    filled = torch.where(holes.isnan(), holes.nanmean(0), holes)
+    integrated = em(FactorAnalysis(5, 1), holes, tol=1e-9)
+    naive = fit(FactorAnalysis(5, 1), filled, MaximumLikelihood())
+    assert integrated.log_likelihood(holes).mean() > naive.model.log_likelihood(holes).mean() + 1e-3
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e8, 1e-140, 1e140])
+def test_missing_entries_in_any_unit(scale):
+    x = with_holes(holzinger_swineford().x[:80, :4], 0.1)
+    one, other = em(FactorAnalysis(4, 1), x, steps=30), em(FactorAnalysis(4, 1), x * scale, steps=30)
+    assert torch.allclose(other.model.noise_variance / scale / scale, one.model.noise_variance, rtol=1e-8)
+    assert torch.allclose(other.model.mean / scale, one.model.mean, rtol=1e-8)
+
+
+def test_columns_in_unlike_units():
+    """EM for factor analysis follows the unit of each column, with or without missing entries."""
+    x = holzinger_swineford().x[:80, :4]
+    scale = torch.tensor([1e6, 1.0, 1e-6, 1e2], dtype=torch.float64)
+    for rows in (x, with_holes(x, 0.1)):
+        one, other = (
+            em(FactorAnalysis(4, 1), rows, tol=1e-9),
+            em(FactorAnalysis(4, 1), rows * scale, tol=1e-9),
+        )
+        assert torch.allclose(other.model.uniquenesses / scale.square(), one.model.uniquenesses, rtol=1e-3)
+
+
+def test_more_latents_than_columns():
+    x = holzinger_swineford().x[:, :3]
+    run = em(FactorAnalysis(3, 5), x, steps=200)
+    assert run.model.loadings.shape == (3, 5)
+    assert run.model.loadings.isfinite().all()
+    saturated = (
+        torch.distributions.MultivariateNormal(x.mean(0), torch.cov(x.T, correction=0)).log_prob(x).mean()
+    )
+    assert run.history[-1] <= saturated + 1e-9
+
+
+def test_steps_that_run_out_are_reported():
+    with pytest.warns(ConvergenceWarning, match="EM"):
+        run = fit(FactorAnalysis(9, 3), holzinger_swineford().x, EM(steps=3))
+    assert not run.converged
+    assert len(run.history) in (3, 4)
+
+
+def test_a_vanishing_uniqueness_is_reported():
+    """Iris with one factor, by EM: the third uniqueness heads for zero, slowly. Silence would be wrong."""
+    with pytest.warns((HeywoodWarning, ConvergenceWarning)):
+        fit(FactorAnalysis(4, 1), load_iris().data, EM(steps=300))
+
+
+def test_convergence_is_as_asked():
+    x = holzinger_swineford().x
+    run = em(FactorAnalysis(9, 1), x, tol=1e-6)
+    assert run.converged
+    assert abs(run.history[-2] - run.history[-1]) < 1e-6 * 1.01
+    best = fit(FactorAnalysis(9, 1), x).history[-1]
+    assert em(FactorAnalysis(9, 1), x, tol=1e-12).history[-1].item() == pytest.approx(best.item(), abs=1e-7)
