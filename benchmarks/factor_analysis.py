@@ -8,6 +8,8 @@ within each turn; its median is the claim, its smallest and largest value say ho
 Run:     python -m benchmarks.factor_analysis
 Claim:   200,000 x 50 with 5 factors in at most 1/50 of the time of scikit-learn,
          2,000 x 1,000 with 10 factors in at most 1/4.
+Found:   1/230 and 1/26 with one thread, 1/340 and 1/27 with two (processors shared with other work: the ratios of
+         single turns spread by up to two), the likelihood higher by 4e-7 and 2e-9 nats.
 """
 
 from __future__ import annotations

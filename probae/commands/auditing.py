@@ -49,10 +49,11 @@ def find_data(folder: Path, data: Path | None, columns: Sequence[str]) -> runs.I
     recorded = runs.read_settings(folder).get("data")
     if not (isinstance(recorded, dict) and isinstance(recorded.get("path"), str)):
         raise FileError(f"{shown(folder)} does not say which data it was fitted to: pass them with --data.")
-    path = Path(recorded["path"])
-    if not path.is_file():
+    places = [Path(recorded["path"]), Path(str(recorded.get("absolute")))]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
         raise FileError(
-            f"{shown(path)}, the data of the run, is not there any more: pass the file with --data."
+            f"{shown(places[0])}, the data of the run, is not there any more: pass it with --data."
         )
     kept = recorded.get("columns")
     if not (isinstance(kept, list) and all(isinstance(name, str) for name in kept)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Any
 
 import pyro
@@ -23,6 +24,11 @@ class GaussianCode(dist.MultivariateNormal):
     ) -> None:
         super().__init__(loc, scale_tril=scale_tril, validate_args=False)
 
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> GaussianCode:
+        """Return the law with another batch shape."""
+        shape = torch.Size(batch_shape) + self.event_shape
+        return GaussianCode(self.loc.expand(shape), self._unbroadcasted_scale_tril)
+
     def rsample_and_log_prob(self, sample_shape: torch.Size = torch.Size()) -> tuple[Tensor, Tensor]:
         r"""Return z = m + L e and log q(z) = -|e|^2/2 - log det L - (K/2) log 2 pi, in nats."""
         noise = torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
@@ -37,6 +43,11 @@ class DiagonalCode(dist.Independent):
 
     def __init__(self, loc: Float[Tensor, "*batch latents"], scale: Float[Tensor, "*batch latents"]) -> None:
         super().__init__(dist.Normal(loc, scale, validate_args=False), 1, validate_args=False)
+
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> DiagonalCode:
+        """Return the law with another batch shape."""
+        shape = torch.Size(batch_shape) + self.event_shape
+        return DiagonalCode(self.base_dist.loc.expand(shape), self.base_dist.scale.expand(shape))
 
     def rsample_and_log_prob(self, sample_shape: torch.Size = torch.Size()) -> tuple[Tensor, Tensor]:
         """Return z = m + s e and its log density in nats."""
@@ -86,15 +97,18 @@ class Guide(PyroModule):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run with parameters kept in the module."""
+        for parameter in self.encoder.parameters():
+            if not hasattr(parameter, "unconstrained"):  # stock SVI asks every parameter for this
+                parameter.unconstrained = weakref.ref(parameter)
         with pyro.settings.context(module_local_params=True):
             return super().__call__(*args, **kwargs)
 
     def forward(
         self,
         x: Float[Tensor, "samples features"],
+        context: Float[Tensor, "samples latents"] | None = None,
         *,
         size: int | None = None,
-        context: Float[Tensor, "samples latents"] | None = None,
     ) -> Tensor:
         """Sample z for the same rows as the model sees; arguments as in ``LatentModel.forward``."""
         law = self.encoder(x)

@@ -36,7 +36,8 @@ class LinearGaussianEncoder(Encoder):
 
     def start(self, x: Float[Tensor, "samples features"], generator: torch.Generator) -> None:
         """Centre at the column means; small random weights in the units of x."""
-        spread = x.std(0).clamp_min(torch.finfo(x.dtype).tiny) * self.features**0.5
+        spread = x.std(0) * self.features**0.5
+        spread = torch.where(spread > 0, spread, torch.ones_like(spread))
         draw = torch.randn(self.weight.shape, generator=generator, dtype=torch.float64).to(x.dtype)
         with torch.no_grad():
             self.offset.copy_(x.mean(0))

@@ -41,6 +41,7 @@ __all__ = [
 
 HALF_WEIGHT = 2.5  # radius, in medians, where the weight of a row is half of its largest
 BLOCK = 2**22  # numbers in one block of products: 32 MB
+ROUGH = 1e-4  # below the sampling error of the two means for any number of rows up to 1e8
 SUBSPACE = (
     "y should have columns that are linearly independent, got rows on a line or plane: "
     "drop a column that follows from the others."
@@ -83,7 +84,7 @@ class Sphere:
 
 
 def tyler_shape(
-    y: Float[Tensor, "samples latents"], *, tolerance: float = 1e-9, steps: int = 1000
+    y: Float[Tensor, "samples latents"], *, tolerance: float = 1e-9, steps: int = 500
 ) -> TylerShape:
     r"""Find the Hettmansperger-Randles median m and Tyler's shape V together.
 
@@ -96,7 +97,7 @@ def tyler_shape(
     tolerance : float
         Largest remaining entry of mean(u) and of K mean(u u') - I.
     steps : int
-        Iterations before giving up.
+        Iterations before giving up, or before making do with 1e-4: a median very close to a row is approached slowly.
 
     Returns
     -------
@@ -127,30 +128,23 @@ def tyler_shape(
     """
     location, root = _start(y)
     samples, latents = y.shape
-    identity = torch.eye(latents).to(y)
     stretch = (2 * latents - 1) / (2 * latents - 2) if latents > 1 else 1.0
     for iteration in range(1, steps + 1):
         location, sphere = _held(y, location, root)
-        u, apart = sphere.directions, sphere.radii > 0
-        centred = int(samples - apart.sum())
-        if 2 * centred > samples:
-            raise DataError(f"y should have rows that differ, got {centred} of {samples} in one point.")
-        pull, second = u.sum(0), u.T @ u
-        if centred:
-            # rows at the centre pull back, each by at most 1, with the mean direction that does it (Vardi & Zhang 2000)
-            back = -pull / max(centred, float(pull.norm()))
-            pull = pull + centred * back
-            second = second + centred * (torch.outer(back, back) + (1 - back @ back) / latents * identity)
+        pull, second = _balance(sphere)
         values, vectors = torch.linalg.eigh(latents * second / samples)
         off = max(float(pull.abs().max()) / samples, float((values - 1).abs().max()))
         if off < tolerance:
             return TylerShape(location, root, iteration)
         if float(values[0]) <= 1e-12:
             raise DataError(SUBSPACE)
-        location = location + root @ pull * stretch / sphere.radii[apart].reciprocal().sum()
+        inverse_radii = sphere.radii[sphere.radii > 0].reciprocal().sum()
+        location = location + root @ pull * stretch / inverse_radii
         if latents > 1:
             power = (vectors * values.pow(1 + 1 / latents)) @ vectors.T
             root = _root(root @ power @ root.T)
+    if off < ROUGH:
+        return TylerShape(location, root, steps)
     raise FitError(
         f"The shape of {samples} rows in {latents} dimensions was not found in {steps} iterations: a large share of "
         "them lies on one line or plane through the centre. Leave out rows that repeat, or give more rows."
@@ -301,6 +295,25 @@ def _held(y: Tensor, location: Tensor, root: Tensor) -> tuple[Tensor, Sphere]:
         if float(there.directions.sum(0).norm()) <= int((there.radii == 0).sum()):
             return y[nearest], there
     return location, sphere
+
+
+def _balance(sphere: Sphere) -> tuple[Tensor, Tensor]:
+    """Return sum(u) and sum(u u'), which a solution makes 0 and N I / K.
+
+    Rows at the centre pull back against the others, each by at most 1 (Vardi & Zhang 2000): they count as rows of the
+    mean direction that does so. That keeps both sums continuous where the centre meets a row.
+    """
+    u = sphere.directions
+    samples, latents = u.shape
+    pull, second = u.sum(0), u.T @ u
+    centred = int((sphere.radii == 0).sum())
+    if 2 * centred > samples:
+        raise DataError(f"y should have rows that differ, got {centred} of {samples} in one point.")
+    if centred:
+        back = -pull / max(centred, float(pull.norm()))
+        spread = (1 - back @ back) / latents * torch.eye(latents).to(u)
+        pull, second = pull + centred * back, second + centred * (torch.outer(back, back) + spread)
+    return pull, second
 
 
 def _root(shape: Tensor) -> Tensor:

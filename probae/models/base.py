@@ -69,7 +69,7 @@ class LatentModel(PyroModule):
     setting: ``with pyro.settings.context(module_local_params=True): svi.step(x)``.
     """
 
-    parameter_names: ClassVar[tuple[str, ...]] = ()
+    parameter_names: tuple[str, ...] = ()
     aliases: ClassVar[dict[str, str]] = {}
 
     @local_parameters
@@ -87,6 +87,11 @@ class LatentModel(PyroModule):
     @local_parameters
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the Pyro program with parameters kept in the module."""
+        context = self._pyro_context
+        if not hasattr(
+            context, "param_state"
+        ):  # the model became part of a module built without local parameters
+            context.param_state = {"params": {}, "constraints": {}}
         return super().__call__(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -116,9 +121,9 @@ class LatentModel(PyroModule):
     def forward(
         self,
         x: Float[Tensor, "samples features"] | None = None,
+        context: Float[Tensor, "samples latents"] | None = None,
         *,
         size: int | None = None,
-        context: Float[Tensor, "samples latents"] | None = None,
     ) -> Float[Tensor, "samples features"]:
         """Run the Pyro program.
 
@@ -126,11 +131,12 @@ class LatentModel(PyroModule):
         ----------
         x : Tensor (N, D), optional
             Observed rows; NaN entries are left unobserved. Without it, x is sampled.
+        context : Tensor (N, K), optional
+            A known variance for each latent of each row; the law of z is scaled by its square root. Pass it by
+            position under Pyro's handlers, which have a keyword of that name themselves.
         size : int, optional
             Rows of the whole data when ``x`` is a minibatch (its log-probability is scaled by ``size / N``);
             rows to simulate when ``x`` is absent.
-        context : Tensor (N, K), optional
-            A known variance for each latent of each row; the law of z is scaled by its square root.
 
         Returns
         -------
@@ -140,19 +146,29 @@ class LatentModel(PyroModule):
         if x is None and size is None:
             raise DataError("The program needs x, or size, the number of rows to simulate; got neither.")
         rows = len(x) if x is not None else check_count("size", size)
+        if size is not None and size < rows:
+            raise DataError(
+                f"size counts the rows of the whole data, so at least the {rows} of x; got {size}."
+            )
         with pyro.plate("samples", size or rows, subsample=torch.arange(rows)):
             return self.program(x, context)
 
     def program(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         """Sample z, then x given z, for the rows of the plate."""
-        like = next(self.parameters())
+        like = self.read_parameters()
         z = pyro.sample("z", scaled(self.prior.distribution(self.latents, like=like), context))
         return observe(self.likelihood(z), x)
 
-    def read_parameters(self) -> None:
-        """Read every parameter once, outside the plate: a first read inside would batch it over rows."""
-        for name in self.parameter_names:
-            getattr(self, name)
+    def read_parameters(self) -> Tensor:
+        """Read every parameter once, outside the plate: a first read inside would batch it over rows.
+
+        Returns
+        -------
+        Tensor
+            One with the dtype and device of the parameters.
+        """
+        values = [getattr(self, name) for name in self.parameter_names]
+        return values[-1] if values else torch.zeros((), dtype=torch.float64)
 
     @local_parameters
     def sample(self, size: int, *, seed: int | None = None) -> Float[Tensor, "size features"]:
@@ -181,6 +197,8 @@ class LatentModel(PyroModule):
         for name, law in laws.items():
             if law is None:
                 continue
+            if name not in self.parameter_names or not hasattr(self, name):
+                raise ParameterError(f"{self!r} has no {name} that a prior could be put on.")
             shape = getattr(self, name).shape
             batch = shape[: len(shape) - len(law.event_shape)]
             setattr(random, name, PyroSample(law.expand(batch).to_event(len(batch))))

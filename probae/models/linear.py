@@ -3,7 +3,7 @@ r"""The linear factor model x = mean + W z + noise, with any law of z: over FA, 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import pyro
 import pyro.distributions as dist
@@ -13,7 +13,7 @@ from pyro.distributions import constraints
 from pyro.nn import PyroParam
 from torch import Tensor
 
-from probae.checks import NotExactError, ParameterError, check_choice, check_data
+from probae.checks import DataError, NotExactError, ParameterError, check_choice, check_data
 from probae.linalg import LowRankCovariance
 from probae.models.affine import AffineSources
 from probae.models.base import LatentModel, local_parameters, point_query
@@ -68,7 +68,7 @@ class LinearFactorModel(LatentModel):
     torch.Size([3, 6])
     """
 
-    parameter_names: ClassVar[tuple[str, ...]] = ("loadings", "noise_variance", "mean")
+    parameter_names: tuple[str, ...] = ("loadings", "noise_variance", "mean")
 
     @local_parameters
     def __init__(
@@ -76,6 +76,9 @@ class LinearFactorModel(LatentModel):
     ) -> None:
         super().__init__(features, latents, Gaussian() if prior is None else prior)
         self.noise = check_choice("noise", noise, ("diagonal", "isotropic", "none"))
+        self.parameter_names = (
+            ("loadings", "noise_variance", "mean") if noise != "none" else ("loadings", "mean")
+        )
         start = torch.Generator().manual_seed(0)
         loadings = torch.randn(features, latents, generator=start, dtype=torch.float64) / latents**0.5
         self.loadings = PyroParam(loadings)
@@ -117,11 +120,6 @@ class LinearFactorModel(LatentModel):
         """Variance of each feature that the factors explain: row sums of W^2, in squared units of x."""
         return self.loadings.detach().square().sum(1)
 
-    def read_parameters(self) -> None:
-        """Read every parameter once, outside the plate."""
-        for name in self.parameter_names[:: 2 if self.noise == "none" else 1]:
-            getattr(self, name)
-
     @local_parameters
     def likelihood(self, z: Float[Tensor, "*batch latents"]) -> dist.TorchDistribution:
         r"""Return p(x | z) = N(mean + W z, Psi) with event shape (D,).
@@ -131,11 +129,8 @@ class LinearFactorModel(LatentModel):
         ParameterError
             If ``noise="none"``: x is then a function of z and has no density given z.
         """
-        if self.noise == "none":
-            raise ParameterError(
-                'p(x given z) has no density with noise="none": x is mean + loadings z exactly.'
-            )
-        location = self.mean + z @ self.loadings.mT
+        self._require_noise()
+        location = self.mean + z @ self.loadings.to(z.dtype).mT
         scale = self.noise_variance.sqrt()
         return dist.Normal(location, scale.expand(self.features), validate_args=False).to_event(1)
 
@@ -147,7 +142,8 @@ class LinearFactorModel(LatentModel):
 
         .. math:: \log p(z) - \tfrac12 \sum_d \big[(x - \mu - W z)_d^2 / \psi_d + \log 2 \pi \psi_d\big]
         """
-        residual = x - self.mean - z @ self.loadings.mT
+        self._require_noise()
+        residual = x - self.mean - z @ self.loadings.to(z.dtype).mT
         noise = self.noise_variance.expand(self.features)
         energy = residual.square() / noise
         normalizer = noise.log() + LOG_TWO_PI
@@ -160,11 +156,17 @@ class LinearFactorModel(LatentModel):
         """Sample z and x; without noise, x comes from the affine-transformed prior and z is deterministic."""
         if self.noise != "none":
             return super().program(x, context)
+        if x is not None and x.isnan().any():
+            raise DataError(
+                'x has missing values, which a program with noise="none" cannot leave out: fill them in.'
+            )
         if context is not None:
             raise ParameterError('context needs a model with noise; this one has noise="none".')
-        law = self.prior.distribution(self.latents, like=self.mean)
-        x = pyro.sample("x", AffineSources(law, self.loadings, self.mean), obs=x)
-        pyro.deterministic("z", solve_sources(x, self.loadings, self.mean), event_dim=1)
+        like = self.mean
+        law = self.prior.distribution(self.latents, like=like)
+        loadings = self.loadings.to(like.dtype)
+        x = pyro.sample("x", AffineSources(law, loadings, self.mean), obs=x)
+        pyro.deterministic("z", solve_sources(x, loadings, self.mean), event_dim=1)
         return x
 
     @point_query
@@ -176,12 +178,12 @@ class LinearFactorModel(LatentModel):
         NotExactError
             For a non-Gaussian prior with noise.
         """
+        loadings, mean = self.loadings.double(), self.mean.double()
         if self.noise == "none":
-            law = self.prior.distribution(self.latents, like=self.mean)
-            return AffineSources(law, self.loadings, self.mean)
+            return AffineSources(self.prior.distribution(self.latents, like=mean), loadings, mean)
         self._require_gaussian("marginal", "log_likelihood of a Fit, or sample")
-        noise = self.noise_variance.expand(self.features)
-        return dist.LowRankMultivariateNormal(self.mean, self.loadings, noise, validate_args=False)
+        noise = self.noise_variance.double().expand(self.features)
+        return dist.LowRankMultivariateNormal(mean, loadings, noise, validate_args=False)
 
     @point_query
     def posterior(self, x: Any) -> dist.TorchDistribution:
@@ -212,7 +214,8 @@ class LinearFactorModel(LatentModel):
         """
         if self.noise == "none":
             data = check_data(x, features=self.features)
-            sources = solve_sources(data.values, self.loadings.detach(), self.mean.detach())
+            loadings, _, mean = self._gaussian_parameters()
+            sources = solve_sources(data.values, loadings, mean)
             return dist.Delta(sources.to(data.dtype), event_dim=1)
         self._require_gaussian("posterior", "posterior of a Fit, which samples it")
         data = check_data(x, features=self.features, missing="allow")
@@ -233,16 +236,14 @@ class LinearFactorModel(LatentModel):
         NotExactError
             For a non-Gaussian prior with noise and correlated score noise.
         """
-        data = check_data(x, features=self.features, missing="allow" if self.gaussian else "refuse")
+        exact = self.gaussian and self.noise != "none"
+        data = check_data(x, features=self.features, missing="allow" if exact else "refuse")
         if self.noise == "none":
-            value = self.marginal().log_prob(data.values)
+            value = self.marginal().log_prob(data.values).detach()
         elif self.gaussian:
             value = gaussian_log_density(data.values, *self._gaussian_parameters())
         else:
-            scores, laws = self.sufficient_scores(data.values), self.prior.coordinates(self.latents)
-            if laws is None or not scores.uncorrelated:
-                raise self._not_exact("log_likelihood", "log_likelihood of a Fit, which estimates it")
-            value = separable_log_density(scores, laws)
+            value = self._separable_log_likelihood(data.values)
         return value.to(data.dtype)
 
     @point_query
@@ -259,10 +260,15 @@ class LinearFactorModel(LatentModel):
         """
         self._require_gaussian("collapsed", "log_likelihood of the rows")
         loadings, noise, mean = self._gaussian_parameters()
-        covariance = LowRankCovariance.factor(loadings, noise)
         shift = statistics.mean - mean
         second = statistics.covariance + torch.outer(shift, shift)
-        per_row = self.features * LOG_TWO_PI + covariance.log_det + covariance.trace(second)
+        if self.noise == "none":
+            log_det = 2 * torch.linalg.slogdet(loadings).logabsdet
+            trace = torch.linalg.solve(loadings @ loadings.mT, second).trace()
+        else:
+            covariance = LowRankCovariance.factor(loadings, noise)
+            log_det, trace = covariance.log_det, covariance.trace(second)
+        per_row = self.features * LOG_TWO_PI + log_det + trace
         return -0.5 * statistics.count * per_row
 
     @point_query
@@ -274,6 +280,7 @@ class LinearFactorModel(LatentModel):
         ParameterError
             If the loadings do not have full column rank (more latents than features, for one).
         """
+        self._require_noise()
         return Scores.of(x, *self._gaussian_parameters())
 
     def with_priors(
@@ -304,6 +311,27 @@ class LinearFactorModel(LatentModel):
     def _require_gaussian(self, what: str, instead: str) -> None:
         if not self.gaussian:
             raise self._not_exact(what, instead)
+
+    def _require_noise(self) -> None:
+        if self.noise == "none":
+            raise ParameterError(
+                'This needs noise, and the model has noise="none": x is mean + loadings z exactly, so z is '
+                "posterior(x).mean."
+            )
+
+    def _separable_log_likelihood(self, x: Tensor) -> Float[Tensor, "samples"]:
+        """Return log p(x) where the score noise is uncorrelated; columns of zeros reach no feature and drop out."""
+        loadings, noise, mean = self._gaussian_parameters()
+        used = loadings.abs().amax(0) > 0
+        laws = self.prior.coordinates(self.latents)
+        if not used.any():
+            return gaussian_log_density(x, loadings, noise, mean)
+        if laws is None or int(used.sum()) > self.features:
+            raise self._not_exact("log_likelihood", "log_likelihood of a Fit, which estimates it")
+        scores = Scores.of(x, loadings[:, used], noise, mean)
+        if not scores.uncorrelated:
+            raise self._not_exact("log_likelihood", "log_likelihood of a Fit, which estimates it")
+        return separable_log_density(scores, [law for law, kept in zip(laws, used, strict=True) if kept])
 
     def _not_exact(self, what: str, instead: str) -> NotExactError:
         return NotExactError(

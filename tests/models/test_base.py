@@ -28,7 +28,7 @@ class Doubling(LatentModel):
     def likelihood(self, z):
         return dist.Normal(2 * z, torch.ones((), dtype=z.dtype)).to_event(1)
 
-    def program(self, x, context):
+    def program(self, x, context, *rest):
         from probae.models.base import observe
 
         return observe(self.likelihood(pyro.sample("z", self.prior.distribution(self.latents))), x)

@@ -29,9 +29,9 @@ def sites(trace):
 class Watched(FactorAnalysis):
     """Records the shapes that its parameters have while the program runs."""
 
-    def program(self, x, context):
+    def program(self, x, context, *rest):
         self.seen = {name: tuple(getattr(self, name).shape) for name in self.parameter_names}
-        return super().program(x, context)
+        return super().program(x, context, *rest)
 
 
 def test_parameters_keep_their_shape_inside_the_plate():

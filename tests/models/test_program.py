@@ -138,7 +138,7 @@ def test_context_passes_through_pyros_handlers():
     ones = torch.ones(4, 2, dtype=torch.float64)
     x = torch.zeros(4, 3, dtype=torch.float64)
     fixed = poutine.condition(model, {"z": torch.zeros(4, 2, dtype=torch.float64)})
-    assert fixed(x, context=ones).shape == (4, 3)
+    assert fixed(x, ones).shape == (4, 3)
 
 
 def test_context_needs_noise(noiseless_model):

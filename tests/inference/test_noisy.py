@@ -1,0 +1,181 @@
+"""Maximum likelihood with non-Gaussian factors and noise: planted axes, and a likelihood not below the truth's."""
+
+import warnings
+
+import pytest
+import torch
+
+from probae import ConvergenceWarning, NotExactError, fit
+from probae.datasets import linear_factors
+from probae.inference import MaximumLikelihood, noisy
+from probae.inference.importance import ImportancePosterior
+from probae.matching import match_columns
+from probae.models import FactorAnalysis, LinearFactorModel, SparseCoding
+from probae.priors import (
+    Gaussian,
+    GeneralizedNormal,
+    Independent,
+    Laplace,
+    MultivariateStudentT,
+    Scaled,
+    StudentT,
+    Uniform,
+)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """2000 rows, ten columns, three Laplace factors, communality two thirds, and the fit of the true model."""
+    data = linear_factors(2000, 10, 3, prior=Laplace(), communality=0.67, seed=3)
+    truth = LinearFactorModel(10, 3, prior=Laplace())
+    for name in ("loadings", "noise_variance", "mean"):
+        setattr(truth, name, data.truth[name])
+    return data, truth, fit(LinearFactorModel(10, 3, prior=Laplace()), data.x)
+
+
+def test_planted_axes_are_recovered(planted):
+    """Tucker's congruence of every matched column above .98."""
+    data, _, run = planted
+    match = match_columns(data.truth["loadings"], run.model.loadings)
+    assert run.converged
+    assert (match.cosines > 0.98).all()
+
+
+def test_scale_and_noise_are_recovered(planted):
+    """Laplace codes of unit variance set the scale: 10 % on loadings, 20 % on uniquenesses at n = 2000."""
+    data, _, run = planted
+    matched = match_columns(data.truth["loadings"], run.model.loadings).matched
+    assert torch.allclose(matched.norm(dim=0), data.truth["loadings"].norm(dim=0), rtol=0.1)
+    assert torch.allclose(run.model.noise_variance, data.truth["noise_variance"], rtol=0.2)
+
+
+def test_the_likelihood_is_not_below_that_of_the_truth(planted):
+    """Both estimated with the same thousand draws per row; the difference has a standard error of its own."""
+    data, truth, run = planted
+    fitted, true = (
+        ImportancePosterior(m, count=1000, seed=1).log_likelihood(data.x) for m in (run.model, truth)
+    )
+    gain = fitted - true
+    assert gain.mean() > -2 * gain.std() / len(gain) ** 0.5
+    # the maximum lies about (number of parameters) / 2n above the truth: 50 / 4000
+    assert gain.mean() > 0
+
+
+def test_the_frame_is_better_than_the_gaussian_fit(planted):
+    data, _, run = planted
+    gaussian = LinearFactorModel(10, 3, prior=Laplace())
+    fitted = fit(FactorAnalysis(10, 3), data.x).model
+    for name in ("loadings", "noise_variance", "mean"):
+        setattr(gaussian, name, getattr(fitted, name))
+    unrotated = ImportancePosterior(gaussian, count=500, seed=1).log_likelihood(data.x).mean()
+    assert ImportancePosterior(run.model, count=500, seed=1).log_likelihood(data.x).mean() > unrotated + 0.01
+
+
+def test_history_rises_and_is_the_likelihood(planted):
+    data, _, run = planted
+    assert (run.history.diff() > -1e-9).all()
+    assert run.history[-1].item() == pytest.approx(run.log_likelihood(data.x).mean().item(), abs=0.02)
+
+
+def test_the_posterior_is_close_to_the_factors(planted):
+    """Mean squared error near the mean posterior variance, as it is for a calibrated posterior."""
+    data, _, run = planted
+    match = match_columns(data.truth["loadings"], run.model.loadings)
+    posterior = run.posterior(data.x)
+    scores = posterior.mean[:, match.order] * match.signs
+    error = (scores - data.truth["z"]).square().mean(0)
+    assert torch.allclose(error, posterior.variance.mean(0)[match.order], rtol=0.25)
+
+
+def test_isotropic_noise_and_tails_of_student(rows):
+    data = linear_factors(1000, 6, 2, prior=StudentT(4), noise=0.2, seed=1)
+    run = fit(SparseCoding(6, 2, prior=StudentT(4)), data.x)
+    assert (match_columns(data.truth["loadings"], run.model.loadings).cosines > 0.95).all()
+    assert run.model.noise_variance.item() == pytest.approx(0.2, rel=0.15)
+
+
+def test_unequal_laws_find_their_columns():
+    """Column j belongs to law j: there is no permutation left to match."""
+    prior = Independent([GeneralizedNormal(6.0), Laplace()])
+    data = linear_factors(3000, 8, 2, prior=prior, communality=0.8, seed=5)
+    fitted = fit(LinearFactorModel(8, 2, prior=prior), data.x).model.loadings
+    cosines = (
+        (fitted * data.truth["loadings"]).sum(0) / fitted.norm(dim=0) / data.truth["loadings"].norm(dim=0)
+    )
+    assert (cosines.abs() > 0.97).all()
+
+
+def test_a_gaussian_law_in_disguise_reaches_the_gaussian_likelihood():
+    """`Independent` Gaussians take the sampled road; its end is the closed form's, to the sampling error."""
+    x = linear_factors(400, 6, 2, prior=Gaussian(), seed=2).x
+    exact = fit(FactorAnalysis(6, 2), x)
+    run = fit(LinearFactorModel(6, 2, prior=Independent([Gaussian(), Gaussian()])), x)
+    assert run.model.loadings.isfinite().all()
+    disguise = FactorAnalysis(6, 2)
+    for name in ("loadings", "noise_variance", "mean"):
+        setattr(disguise, name, getattr(run.model, name))
+    assert disguise.log_likelihood(x).mean().item() == pytest.approx(exact.history[-1].item(), abs=0.01)
+
+
+def test_a_known_other_variance_moves_into_the_loadings(planted):
+    """Codes of twice the standard deviation have loadings half as long."""
+    data, _, run = planted
+    scaled = fit(LinearFactorModel(10, 3, prior=Scaled(Laplace(), 2.0)), data.x[:1000]).model
+    plain = fit(LinearFactorModel(10, 3, prior=Laplace()), data.x[:1000]).model
+    match = match_columns(plain.loadings, 2 * scaled.loadings)
+    assert match.distance < 0.05
+
+
+def test_a_spherical_law_is_fitted_without_a_frame():
+    data = linear_factors(500, 6, 2, prior=MultivariateStudentT(5), communality=0.7, seed=2)
+    run = fit(LinearFactorModel(6, 2, prior=MultivariateStudentT(5)), data.x)
+    assert run.restarts == ()
+    assert run.log_likelihood(data.x).mean() > fit(FactorAnalysis(6, 2), data.x).history[-1]
+
+
+def test_a_law_with_bounded_support():
+    data = linear_factors(600, 6, 2, prior=Uniform(), communality=0.8, seed=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            run = fit(LinearFactorModel(6, 2, prior=Uniform()), data.x)
+        except NotExactError:
+            return
+    assert run.history.isfinite().all()
+    assert run.model.loadings.isfinite().all()
+    assert run.log_likelihood(data.x).isfinite().all()
+
+
+def test_more_draws_change_little(planted):
+    data, _, run = planted
+    more = fit(LinearFactorModel(10, 3, prior=Laplace()), data.x, MaximumLikelihood(draws=64), seed=1).model
+    assert match_columns(run.model.loadings, more.loadings).distance < 0.05
+
+
+def test_rows_beyond_the_limit_are_sampled(monkeypatch):
+    """With many rows the refinement uses some of them; the answer stays near that of all."""
+    data = linear_factors(1500, 5, 1, communality=0.7, seed=4)
+    full = fit(LinearFactorModel(5, 1, prior=Laplace()), data.x).model
+    monkeypatch.setattr(noisy, "ROWS", 600)
+    part = fit(LinearFactorModel(5, 1, prior=Laplace()), data.x).model
+    assert match_columns(full.loadings, part.loadings).distance < 0.15
+
+
+def test_a_superfluous_factor_does_no_harm():
+    """One factor in the data, two in the model: finite, and not below the one-factor fit."""
+    data = linear_factors(800, 6, 1, communality=0.7, seed=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        two = fit(LinearFactorModel(6, 2, prior=Laplace()), data.x)
+        one = fit(LinearFactorModel(6, 1, prior=Laplace()), data.x)
+    assert all(p.isfinite().all() for p in two.model.state_dict().values())
+    assert two.log_likelihood(data.x).mean() > one.log_likelihood(data.x).mean() - 0.02
+
+
+def test_as_many_factors_as_features_name_an_alternative():
+    with pytest.raises(NotExactError, match=r"MAP\(\)"):
+        fit(
+            LinearFactorModel(4, 4, prior=Laplace()),
+            torch.randn(50, 4, dtype=torch.float64),
+            MaximumLikelihood(),
+        )
