@@ -90,6 +90,9 @@ def sparse_codes(
         raise DataError(
             f"dictionary should have shape ({data.values.shape[1]}, atoms) for these rows, got {tuple(atoms.shape)}."
         )
+    wanted = (len(data.values), atoms.shape[1])
+    if start is not None and (tuple(start.shape) != wanted or not bool(start.isfinite().all())):
+        raise DataError(f"start should hold finite codes of shape {wanted}, got shape {tuple(start.shape)}.")
     check_positive("penalty", penalty)
     check_positive("tolerance", tolerance)
     dtype = data.dtype if tolerance >= 1e-5 else torch.float64  # float32 cannot certify a smaller gap

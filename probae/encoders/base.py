@@ -14,6 +14,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from probae.checks import check_count
+from probae.models.base import ensure_local_context, local_parameters
 
 
 class GaussianCode(dist.MultivariateNormal):
@@ -95,13 +96,14 @@ class Guide(PyroModule):
         super().__init__()
         self.encoder = encoder
 
+    @local_parameters
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run with parameters kept in the module."""
         for parameter in self.encoder.parameters():
             if not hasattr(parameter, "unconstrained"):  # stock SVI asks every parameter for this
                 parameter.unconstrained = weakref.ref(parameter)
-        with pyro.settings.context(module_local_params=True):
-            return super().__call__(*args, **kwargs)
+        ensure_local_context(self)
+        return super().__call__(*args, **kwargs)
 
     def forward(
         self,

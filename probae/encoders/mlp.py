@@ -64,6 +64,8 @@ class MLPEncoder(Encoder):
         extra = {"full": latents * (latents - 1) // 2, "low_rank": latents * self.rank, "diagonal": 0}[
             covariance
         ]
+        if not isinstance(hidden, tuple | list):
+            raise ParameterError(f"hidden should be a tuple of layer widths such as (128,), got {hidden!r}.")
         self.hidden = tuple(check_count("hidden", width) for width in hidden)
         widths = [features, *self.hidden]
         layers = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.Tanh())]

@@ -32,6 +32,13 @@ def local_parameters(method: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
+def ensure_local_context(module: PyroModule) -> None:
+    """Give a module made, or made part of another, without local parameters the context that they need."""
+    context = module._pyro_context
+    if not hasattr(context, "param_state"):
+        context.param_state = {"params": {}, "constraints": {}}
+
+
 def point_query(method: Callable[P, R]) -> Callable[P, R]:
     """Refuse a closed form when a parameter is random: its value would be a fresh draw at each read."""
 
@@ -87,11 +94,7 @@ class LatentModel(PyroModule):
     @local_parameters
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the Pyro program with parameters kept in the module."""
-        context = self._pyro_context
-        if not hasattr(
-            context, "param_state"
-        ):  # the model became part of a module built without local parameters
-            context.param_state = {"params": {}, "constraints": {}}
+        ensure_local_context(self)
         return super().__call__(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
