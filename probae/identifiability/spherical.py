@@ -280,7 +280,7 @@ def _start(y: Tensor) -> tuple[Tensor, Tensor]:
         raise DataError(
             f"y should vary in every column, got a constant column {int((spread == 0).nonzero()[0])}."
         )
-    return location, torch.diag(spread)
+    return location, torch.diag(spread * (latents / spread.square().sum()).sqrt())
 
 
 def _held(y: Tensor, location: Tensor, root: Tensor) -> tuple[Tensor, Sphere]:

@@ -74,7 +74,7 @@ def _check_array_header(stream: Any, size: int, shown: str) -> None:
         raise FileError(f"{shown} is not a readable numpy array: {reason[:100].rstrip('.')}.") from error
     if dtype.hasobject:
         raise FileError(f"{shown} holds Python objects, which are not read because that could run code.")
-    if math.prod(shape) * dtype.itemsize > size:
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > size - stream.tell():
         raise FileError(f"{shown} claims an array of shape {str(shape)[:60]}, but has {size} bytes only.")
 
 

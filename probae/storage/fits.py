@@ -19,6 +19,7 @@ from probae.models.base import local_parameters
 from probae.storage import manifest, weights
 from probae.storage.specs import POSTERIORS, from_spec, to_spec
 
+MAX_DRAWS = 1_000_000  # for each row
 PACKAGES = ("torch", "pyro-ppl", "numpy", "scipy", "safetensors")
 
 
@@ -95,11 +96,13 @@ def unpack(content: dict[str, Any], raw: bytes) -> Fit:
         shared["encoder"] = _build_encoder(content["encoder"], _below("encoder.", tensors), len(raw))
     if content["names"] is not None and len(content["names"]) != model.features:
         raise FileError(f"the model has {model.features} features, and {len(content['names'])} names.")
+    posterior = from_spec(content["posterior"], POSTERIORS, shared)
+    _check_posterior(posterior, shared)
     _check_parts(tensors, {*shared, *(name for name in ("draws", "sample_stats") if content[name])})
     return Fit(
         model=model,
         program=model,
-        posterior=from_spec(content["posterior"], POSTERIORS, shared),
+        posterior=posterior,
         method=from_spec(content["method"], Method, shared),
         seed=content["seed"],
         names=None if content["names"] is None else tuple(content["names"]),
@@ -115,6 +118,19 @@ def unpack(content: dict[str, Any], raw: bytes) -> Fit:
             for restart in content["restarts"]
         ),
     )
+
+
+def _check_posterior(posterior: Any, shared: Mapping[str, Any]) -> None:
+    """See that a posterior is that of this model or encoder, and its numbers are sound: it checks nothing itself."""
+    for name, value in vars(posterior).items():
+        if name in ("model", "encoder"):
+            sound = value is shared.get(name) and value is not None
+        elif name == "tolerance":
+            sound = isinstance(value, float) and value > 0
+        else:  # draws for each row, and their seed
+            sound = manifest.is_count(value) and (name == "seed" or 0 < value <= MAX_DRAWS)
+        if not sound:
+            raise FileError(f"the posterior has an impossible {name}.")
 
 
 def _check_parts(tensors: Mapping[str, Tensor], parts: set[str]) -> None:

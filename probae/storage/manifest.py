@@ -12,6 +12,7 @@ from probae.checks import FileError
 
 SCHEMA = 1
 MAX_BYTES = 4_000_000  # of the manifest; feature names are most of it
+MAX_BRACKETS = 200_000  # objects and lists take far more memory than their text
 KEYS = frozenset(
     {
         "format", "schema", "model", "encoder", "method", "posterior", "seed", "names", "converged",
@@ -98,7 +99,7 @@ def check_schema(schema: Any) -> None:
 
 
 def strict_json(raw: bytes, what: str) -> Any:
-    """Parse JSON in UTF-8, without repeated keys, numbers that are not finite, or deep nesting.
+    """Parse JSON in UTF-8, without repeated keys, numbers that are not finite, or deep or endless nesting.
 
     Examples
     --------
@@ -107,6 +108,8 @@ def strict_json(raw: bytes, what: str) -> Any:
     ...
     probae.errors.FileError: it is not JSON: the key 'a' is repeated.
     """
+    if raw.count(b"[") + raw.count(b"{") > MAX_BRACKETS:
+        raise FileError(f"{what} has more than {MAX_BRACKETS} brackets.")
     try:
         text = raw.decode("utf-8")
         return json.loads(
