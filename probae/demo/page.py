@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,18 @@ INTRODUCTION = (
 )
 
 
+Drawing = tuple[
+    str, str, float, float, Callable[[Axes], Any]
+]  # file, title, width, height in inches, painter
+
+
 def draw_all(folder: Path, results: Mapping[str, Result]) -> dict[str, list[tuple[str, str]]]:
     """Draw the figures; return (file, title) pairs under the name of the case they belong to."""
     tests, digits = results["tests-gaussian"], results["digits"]
     sparse, simulated = results["patches-sparse"], results["laplace-laplace"]
     flat = rotation_profile(results["laplace-gaussian"].fit, simulated.rows.x)
     peaked = rotation_profile(simulated.fit, simulated.rows.x)
-    figures = {
+    figures: dict[str, list[Drawing]] = {
         "tests-gaussian": [
             ("tests-loadings.png", "Mental tests: loadings in one of many equivalent frames", 4.6, 3.8,
              lambda ax: plots.loadings(tests.fit, ax, standardized=True)),

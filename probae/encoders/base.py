@@ -84,6 +84,10 @@ class Encoder(nn.Module):
         """Set the first parameter values for data x: its units, and a seeded draw."""
         raise NotImplementedError
 
+    def rescale(self, units: Float[Tensor, " features"]) -> None:
+        """Put an encoder of x / units into the units of x; one without this is trained on x as it is."""
+        raise NotImplementedError
+
     def guide(self) -> Guide:
         """Return the encoder as a Pyro guide for a model with the plate ``samples`` and the site ``z``."""
         return Guide(self)

@@ -43,6 +43,12 @@ class LinearGaussianEncoder(Encoder):
             self.offset.copy_(x.mean(0))
             self.weight.copy_(0.5 * draw / spread)
 
+    @torch.no_grad()
+    def rescale(self, units: Float[Tensor, " features"]) -> None:
+        """Put an encoder of x / units into the units of x."""
+        self.weight.div_(units)
+        self.offset.mul_(units)
+
     def forward(self, x: Float[Tensor, "samples features"]) -> GaussianCode:
         """Return q(z | x)."""
         scale_tril = self.lower.tril(-1) + torch.diag(self.log_scale.exp())

@@ -100,6 +100,11 @@ class MLPEncoder(Encoder):
                     layer.bias.zero_()
             self.head.weight[self.latents :] *= 0.01
 
+    def rescale(self, units: Float[Tensor, " features"]) -> None:
+        """Put an encoder of x / units into the units of x."""
+        self.centre.mul_(units)
+        self.spread.mul_(units)
+
     def forward(self, x: Float[Tensor, "samples features"]) -> GaussianCode | DiagonalCode:
         """Return q(z | x)."""
         k = self.latents

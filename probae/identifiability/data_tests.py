@@ -348,7 +348,8 @@ def noise_check(
     Raises
     ------
     DataError
-        Fewer than 30 rows or than D - K + 10, values that are not finite, or a noise variance that is not above 0.
+        Fewer than 30 rows, values that are not finite, a noise variance that is not above 0, or features that follow
+        from the others.
 
     References
     ----------
@@ -371,7 +372,7 @@ def noise_check(
     if features <= latents:
         return None
     dimensions = features - latents
-    x = _rows(x_centred, max(MINIMUM_ROWS, dimensions + 10))
+    x = _rows(x_centred, MINIMUM_ROWS)
     scale = noise_variance.detach().to(torch.float64).expand(features).sqrt()
     if not bool((scale > 0).all()):
         raise DataError(

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.checks import Data, DataError
+from probae.checks import Data, DataError, NotExactError
+from probae.inference.importance import ImportancePosterior
 from probae.models import LatentModel
 from probae.statistics import SufficientStatistics
 
@@ -36,6 +37,19 @@ class Method:
     def fit(self, model: Any, data: Data | SufficientStatistics, seed: int) -> Outcome:
         """Fit the model in place and say how it went."""
         raise NotImplementedError
+
+    def in_units(self, units: Float[Tensor, " features"]) -> Self:
+        """Return the method with settings that carry the units of x divided by them."""
+        return self
+
+    @property
+    def unit_free(self) -> bool:
+        """Whether the data may be rescaled before the fit and the answer after it."""
+        return True
+
+    def objective_in_units(self, value: float, units: Float[Tensor, " features"]) -> float:
+        """Return the objective per row for x, given that for x / units: a density in nats."""
+        return value - float(units.log().sum())
 
     def rows(self, data: Data | SufficientStatistics) -> Data:
         """Return the rows of the data, or say that a summary is not enough."""
@@ -105,13 +119,32 @@ class Fit:
     sample_stats: dict[str, Tensor] | None = None
     restarts: tuple[dict[str, Any], ...] = ()
 
-    def log_likelihood(self, x: Any) -> Float[Tensor, "samples"]:
-        """Return log p(x) per row in nats: exact where the model allows, else estimated by its posterior.
+    def __post_init__(self) -> None:
+        for module in (self.model, getattr(self.posterior, "encoder", None)):
+            if module is not None:
+                module.feature_names = self.names
 
-        The estimate is the importance-sampled log (1/S) sum p(x, z_s) / q(z_s | x), a lower bound on average.
+    def log_likelihood(self, x: Any) -> Float[Tensor, "samples"]:
+        """Return log p(x) per row in nats: exact where the model allows, else estimated by importance sampling.
+
+        The estimate log (1/S) sum p(x, z_s) / q(z_s | x) is a lower bound on average.
+
+        Raises
+        ------
+        NotExactError
+            For more non-Gaussian latents than features.
         """
-        estimate = getattr(self.posterior, "log_likelihood", None)
-        return estimate(x) if estimate is not None else self.model.log_likelihood(x)
+        if hasattr(self.posterior, "log_likelihood"):
+            return self.posterior.log_likelihood(x)
+        try:
+            return self.model.log_likelihood(x)
+        except NotExactError:
+            if self.model.latents >= self.model.features:
+                raise NotExactError(
+                    f"The likelihood of {self.model.latents} non-Gaussian latents for {self.model.features} features "
+                    "has no estimate here: compare MAP energies or ELBOs, or fit fewer latents."
+                ) from None
+        return ImportancePosterior(self.model, seed=self.seed).log_likelihood(x)
 
     def __repr__(self) -> str:
         state = "interrupted" if self.interrupted else "converged" if self.converged else "not converged"

@@ -9,14 +9,22 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from probae.checks import Data, NotExactError, ParameterError, check_count, check_positive
 from probae.inference import profile
 from probae.inference.base import ExactPosterior, Loop, Method, Outcome
-from probae.inference.gaussian import assign, mean_log_likelihood, summarize
+from probae.inference.gaussian import (
+    SMALLEST,
+    assign,
+    mean_log_likelihood,
+    summarize,
+    usable_latents,
+    warn_heywood,
+)
 from probae.linalg import LowRankCovariance
 from probae.models import LinearFactorModel
-from probae.models.marginal import gaussian_posterior
+from probae.models.marginal import gaussian_log_density, gaussian_posterior
 from probae.statistics import SufficientStatistics
 
 
@@ -73,6 +81,8 @@ class EM(Method):
             start = filled_statistics(data)
             step = _incomplete_step(model, data)
         initialize(model, start)
+        if model.noise == "diagonal":
+            usable_latents(model, model.features)
         with Loop("EM") as loop:
             for _ in loop.steps(self.steps):
                 history.append(step())
@@ -82,6 +92,10 @@ class EM(Method):
                     break
         if complete:
             history.append(mean_log_likelihood(model, start))
+        variance = start.covariance.diagonal()
+        low = model.noise_variance.detach().expand(model.features) <= 1.01 * profile.FLOOR * variance
+        if model.noise == "diagonal":
+            warn_heywood(torch.nonzero(low).flatten().tolist(), data.names)
         return Outcome(ExactPosterior(model), history, converged, loop.interrupted)
 
 
@@ -96,6 +110,13 @@ def initialize(model: LinearFactorModel, statistics: SufficientStatistics) -> No
     loadings = np.zeros((model.features, model.latents))
     loadings[:, :latents] = vectors * np.sqrt(0.5 * np.maximum(values, 0.0))
     assign(model, loadings, noise if model.noise == "diagonal" else noise.mean(), statistics.mean)
+
+
+def bounded(noise: Tensor, variance: Tensor) -> Tensor:
+    """Keep noise variances above their floor, relative to the variance of each feature (or of all)."""
+    if noise.ndim == 0:
+        return noise.clamp_min(SMALLEST * float(variance.mean()))
+    return torch.maximum(noise, profile.FLOOR * variance)
 
 
 def filled_statistics(data: Data) -> SufficientStatistics:
@@ -121,9 +142,9 @@ def _complete_step(model: LinearFactorModel, statistics: SufficientStatistics) -
         cross = factored.posterior_map @ covariance  # B S, (K, D)
         moment = factored.posterior_covariance + cross @ factored.posterior_map.T
         updated = torch.linalg.solve(moment, cross).T
-        residual = (total - (updated * cross.T).sum(1)).clamp_min(1e-12 * total.mean())
+        residual = total - (updated * cross.T).sum(1)
         model.loadings = updated
-        model.noise_variance = residual if model.noise == "diagonal" else residual.mean()
+        model.noise_variance = bounded(residual if model.noise == "diagonal" else residual.mean(), total)
         return -0.5 * float(constant + factored.log_det + factored.trace(covariance))
 
     return step
@@ -134,10 +155,11 @@ def _incomplete_step(model: LinearFactorModel, data: Data) -> Callable[[], float
     observed = (~data.values.isnan()).double()
     filled = data.values.nan_to_num()
     counts = observed.sum(0)
+    variance = filled_statistics(data).covariance.diagonal()
 
     def step() -> float:
         loadings, noise, mean = model._gaussian_parameters()
-        value = float(model.log_likelihood(data.values).mean())
+        value = float(gaussian_log_density(data.values, loadings, noise, mean).mean())
         location, scale_tril = gaussian_posterior(data.values, loadings, noise, mean)
         first = torch.cat([location, torch.ones(len(location), 1, dtype=torch.float64)], 1)
         second = first.unsqueeze(2) * first.unsqueeze(1)
@@ -148,7 +170,7 @@ def _incomplete_step(model: LinearFactorModel, data: Data) -> Callable[[], float
         power = (filled.square() * observed).sum(0) - (updated * cross).sum(1)
         model.loadings, model.mean = updated[:, :-1], updated[:, -1]
         residual = power / counts if model.noise == "diagonal" else power.sum() / counts.sum()
-        model.noise_variance = residual.clamp_min(1e-12)
+        model.noise_variance = bounded(residual, variance)
         return value
 
     return step

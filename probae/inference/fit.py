@@ -5,13 +5,23 @@ from __future__ import annotations
 import copy
 import time
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from probae.checks import DataError, ParameterError, check_count, check_data, warn_degenerate
-from probae.inference.base import Fit, Method
+from probae.checks import (
+    ConstantColumnWarning,
+    ConvergenceWarning,
+    DataError,
+    ParameterError,
+    check_count,
+    check_data,
+    warn_degenerate,
+)
+from probae.inference.base import ExactPosterior, Fit, Method, Outcome
 from probae.inference.em import EM
+from probae.inference.importance import ImportancePosterior
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
 from probae.models import LatentModel, LinearFactorModel
@@ -66,12 +76,10 @@ def fit(model: LatentModel, x: Any, method: Method | None = None, *, seed: int =
         method = _default(model, data) if method is None else method
         if not isinstance(method, Method):
             raise ParameterError(f"method should be a value such as MaximumLikelihood(), got {method!r}.")
-        fitted, method = copy.deepcopy(
-            (model, method)
-        )  # one copy: separate ones would untie shared parameters
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            outcome = method.fit(fitted, data, seed)
+        fitted, own = copy.deepcopy((model, method))  # one copy: separate ones would untie shared parameters
+        outcome = _run(fitted, own, data, seed)
+        if not outcome.converged and not outcome.interrupted:
+            _warn_unfinished(method)
     for warning in caught:
         warnings.warn(warning.message, warning.category, stacklevel=2)
     fitted.requires_grad_(False)
@@ -79,7 +87,7 @@ def fit(model: LatentModel, x: Any, method: Method | None = None, *, seed: int =
         model=fitted,
         program=fitted,
         posterior=outcome.posterior,
-        method=method,
+        method=own,
         seed=seed,
         names=data.names,
         history=torch.tensor(outcome.history, dtype=torch.float64),
@@ -93,18 +101,101 @@ def fit(model: LatentModel, x: Any, method: Method | None = None, *, seed: int =
     )
 
 
+def _run(model: Any, method: Method, data: Any, seed: int) -> Outcome:
+    """Run the method on data in units near 1 and put the answer back; Ctrl-C returns what the model has become."""
+    units = _units(model, method, data)
+    scaled = data if units is None else replace(data, values=data.values / units)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every device
+        try:
+            outcome = (method if units is None else method.in_units(units)).fit(model, scaled, seed)
+        except KeyboardInterrupt:
+            if not isinstance(model, LinearFactorModel):
+                raise
+            exact = model.gaussian or model.noise == "none"
+            outcome = Outcome(
+                ExactPosterior(model) if exact else ImportancePosterior(model), [], False, interrupted=True
+            )
+    if units is not None:
+        model.rescale(units)
+        encoder = getattr(outcome.posterior, "encoder", None)
+        if encoder is not None:
+            encoder.rescale(units)
+        outcome.history = [method.objective_in_units(value, units) for value in outcome.history]
+    return outcome
+
+
+def _units(model: Any, method: Method, data: Any) -> torch.Tensor | None:
+    """Return powers of two near the spread of the columns (of all, unless the noise has one scale for each).
+
+    Dividing by a power of two is exact, so the answer in one unit is the answer in another, digit by digit.
+    """
+    if (
+        not isinstance(model, LinearFactorModel)
+        or isinstance(data, SufficientStatistics)
+        or not method.unit_free
+    ):
+        return None
+    values = data.values
+    largest = values.nan_to_num().abs().amax(0)
+    largest = torch.where(largest > 0, largest, torch.ones_like(largest))
+    shrunk = values / largest
+    centred = shrunk - shrunk.nanmean(0)
+    spread = largest * centred.square().nanmean(0).sqrt()
+    if model.noise != "diagonal":
+        spread = torch.full_like(spread, float(spread.max()))
+    spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+    return torch.exp2(spread.log2().round())
+
+
 def _check(model: LatentModel, x: Any) -> Any:
     """Check the data once: Data, or SufficientStatistics of the right width."""
-    if isinstance(x, SufficientStatistics):
-        if len(x.mean) != model.features:
-            raise DataError(
-                f"The statistics have {len(x.mean)} features, the model was built for {model.features}."
-            )
-        return x
+    if model.random_parameters:
+        raise ParameterError(
+            f"fit finds fixed parameters, but {', '.join(model.random_parameters)} carry a prior: use a model without "
+            "priors on its parameters, or run the Pyro program itself."
+        )
     gaussian = isinstance(model, LinearFactorModel) and model.gaussian
-    data = check_data(x, features=model.features, minimum_rows=2, missing="allow" if gaussian else "refuse")
+    if isinstance(x, SufficientStatistics):
+        return _check_statistics(model, x)
+    missing = "allow" if gaussian and model.noise != "none" else "refuse"
+    data = check_data(
+        x, features=model.features, minimum_rows=2, missing=missing, sparse="allow" if gaussian else "refuse"
+    )
+    if not isinstance(data.values, torch.Tensor):  # sparse rows of a Gaussian model: their moments are enough
+        return _check_statistics(
+            model, replace(SufficientStatistics.from_data(data.values), names=data.names)
+        )
     warn_degenerate(data)
+    if bool((data.values.nan_to_num() == data.values.nan_to_num()[0]).all()) and data.missing is None:
+        raise DataError("x needs at least one column that varies, but every column is constant.")
     return data
+
+
+def _check_statistics(model: LatentModel, statistics: SufficientStatistics) -> SufficientStatistics:
+    if len(statistics.mean) != model.features:
+        raise DataError(
+            f"The statistics have {len(statistics.mean)} features, the model was built for {model.features}."
+        )
+    if statistics.count < 2:
+        raise DataError(f"A fit needs at least 2 rows, the statistics have {statistics.count}.")
+    constant = torch.nonzero(statistics.scatter.diagonal() == 0).flatten().tolist()
+    if len(constant) == model.features:
+        raise DataError("x needs at least one column that varies, but every column is constant.")
+    if constant:
+        labels = [statistics.names[i] if statistics.names else f"column {i}" for i in constant]
+        warnings.warn(
+            f"Constant: {', '.join(labels)}; its loadings will be zero.", ConstantColumnWarning, stacklevel=2
+        )
+    return statistics
+
+
+def _warn_unfinished(method: Method) -> None:
+    warnings.warn(
+        f"{type(method).__name__} stopped before it converged: allow more steps or epochs, or a larger tolerance.",
+        ConvergenceWarning,
+        stacklevel=3,
+    )
 
 
 def _default(model: LatentModel, data: Any) -> Method:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from probae.inference import profile
 from probae.models import LinearFactorModel
 from probae.statistics import SufficientStatistics
 
+SMALLEST = 1e-14  # isotropic noise, relative to the mean variance, that float64 still tells from none
+
 
 def summarize(data: Data | SufficientStatistics) -> SufficientStatistics:
     """Return the sufficient statistics of complete rows."""
@@ -25,7 +28,7 @@ def summarize(data: Data | SufficientStatistics) -> SufficientStatistics:
         raise DataError(
             "MaximumLikelihood needs complete rows, but x has missing values: use EM(), which integrates them out."
         )
-    return SufficientStatistics.from_data(data.values)
+    return replace(SufficientStatistics.from_data(data.values), names=data.names)
 
 
 def fit_isotropic(
@@ -41,10 +44,10 @@ def fit_isotropic(
     values, vectors = values[:latents], vectors[:, :latents]
     total = float(np.trace(covariance))
     noise = (total - values.sum()) / (features - latents)
-    floor = profile.FLOOR * total / features
+    floor = SMALLEST * total / features
     if noise < floor:
         warnings.warn(
-            f"The data lie in {latents} dimensions to a millionth of their variance: "
+            f"The data lie in {latents} dimensions to the last digit: "
             f"noise_variance was held at {floor:.3g}.",
             HeywoodWarning,
             stacklevel=2,
@@ -69,14 +72,14 @@ def fit_diagonal(
     scale = np.sqrt(variance[varying])
     correlation = covariance if varying.all() else covariance[np.ix_(varying, varying)]
     correlation = correlation / np.outer(scale, scale)
-    latents = _usable_latents(model, int(varying.sum()))
+    latents = usable_latents(model, int(varying.sum()))
     best, history, converged = _best_start(correlation, latents, seed)
     loadings = np.zeros((model.features, model.latents))
     loadings[np.ix_(varying, np.arange(latents))] = scale[:, None] * best.loadings()
     noise = np.full(model.features, profile.FLOOR * scale.min() ** 2)
     noise[varying] = np.exp(best.theta) * scale**2
     assign(model, loadings, noise, statistics.mean)
-    _warn_heywood(np.flatnonzero(varying)[best.theta <= math.log(profile.FLOOR * 1.01)], statistics.names)
+    warn_heywood(np.flatnonzero(varying)[best.theta <= math.log(profile.FLOOR * 1.01)], statistics.names)
     if varying.sum() < model.features:
         return [mean_log_likelihood(model, statistics)], converged
     constant = len(scale) * math.log(2 * math.pi) + 2 * np.log(scale).sum()
@@ -124,7 +127,8 @@ def _best_start(
     return best
 
 
-def _usable_latents(model: LinearFactorModel, features: int) -> int:
+def usable_latents(model: LinearFactorModel, features: int) -> int:
+    """Return how many factors so many features can carry; warn beyond the Ledermann bound."""
     bound = (2 * features + 1 - math.sqrt(8 * features + 1)) / 2
     if model.latents > bound:
         _warn_count(
@@ -141,7 +145,8 @@ def _warn_count(features: int, latents: int, consequence: str) -> None:
     )
 
 
-def _warn_heywood(columns: Iterable[int], names: tuple[str, ...] | None) -> None:
+def warn_heywood(columns: Iterable[int], names: tuple[str, ...] | None) -> None:
+    """Name the variables whose uniqueness reached its floor."""
     labels = [names[i] if names else f"column {i}" for i in columns]
     if labels:
         warnings.warn(

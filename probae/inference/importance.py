@@ -151,14 +151,14 @@ class ImportancePosterior:
     @local_parameters
     def __call__(self, x: Any) -> WeightedDraws:
         """Return weighted draws of z for each row."""
-        data = check_data(x, features=self.model.features)
+        data = check_data(x, features=self.model.features, names=self.model.feature_names)
         draws, weights = self._draw(data.values)
         return WeightedDraws(draws.to(data.dtype), weights.to(data.dtype))
 
     @local_parameters
     def log_likelihood(self, x: Any) -> Float[Tensor, "samples"]:
         """Return the importance-sampled log p(x) per row in nats, rows in blocks."""
-        data = check_data(x, features=self.model.features)
+        data = check_data(x, features=self.model.features, names=self.model.feature_names)
         block = max(1, CHUNK // (self.count * self.model.latents))
         parts = []
         for number, rows in enumerate(data.values.split(block)):

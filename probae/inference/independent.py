@@ -19,9 +19,10 @@ from probae.inference.base import ExactPosterior, Loop, Outcome
 from probae.inference.rotation_search import search_rotation, tabulate
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
-from probae.priors import Prior
+from probae.priors import Prior, Uniform
 
 MAX_STEPS = 500
+UNIT = 0.01  # of the optimiser's variables: its first step has length one, which must not reach a singular matrix
 
 
 @local_parameters
@@ -32,6 +33,10 @@ def fit_noise_free(model: LinearFactorModel, data: Data, seed: int) -> Outcome:
     if laws is None:
         raise NotExactError(
             f"{model.prior!r} sources are not independent: no unmixing matrix is defined without noise."
+        )
+    if any(isinstance(law, Uniform) for law in laws):
+        raise NotExactError(
+            "Uniform sources have bounded support: without noise a row outside it has no likelihood."
         )
     mean = x.mean(0)
     eigenvalues, vectors = torch.linalg.eigh((x - mean).T @ (x - mean) / len(x))
@@ -66,11 +71,11 @@ def fit_noise_free(model: LinearFactorModel, data: Data, seed: int) -> Outcome:
 def _refine(white: Tensor, unmixing: Tensor, laws: list[Prior]) -> tuple[Tensor, list[float], bool, bool]:
     """Run L-BFGS on the unmixing matrix; return it with the likelihood of the whitened rows at each step."""
     shape = unmixing.shape
-    best = unmixing.flatten().numpy().copy()
+    best = unmixing.flatten().numpy() / UNIT
     history: list[float] = []
 
     def objective(vector: np.ndarray) -> tuple[float, np.ndarray]:
-        matrix = torch.from_numpy(vector).view(shape)
+        matrix = torch.from_numpy(UNIT * vector).view(shape)
         sources = white @ matrix.T
         columns = list(zip(laws, sources.unbind(1), strict=True))
         value = sum(float(law.log_prob(s).mean()) for law, s in columns)
@@ -79,7 +84,7 @@ def _refine(white: Tensor, unmixing: Tensor, laws: list[Prior]) -> tuple[Tensor,
         if sign == 0:
             return math.inf, np.zeros_like(vector)
         gradient = torch.linalg.inv(matrix).T - score.T @ white / len(white)
-        return -(value + float(log_det)), -gradient.flatten().numpy()
+        return -(value + float(log_det)), -UNIT * gradient.flatten().numpy()
 
     converged = False
     with Loop("ICA") as loop:
@@ -97,8 +102,8 @@ def _refine(white: Tensor, unmixing: Tensor, laws: list[Prior]) -> tuple[Tensor,
             jac=True,
             method="L-BFGS-B",
             callback=record,
-            options={"maxiter": MAX_STEPS, "ftol": 1e-12, "gtol": 1e-6},
+            options={"maxiter": MAX_STEPS, "ftol": 1e-12, "gtol": 1e-8},
         )
         best, converged = answer.x, bool(answer.success)
         history.append(-float(answer.fun))
-    return torch.from_numpy(best).view(shape).clone(), history, converged, loop.interrupted
+    return torch.from_numpy(UNIT * best).view(shape), history, converged, loop.interrupted

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pyro.distributions as dist
@@ -81,6 +81,14 @@ class MAP(Method):
         check_count("batch", self.batch)
         if self.penalty is not None:
             check_positive("penalty", self.penalty)
+
+    def in_units(self, units: Float[Tensor, " features"]) -> MAP:
+        """Return the method with its penalty, which has the units of x, divided by them."""
+        return self if self.penalty is None else replace(self, penalty=self.penalty / float(units[0]))
+
+    def objective_in_units(self, value: float, units: Float[Tensor, " features"]) -> float:
+        """Return the energy in squared units of x."""
+        return value * float(units[0]) ** 2
 
     @local_parameters
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
@@ -187,7 +195,7 @@ class CodesPosterior:
     def __call__(self, x: Any) -> dist.Delta:
         """Return the point mass at the codes of each row."""
         model = self.model
-        data = check_data(x, features=model.features)
+        data = check_data(x, features=model.features, names=model.feature_names)
         loadings, noise, mean = model._gaussian_parameters()
         penalty = math.sqrt(2) * float(noise[0])  # of z itself, in units where atoms are the loadings
         codes = lasso(data.values - mean, loadings, penalty, self.tolerance, 10_000)

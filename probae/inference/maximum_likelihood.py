@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from probae.checks import Data, ParameterError
+from probae.checks import Data, ParameterError, check_count
 from probae.inference.base import ExactPosterior, Method, Outcome
 from probae.inference.gaussian import fit_diagonal, fit_isotropic, fit_noiseless, summarize
 from probae.inference.independent import fit_noise_free
@@ -47,6 +47,10 @@ class MaximumLikelihood(Method):
     draws: int | None = None
     objective_name: ClassVar[str] = "log-likelihood"
     accepts_statistics: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.draws is not None:
+            check_count("draws", self.draws)
 
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
         """Fit a linear factor model in place."""

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
+from probae.checks import check_count
+
 
 @dataclass(frozen=True)
 class ELBO:
@@ -30,6 +32,9 @@ class ELBO:
 
     draws: int = 1
     name: ClassVar[str] = "ELBO"
+
+    def __post_init__(self) -> None:
+        check_count("draws", self.draws)
 
     def __call__(
         self, model: Any, encoder: Any, x: Float[Tensor, "samples features"]

@@ -21,7 +21,7 @@ import scipy.sparse.linalg
 
 FLOOR = 1e-6  # smallest uniqueness of a standardised variable: below it the variable is a Heywood case
 DENSE_LIMIT = 160  # features up to which a direct eigen-solver beats Lanczos
-DAMPING = 1e-8  # keeps the scoring matrix definite beyond the Ledermann bound
+DAMPING = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the scoring matrix, whose size is 1
 STEP_LIMIT = 2.0  # largest change of a log-uniqueness in one step
 
 
@@ -41,24 +41,34 @@ class Profile:
         return np.exp(0.5 * self.theta)[:, None] * self.eigenvectors * strength
 
     def newton_direction(self, free: np.ndarray) -> np.ndarray:
-        """Return the scoring step on the free coordinates (D,), zero elsewhere."""
-        basis = self.eigenvectors[free]
+        """Return the scoring step on the free coordinates (D,), zero elsewhere.
+
+        Where a uniqueness vanishes the scoring matrix does too, so it is damped until no coordinate moves by more than
+        the limit: cutting single coordinates of an undamped step could turn it uphill.
+        """
         step = np.zeros_like(self.theta)
-        if len(basis) <= DENSE_LIMIT:
-            complement = np.eye(len(basis)) - basis @ basis.T
-            hessian = complement * complement
-            hessian[np.diag_indices_from(hessian)] += DAMPING
-            step[free] = -scipy.linalg.solve(hessian, self.gradient[free], assume_a="pos")
-        else:
-            step[free], _ = scipy.sparse.linalg.cg(_scoring_operator(basis), -self.gradient[free], rtol=1e-8)
-        return np.clip(step, -STEP_LIMIT, STEP_LIMIT)
+        for damping in DAMPING:
+            step[free] = self._damped_step(free, damping)
+            if np.abs(step).max() <= STEP_LIMIT:
+                break
+        return step * min(1.0, STEP_LIMIT / np.abs(step).max(initial=1e-300))
+
+    def _damped_step(self, free: np.ndarray, damping: float) -> np.ndarray:
+        basis = self.eigenvectors[free]
+        if len(basis) > DENSE_LIMIT:
+            operator = _scoring_operator(basis, damping)
+            return scipy.sparse.linalg.cg(operator, -self.gradient[free], rtol=1e-8)[0]
+        complement = np.eye(len(basis)) - basis @ basis.T
+        hessian = complement * complement
+        hessian[np.diag_indices_from(hessian)] += damping
+        return -scipy.linalg.solve(hessian, self.gradient[free], assume_a="pos")
 
 
-def _scoring_operator(basis: np.ndarray) -> scipy.sparse.linalg.LinearOperator:
+def _scoring_operator(basis: np.ndarray, damping: float) -> scipy.sparse.linalg.LinearOperator:
     """Return (I - U U') o (I - U U') as an operator that costs O(D K^2) a product: U U' o U U' = Q Q'."""
     size, latents = basis.shape
     squares = (basis[:, :, None] * basis[:, None, :]).reshape(size, latents * latents)
-    diagonal = 1.0 + DAMPING - 2.0 * np.square(basis).sum(axis=1)
+    diagonal = 1.0 + damping - 2.0 * np.square(basis).sum(axis=1)
     return scipy.sparse.linalg.LinearOperator(
         (size, size), matvec=lambda v: diagonal * v + squares @ (squares.T @ v), dtype=np.float64
     )
@@ -120,7 +130,7 @@ def minimize(
             return best, [*history, best.value], True
         following = _line_search(correlation, latents, point, direction, (lowest, highest))
         if following is None:
-            return point, history, bool(np.abs(point.gradient[~stuck]).max() < 1e-5)
+            return point, history, bool(np.abs(point.gradient[~stuck]).max() < 1e-4)
         point = following
         history.append(point.value)
     return point, history, False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable
@@ -77,11 +78,20 @@ class SVI(Method):
         check_positive("lr", self.lr)
         if self.batch is not None:
             check_count("batch", self.batch)
+        if not callable(self.objective) or not hasattr(self.objective, "name"):
+            raise ParameterError(
+                f"objective should be a value such as ELBO(draws=1), got {self.objective!r}."
+            )
 
     @property
     def objective_name(self) -> str:  # type: ignore[override]
         """Name of what ``history`` holds."""
         return self.objective.name
+
+    @property
+    def unit_free(self) -> bool:
+        """Whether the encoder can be put into other units."""
+        return type(self.encoder).rescale is not Encoder.rescale
 
     @local_parameters
     def fit(self, model: LatentModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
@@ -98,7 +108,8 @@ class SVI(Method):
         encoder.train()
         loss = self._loss(model, encoder, x)
         history, interrupted = self._train(model, encoder, x, loss, generator)
-        encoder.eval()
+        encoder.eval().double()
+        model.double()
         return Outcome(EncoderPosterior(encoder), history, settled(history), interrupted)
 
     def _check(self, model: LatentModel, encoder: Encoder, data: Data) -> None:
@@ -124,6 +135,10 @@ class SVI(Method):
     def _loss(self, model: LatentModel, encoder: Encoder, x: Tensor) -> Callable[[Tensor], Tensor]:
         if only_z_and_x(model, x[:2]):
             return lambda rows: -self.objective(model, encoder, rows).mean()
+        if self.objective != ELBO():
+            raise ParameterError(
+                f"The program has sites besides z and x, for which only objective=ELBO() is available, got {self.objective!r}."
+            )
         guide, elbo = encoder.guide(), Trace_ELBO()
         return lambda rows: elbo.differentiable_loss(model, guide, rows) / len(rows)
 
@@ -135,7 +150,7 @@ class SVI(Method):
         loss: Callable[[Tensor], Tensor],
         generator: torch.Generator,
     ) -> tuple[list[float], bool]:
-        parameters = [*model.parameters(), *encoder.parameters()]
+        parameters = list(dict.fromkeys([*model.parameters(), *encoder.parameters()]))  # tied ones once
         batch = min(self.batch or len(x), len(x))
         optimizer = torch.optim.Adam(parameters, lr=self.lr)
         total = self.epochs * math.ceil(len(x) / batch)
@@ -156,7 +171,7 @@ class SVI(Method):
                     optimizer.step()
                     schedule.step()
                     value -= energy.item() * len(rows) / len(x)
-                if not math.isfinite(value):
+                if not (math.isfinite(value) and all(bool(p.isfinite().all()) for p in parameters)):
                     warn_not_finite(len(history))
                     break
                 history.append(value)
@@ -173,11 +188,15 @@ class EncoderPosterior:
     encoder: Encoder
 
     def __call__(self, x: Any) -> dist.TorchDistribution:
-        """Return q(z | x)."""
-        data = check_data(x, features=self.encoder.features)
-        like = next(self.encoder.parameters())
+        """Return q(z | x), in the dtype of x."""
+        data = check_data(
+            x, features=self.encoder.features, names=getattr(self.encoder, "feature_names", None)
+        )
+        encoder = self.encoder
+        if next(encoder.parameters()).dtype != data.dtype:
+            encoder = copy.deepcopy(encoder).to(data.dtype)
         with torch.no_grad():
-            return self.encoder(data.values.to(like.dtype))
+            return encoder(data.values.to(data.dtype))
 
 
 def only_z_and_x(model: LatentModel, x: Tensor) -> bool:
@@ -196,7 +215,8 @@ def initialize(model: LatentModel, x: Tensor, generator: torch.Generator) -> Non
     """Start a linear model at the data's means, half their variance as noise, and seeded random loadings."""
     if not isinstance(model, LinearFactorModel):
         return
-    spread = x.std(0).clamp_min(torch.finfo(x.dtype).tiny)
+    spread = x.std(0)
+    spread = torch.where(spread > 0, spread, spread.mean().clamp_min(torch.finfo(x.dtype).tiny))
     draw = torch.randn(model.features, model.latents, generator=generator, dtype=torch.float64).to(x.dtype)
     model.mean = x.mean(0)
     model.loadings = draw * spread.unsqueeze(1) / (2 * model.latents) ** 0.5

@@ -78,6 +78,7 @@ class LatentModel(PyroModule):
 
     parameter_names: tuple[str, ...] = ()
     aliases: ClassVar[dict[str, str]] = {}
+    feature_names: tuple[str, ...] | None = None  # of the data a Fit saw; a table with other names is refused
 
     @local_parameters
     def __init__(self, features: int, latents: int, prior: Prior) -> None:

@@ -213,12 +213,12 @@ class LinearFactorModel(LatentModel):
         .. [1] Bishop, C. M. (2006). Pattern Recognition and Machine Learning, eq. 12.42.
         """
         if self.noise == "none":
-            data = check_data(x, features=self.features)
+            data = check_data(x, features=self.features, names=self.feature_names)
             loadings, _, mean = self._gaussian_parameters()
             sources = solve_sources(data.values, loadings, mean)
             return dist.Delta(sources.to(data.dtype), event_dim=1)
         self._require_gaussian("posterior", "posterior of a Fit, which samples it")
-        data = check_data(x, features=self.features, missing="allow")
+        data = check_data(x, features=self.features, names=self.feature_names, missing="allow")
         location, scale_tril = gaussian_posterior(data.values, *self._gaussian_parameters())
         return dist.MultivariateNormal(
             location.to(data.dtype), scale_tril=scale_tril.to(data.dtype), validate_args=False
@@ -237,7 +237,9 @@ class LinearFactorModel(LatentModel):
             For a non-Gaussian prior with noise and correlated score noise.
         """
         exact = self.gaussian and self.noise != "none"
-        data = check_data(x, features=self.features, missing="allow" if exact else "refuse")
+        data = check_data(
+            x, features=self.features, names=self.feature_names, missing="allow" if exact else "refuse"
+        )
         if self.noise == "none":
             value = self.marginal().log_prob(data.values).detach()
         elif self.gaussian:
@@ -299,6 +301,15 @@ class LinearFactorModel(LatentModel):
         ['loadings']
         """
         return self._randomized({"loadings": loadings, "noise_variance": noise_variance, "mean": mean})
+
+    @torch.no_grad()
+    def rescale(self, units: Float[Tensor, " features"]) -> None:
+        """Put a model of x / units into the units of x."""
+        self.loadings = self.loadings.double() * units.unsqueeze(1)
+        self.mean = self.mean.double() * units
+        if self.noise != "none":
+            scale = units if self.noise == "diagonal" else units[0]
+            self.noise_variance = self.noise_variance.double() * scale.square()
 
     def _gaussian_parameters(self) -> tuple[Tensor, Tensor, Tensor]:
         noise = self.noise_variance if self.noise != "none" else torch.zeros((), dtype=torch.float64)

@@ -36,10 +36,8 @@ def dump(content: dict[str, Any]) -> bytes:
     b'{\n "seed": '
     """
     raw = json.dumps(content | {"checksum": checksum(content)}, indent=1, allow_nan=False).encode("ascii")
-    if len(raw) > MAX_BYTES:
-        raise FileError(
-            f"its manifest would have {len(raw)} bytes, more than {MAX_BYTES}: shorten the names."
-        )
+    if len(raw) > MAX_BYTES or raw.count(b"[") + raw.count(b"{") > MAX_BRACKETS:
+        raise FileError(f"its manifest of {len(raw)} bytes would be too large to load: shorten the names.")
     return raw
 
 

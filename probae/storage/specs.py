@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from torch import Tensor, nn
@@ -106,8 +107,8 @@ def to_spec(value: Any, shared: Mapping[str, Any], depth: int = 0) -> Any:
     kind, arguments = REGISTRY.get(name, (None, ()))
     if type(value) is not kind or (depth > 0 and isinstance(value, OWNERS)):
         raise FileError(f"{name} is not among what a file can hold ({', '.join(REGISTRY)}).")
-    read = {arg: READERS.get((kind, arg), lambda object, arg=arg: getattr(object, arg)) for arg in arguments}
-    return {"class": name} | {arg: to_spec(get(value), shared, depth + 1) for arg, get in read.items()}
+    found = {arg: READERS.get((kind, arg), attrgetter(arg))(value) for arg in arguments}
+    return {"class": name} | {arg: to_spec(part, shared, depth + 1) for arg, part in found.items()}
 
 
 def from_spec(spec: Any, kind: type | tuple[type, ...], shared: Mapping[str, Any]) -> Any:

@@ -56,7 +56,7 @@ def describe(tensors: dict[str, Tensor]) -> dict[str, dict[str, Any]]:
 def digest(tensor: Tensor) -> str:
     """Return the SHA-256 of a tensor's bytes."""
     flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return hashlib.sha256(flat.numpy()).hexdigest()
+    return hashlib.sha256(flat.numpy().data).hexdigest()
 
 
 def parse(raw: bytes, described: dict[str, Any]) -> dict[str, Tensor]:

@@ -185,6 +185,7 @@ def nested(depth):
 
 MODEL = {"class": "LinearFactorModel", "features": 4, "latents": 2, "noise": "diagonal"}
 LAPLACE = {"class": "Laplace"}
+MLP = {"class": "MLPEncoder", "features": 4, "latents": 2, "hidden": [3], "covariance": "diagonal", "rank": 1}
 SPECS = {
     "class of Python": {"model": {"class": "os.system", "command": "true"}},
     "class outside the table": {"model": {"class": "LatentModel", "features": 4, "latents": 2}},
@@ -202,19 +203,13 @@ SPECS = {
     "deep law": {"model": MODEL | {"prior": nested(50)}},
     "model within a model": {"model": MODEL | {"prior": MODEL | {"prior": LAPLACE}}},
     "huge encoder": {
-        "encoder": {
-            "class": "MLPEncoder", "features": 4, "latents": 10**6, "hidden": [10**6], "covariance": "diagonal", "rank": 1,
-        }
+        "encoder": MLP | {"latents": 10**6, "hidden": [10**6]}
     },
     "deep encoder": {
-        "encoder": {
-            "class": "MLPEncoder", "features": 4, "latents": 2, "hidden": [3] * 999, "covariance": "diagonal", "rank": 1,
-        }
+        "encoder": MLP | {"hidden": [3] * 999}
     },
     "encoder of letters": {
-        "encoder": {
-            "class": "MLPEncoder", "features": 4, "latents": 2, "hidden": "abc", "covariance": "diagonal", "rank": 1,
-        }
+        "encoder": MLP | {"hidden": "abc"}
     },
     "encoder within a method": {
         "method": {
@@ -289,7 +284,7 @@ def test_every_flipped_byte_is_noticed(folder, kept):
     for name in ("manifest.json", next(folder.glob("*.safetensors")).name):
         path = folder / name
         whole = path.read_bytes()
-        for _ in range(500):
+        for _ in range(300):
             raw = bytearray(whole)
             raw[chance.randrange(len(raw))] ^= 1 << chance.randrange(8)
             path.write_bytes(raw)
@@ -334,7 +329,7 @@ def test_odd_values_anywhere_are_refused_or_harmless(folder, kept):
     chance = random.Random(0)
     places = list(leaves(kept[0]))
     loaded = 0
-    for _ in range(700):
+    for _ in range(400):
         content = copy.deepcopy(kept[0])
         *way, last = chance.choice(places)
         parent = content
@@ -349,7 +344,7 @@ def test_odd_values_anywhere_are_refused_or_harmless(folder, kept):
             assert isinstance(fit.method, pa.SVI)
             assert fit.posterior(torch.zeros(2, 4, dtype=torch.float64)).mean.shape == (2, 2)
         assert time.perf_counter() - start < 1.0
-    assert 0 < loaded < 350  # most entries matter; versions, seeds and seconds are what they say
+    assert 0 < loaded < 200  # most entries matter; versions, seeds and seconds are what they say
 
 
 class Canary:
