@@ -30,14 +30,15 @@ def run_demo(output: Path, seed: int, say: Callable[[str], None], note: Callable
     folder = runs.open_folder(output, settings)
     start = time.perf_counter()
     results = {}
-    # the report holds the warnings, each beside its fit
-    with one_thread(), runs.notes(lambda _: None):
-        for number, case in enumerate(CASES, 1):
-            note(f"{number}/{len(CASES)}  {case.data}: {case.model_name}")
-            results[case.name] = run_case(case, folder, seed)
-            if results[case.name].fit.interrupted:
-                raise KeyboardInterrupt
-        write_report(folder, results, settings)
+    try:
+        with one_thread(), runs.notes(lambda _: None):  # the report holds the warnings, each beside its fit
+            for number, case in enumerate(CASES, 1):
+                note(f"{number}/{len(CASES)}  {case.data}: {case.model_name}")
+                results[case.name] = run_case(case, folder, seed)
+            write_report(folder, results, settings)
+    except KeyboardInterrupt:
+        runs.close_folder(folder, settings, "interrupted")
+        raise
     runs.close_folder(folder, settings, "finished")
     show(list(results.values()), say)
     say(summary(list(results.values())))
@@ -65,7 +66,9 @@ def run_case(case: Case, folder: Path, seed: int) -> Result:
     rows = case.rows(seed)
     run = fit(case.model(), rows.x, case.method, seed=seed)
     save(run, make_folder(folder / case.name))
-    report = audit(run, rows.x, seed=seed) if not (case.unaudited or run.interrupted) else None
+    if run.interrupted:
+        raise KeyboardInterrupt
+    report = None if case.unaudited else audit(run, rows.x, seed=seed)
     if report is not None:
         write_json(report.to_dict(), folder / case.name / "audit.json")
     return Result(case, rows, run, report, time.perf_counter() - start)

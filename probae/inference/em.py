@@ -116,7 +116,7 @@ def bounded(noise: Tensor, variance: Tensor) -> Tensor:
     """Keep noise variances above their floor, relative to the variance of each feature (or of all)."""
     if noise.ndim == 0:
         return noise.clamp_min(SMALLEST * float(variance.mean()))
-    return torch.maximum(noise, profile.FLOOR * variance)
+    return torch.maximum(noise, profile.FLOOR * variance.clamp_min(1e-6 * float(variance.mean())))
 
 
 def filled_statistics(data: Data) -> SufficientStatistics:

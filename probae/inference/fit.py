@@ -104,7 +104,7 @@ def fit(model: LatentModel, x: Any, method: Method | None = None, *, seed: int =
 def _run(model: Any, method: Method, data: Any, seed: int) -> Outcome:
     """Run the method on data in units near 1 and put the answer back; Ctrl-C returns what the model has become."""
     units = _units(model, method, data)
-    scaled = data if units is None else replace(data, values=data.values / units)
+    scaled = data if units is None else _rescaled(data, units)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every device
         try:
@@ -126,26 +126,27 @@ def _run(model: Any, method: Method, data: Any, seed: int) -> Outcome:
 
 
 def _units(model: Any, method: Method, data: Any) -> torch.Tensor | None:
-    """Return powers of two near the spread of the columns (of all, unless the noise has one scale for each).
-
-    Dividing by a power of two is exact, so the answer in one unit is the answer in another, digit by digit.
-    """
-    if (
-        not isinstance(model, LinearFactorModel)
-        or isinstance(data, SufficientStatistics)
-        or not method.unit_free
-    ):
+    """Return the spread of each column, or one for all where the noise is isotropic: fits run on x / units."""
+    if not isinstance(model, LinearFactorModel) or not method.unit_free:
         return None
-    values = data.values
-    largest = values.nan_to_num().abs().amax(0)
-    largest = torch.where(largest > 0, largest, torch.ones_like(largest))
-    shrunk = values / largest
-    centred = shrunk - shrunk.nanmean(0)
-    spread = largest * centred.square().nanmean(0).sqrt()
-    if model.noise != "diagonal":
+    if isinstance(data, SufficientStatistics):
+        spread = data.covariance.diagonal().sqrt()
+    else:
+        values = data.values
+        largest = values.nan_to_num().abs().amax(0)
+        largest = torch.where(largest > 0, largest, torch.ones_like(largest))
+        shrunk = values / largest  # squares of very large or small numbers would leave the range of float64
+        spread = largest * (shrunk - shrunk.nanmean(0)).square().nanmean(0).sqrt()
+    if model.noise == "isotropic":
         spread = torch.full_like(spread, float(spread.max()))
-    spread = torch.where(spread > 0, spread, torch.ones_like(spread))
-    return torch.exp2(spread.log2().round())
+    return torch.where(spread > 0, spread, torch.ones_like(spread))
+
+
+def _rescaled(data: Any, units: torch.Tensor) -> Any:
+    """Return the data of x / units."""
+    if isinstance(data, SufficientStatistics):
+        return replace(data, mean=data.mean / units, scatter=data.scatter / torch.outer(units, units))
+    return replace(data, values=data.values / units)
 
 
 def _check(model: LatentModel, x: Any) -> Any:

@@ -57,9 +57,9 @@ class SVI(Method):
     --------
     >>> import probae as pa
     >>> x = pa.datasets.holzinger_swineford().x
-    >>> run = pa.fit(pa.FactorAnalysis(9, 3), x, pa.SVI(pa.LinearGaussianEncoder(9, 3), epochs=5))
+    >>> run = pa.fit(pa.FactorAnalysis(9, 3), x, pa.SVI(pa.LinearGaussianEncoder(9, 3), epochs=300))
     >>> len(run.history)
-    5
+    300
     """
 
     encoder: Encoder
@@ -137,7 +137,8 @@ class SVI(Method):
             return lambda rows: -self.objective(model, encoder, rows).mean()
         if self.objective != ELBO():
             raise ParameterError(
-                f"The program has sites besides z and x, for which only objective=ELBO() is available, got {self.objective!r}."
+                "The program has sites besides z and x, for which only objective=ELBO() is available, "
+                f"got {self.objective!r}."
             )
         guide, elbo = encoder.guide(), Trace_ELBO()
         return lambda rows: elbo.differentiable_loss(model, guide, rows) / len(rows)

@@ -128,7 +128,10 @@ def test_a_constant_column(case, rows):
         run = fit(case.model, x, case.method)
     assert any(w.category is ConstantColumnWarning for w in caught)
     finite(run, x)
-    assert run.model.mean[2].item() == pytest.approx(5.5, rel=1e-3)
+    tolerance = (
+        1e-2 if isinstance(case.method, SVI) else 1e-3
+    )  # stochastic steps end near the mean, not on it
+    assert run.model.mean[2].item() == pytest.approx(5.5, rel=tolerance)
     if not isinstance(case.method, SVI):
         assert run.model.loadings[2].abs().max() <= 1e-3 * run.model.loadings.abs().max()
 

@@ -86,8 +86,9 @@ def test_columns_in_another_order_are_noticed(witnessed, rows):
 
 
 def test_log_likelihood_is_exact_or_estimated(witnessed, rows):
-    """A point mass cannot estimate it, and has to say so; it must not send the caller back to the Fit."""
-    if isinstance(witnessed.case.method, MAP):
+    """Of the model, whatever found it; more non-Gaussian codes than features have no estimate yet, and say so."""
+    model = witnessed.run.model
+    if not model.gaussian and model.noise != "none" and model.latents >= model.features:
         with pytest.raises(NotExactError, match="^(?!.*of a Fit)"):
             witnessed.run.log_likelihood(rows)
         return
@@ -275,7 +276,7 @@ def test_statistics_serve_in_place_of_the_rows(case, rows, covariance_of):
         return
     one, two = run_of(case, statistics), run_of(case, rows)
     assert torch.allclose(covariance_of(one.model), covariance_of(two.model), rtol=1e-8)
-    assert torch.equal(one.model.mean, two.model.mean)
+    assert torch.allclose(one.model.mean, two.model.mean, rtol=1e-12)
 
 
 def test_statistics_of_another_width_are_refused(rows):
