@@ -65,18 +65,21 @@ def show(results: Sequence[Result], say: Callable[[str], None]) -> None:
             told = {"yes": ", as expected", "NO": f", but expected {result.cells()[4]}", "": ""}[found]
             say(f"{data} / {model}: {verdict}{f' {group}' if group else ''}{told}")
         return
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="Do the axes mean anything?", title_justify="left")
-    for name in ("data", "model", "verdict", "free", "as expected", "s"):
-        table.add_column(name, justify="right" if name == "s" else "left", overflow="fold")
+    table = Table(
+        title="Do the axes mean anything?", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for name in ("data", "model", "verdict", "free", "as expected"):
+        table.add_column(name, no_wrap=name == "verdict")
     for result in results:
-        data, model, verdict, group, _, found, seconds = result.cells()
+        data, model, verdict, group, _, found, _ = result.cells()
         style = {"IDENTIFIED_SP": "green", "not audited": "dim"}.get(verdict, "yellow")
         mark = Text(found, style="bold red" if found == "NO" else "")
-        table.add_row(data, model, Text(verdict, style=style), group, mark, seconds)
+        table.add_row(data, model, Text(verdict, style=style), group, mark)
     Console().print(table)
 
 

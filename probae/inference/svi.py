@@ -172,7 +172,7 @@ class SVI(Method):
                     optimizer.step()
                     schedule.step()
                     value -= energy.item() * len(rows) / len(x)
-                if not (math.isfinite(value) and all(bool(p.isfinite().all()) for p in parameters)):
+                if not (math.isfinite(value) and usable(model, encoder)):
                     warn_not_finite(len(history))
                     break
                 history.append(value)
@@ -223,6 +223,14 @@ def initialize(model: LatentModel, x: Tensor, generator: torch.Generator) -> Non
     model.loadings = draw * spread.unsqueeze(1) / (2 * model.latents) ** 0.5
     variance = 0.5 * spread.square()
     model.noise_variance = variance if model.noise == "diagonal" else variance.mean()
+
+
+def usable(model: LatentModel, encoder: Encoder) -> bool:
+    """Whether all parameters are finite, and positive where they should be, also after their constraints."""
+    values = [getattr(model, name) for name in model.parameter_names]
+    noise = getattr(model, "noise_variance", None)
+    finite = all(bool(value.isfinite().all()) for value in (*values, *encoder.parameters()))
+    return finite and (noise is None or bool((noise > 0).all()))
 
 
 @torch.no_grad()
