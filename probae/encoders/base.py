@@ -105,7 +105,7 @@ class Guide(PyroModule):
         """Run with parameters kept in the module."""
         for parameter in self.encoder.parameters():
             if not hasattr(parameter, "unconstrained"):  # stock SVI asks every parameter for this
-                parameter.unconstrained = weakref.ref(parameter)
+                parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
         ensure_local_context(self)
         return super().__call__(*args, **kwargs)
 

