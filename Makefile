@@ -5,11 +5,13 @@
 #   make test PYTHON=python3.12                                        another interpreter
 #   make test TORCH_INDEX=https://download.pytorch.org/whl/cpu         torch without the GPU libraries (Linux)
 #   make test PYTEST_ARGS="tests/test_layers.py -x"                    some tests only
+#   make test WORKERS=8                                                on more processors than two
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 VENV ?= .venv
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -33,10 +35,10 @@ demo: $(VENV)/ready-base-$(KEY)
 	$(BIN)/probae demo --output results/demo
 
 test: $(VENV)/ready-test-$(KEY)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal $(PYTEST_ARGS)
 
 test-all: $(VENV)/ready-test-$(KEY)
-	$(BIN)/python -m pytest -m "" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "" --numprocesses=$(WORKERS) --dist=worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/ready-lint-$(KEY)
 	$(BIN)/ruff check .

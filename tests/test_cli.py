@@ -111,7 +111,8 @@ def test_ctrl_c_in_a_shell(table):
         time.sleep(1.0)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    # 130 either way to a shell: Python ends by the signal itself if it fell into code that C had started
+    assert process.returncode in (130, -signal.SIGINT)
     assert errors.startswith("interrupted")
     assert settings("out")["status"] == "interrupted"
 

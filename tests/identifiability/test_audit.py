@@ -93,7 +93,7 @@ CASES = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::probae.checks.ProbaeWarning")
+@pytest.mark.filterwarnings("ignore::probae.errors.ProbaeWarning")
 @pytest.mark.parametrize("case", CASES)
 def test_verdict(case):
     prior, make, verdict, group = CASES[case]
@@ -147,6 +147,7 @@ def test_one_gaussian_factor_is_identified_up_to_sign():
     assert (report.verdict, report.group) == (Verdict.IDENTIFIED_SP, "SP(1)")
 
 
+@pytest.mark.filterwarnings("ignore::probae.errors.ConvergenceWarning")
 def test_overcomplete_codes_are_not_separable():
     x = pa.datasets.natural_patches(size=4, count=400, seed=0).x
     report = pa.audit(pa.fit(pa.SparseCoding(16, 24), x, pa.MAP(steps=40, penalty=0.05)), x)
@@ -156,7 +157,8 @@ def test_overcomplete_codes_are_not_separable():
 
 def test_interrupted_fit_gets_no_verdict_on_its_axes(laplace_under_gaussian):
     _, x = laplace_under_gaussian
-    short = pa.fit(pa.FactorAnalysis(10, 3), x, pa.EM(steps=2))
+    with pytest.warns(pa.ConvergenceWarning, match="before it converged"):
+        short = pa.fit(pa.FactorAnalysis(10, 3), x, pa.EM(steps=2))
     assert pa.audit(short, x).verdict is Verdict.NOT_CONVERGED
 
 
@@ -166,7 +168,7 @@ def test_audit_refuses_anything_but_a_fit():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::probae.checks.ProbaeWarning")
+@pytest.mark.filterwarnings("ignore::probae.errors.ProbaeWarning")
 @pytest.mark.parametrize(
     ("make", "seeds", "allowed"),
     [
@@ -183,7 +185,7 @@ def test_axes_are_not_invented(make, seeds, allowed):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::probae.checks.ProbaeWarning")
+@pytest.mark.filterwarnings("ignore::probae.errors.ProbaeWarning")
 @pytest.mark.parametrize("communality", [None, 0.5])
 def test_real_axes_are_found(communality):
     named = [
