@@ -73,7 +73,11 @@ class MLPEncoder(Encoder):
         self.head = nn.Linear(widths[-1], 2 * latents + extra)
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("spread", torch.ones(features))
-        lower = torch.tril_indices(latents, latents, -1)
+        lower = (
+            torch.tril_indices(latents, latents, -1)
+            if covariance == "full"
+            else torch.zeros(2, 0, dtype=torch.long)
+        )
         self.register_buffer("lower", lower, persistent=False)
         if covariance == "diagonal":
             self.warning = (

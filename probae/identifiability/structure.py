@@ -173,5 +173,8 @@ def check_loadings(model: LinearFactorModel) -> LoadingsCheck:
     heywood = (
         torch.nonzero(noise <= 1.01e-6 * variance).flatten().tolist() if model.noise == "diagonal" else []
     )
-    degrees = ((model.features - model.latents) ** 2 - (model.features + model.latents)) / 2
+    features, latents = model.features, model.latents
+    degrees = (
+        ((features - latents) ** 2 - (features + latents)) / 2 if latents < features else -float(latents)
+    )
     return LoadingsCheck(rank, rank == model.latents, degrees, tuple(heywood))

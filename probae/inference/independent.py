@@ -102,7 +102,7 @@ def _refine(white: Tensor, unmixing: Tensor, laws: list[Prior]) -> tuple[Tensor,
             jac=True,
             method="L-BFGS-B",
             callback=record,
-            options={"maxiter": MAX_STEPS, "ftol": 1e-12, "gtol": 1e-8},
+            options={"maxiter": MAX_STEPS, "ftol": 1e-10, "gtol": 1e-8},
         )
         best, converged = answer.x, bool(answer.success)
         history.append(-float(answer.fun))

@@ -184,6 +184,7 @@ def test_unused_atoms_are_replaced_and_counted(rows):
     assert torch.allclose(scale_of(run), scale_of(run).mean().expand(12), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_float32_learns_the_same_energy(planted):
     _, x, run = planted
     with warnings.catch_warnings():

@@ -64,7 +64,7 @@ def test_orthonormal_dictionary_evidence_is_a_sum_of_closed_forms(close):
 def test_one_latent_likelihood_equals_quadrature(prior, randomize):
     """One latent has uncorrelated score noise, so log p(x) is the log of the integral of p(x, z)."""
     model = randomize(LinearFactorModel(4, 1, prior=prior), seed=2)
-    x = model.sample(3, seed=1)
+    x = model.sample(1, seed=1)
     exact = model.log_likelihood(x)
     centre = model.sufficient_scores(x).values[:, 0]
     for row, value, middle in zip(x, exact, centre, strict=True):
