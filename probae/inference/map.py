@@ -66,7 +66,7 @@ class MAP(Method):
     --------
     >>> import probae as pa
     >>> patches = pa.datasets.natural_patches(size=4, count=500)
-    >>> run = pa.fit(pa.SparseCoding(16, 20), patches.x, pa.MAP(steps=5))
+    >>> run = pa.fit(pa.SparseCoding(16, 20), patches.x, pa.MAP(steps=50))
     >>> run.posterior(patches.x[:2]).mean.shape
     torch.Size([2, 20])
     """

@@ -25,7 +25,7 @@ from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
 
 ROWS = 20_000  # rows that refine the likelihood; more change the answer by less than its standard error
-MAX_STEPS = 100
+MAX_STEPS = 400
 
 
 @local_parameters
