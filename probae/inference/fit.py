@@ -13,6 +13,7 @@ import torch
 from probae.checks import (
     ConstantColumnWarning,
     ConvergenceWarning,
+    Data,
     DataError,
     ParameterError,
     check_count,
@@ -21,6 +22,7 @@ from probae.checks import (
 )
 from probae.inference.base import ExactPosterior, Fit, Method, Outcome
 from probae.inference.em import EM
+from probae.inference.gaussian import summarize
 from probae.inference.importance import ImportancePosterior
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
@@ -76,6 +78,8 @@ def fit(model: LatentModel, x: Any, method: Method | None = None, *, seed: int =
         method = _default(model, data) if method is None else method
         if not isinstance(method, Method):
             raise ParameterError(f"method should be a value such as MaximumLikelihood(), got {method!r}.")
+        if method.accepts_statistics and isinstance(data, Data) and _moments_suffice(model, data):
+            data = summarize(data)  # the moments say all, and cost one pass over the rows
         fitted, own = copy.deepcopy((model, method))  # one copy: separate ones would untie shared parameters
         outcome = _run(fitted, own, data, seed)
         if not outcome.converged and not outcome.interrupted:
@@ -168,7 +172,8 @@ def _check(model: LatentModel, x: Any) -> Any:
             model, replace(SufficientStatistics.from_data(data.values), names=data.names)
         )
     warn_degenerate(data)
-    if bool((data.values.nan_to_num() == data.values.nan_to_num()[0]).all()) and data.missing is None:
+    first = data.values[0]
+    if bool((data.values[-1] == first).all()) and bool((data.values == first).all()):
         raise DataError("x needs at least one column that varies, but every column is constant.")
     return data
 
@@ -197,6 +202,10 @@ def _warn_unfinished(method: Method) -> None:
         ConvergenceWarning,
         stacklevel=3,
     )
+
+
+def _moments_suffice(model: Any, data: Data) -> bool:
+    return isinstance(model, LinearFactorModel) and model.gaussian and data.missing is None
 
 
 def _default(model: LatentModel, data: Any) -> Method:
