@@ -24,7 +24,7 @@ from probae.models.marginal import (
     separable_log_density,
     solve_sources,
 )
-from probae.priors import Gaussian, Prior
+from probae.priors import CorrelatedGaussian, Gaussian, Prior
 from probae.statistics import SufficientStatistics
 
 LOG_TWO_PI = math.log(2 * math.pi)
@@ -112,13 +112,20 @@ class LinearFactorModel(LatentModel):
 
     @property
     def gaussian(self) -> bool:
-        """Whether z is standard normal, so that every query has a closed form."""
-        return isinstance(self.prior, Gaussian)
+        """Whether z is normal, so that every query has a closed form."""
+        return isinstance(self.prior, Gaussian | CorrelatedGaussian)
+
+    @property
+    def factor_correlation(self) -> Float[Tensor, "latents latents"]:
+        """Correlations Phi of the factors: the identity, but for a `CorrelatedGaussian` prior."""
+        if isinstance(self.prior, CorrelatedGaussian):
+            return self.prior.correlation.detach().double()
+        return torch.eye(self.latents, dtype=torch.float64)
 
     @property
     def communalities(self) -> Float[Tensor, "features"]:
-        """Variance of each feature that the factors explain: row sums of W^2, in squared units of x."""
-        return self.loadings.detach().square().sum(1)
+        """Variance of each feature that the factors explain, diag(W Phi W'), in squared units of x."""
+        return self._standard_parameters()[0].square().sum(1)
 
     @local_parameters
     def likelihood(self, z: Float[Tensor, "*batch latents"]) -> dist.TorchDistribution:
@@ -171,7 +178,7 @@ class LinearFactorModel(LatentModel):
 
     @point_query
     def marginal(self) -> dist.TorchDistribution:
-        r"""Return p(x): N(mean, W W' + Psi), or without noise the affine image of the prior.
+        r"""Return p(x): N(mean, W Phi W' + Psi), or without noise the affine image of the prior.
 
         Raises
         ------
@@ -182,12 +189,14 @@ class LinearFactorModel(LatentModel):
         if self.noise == "none":
             return AffineSources(self.prior.distribution(self.latents, like=mean), loadings, mean)
         self._require_gaussian("marginal", "log_likelihood of a Fit, or sample")
+        if isinstance(self.prior, CorrelatedGaussian):
+            loadings = loadings @ self.prior.factor.to(loadings)
         noise = self.noise_variance.double().expand(self.features)
         return dist.LowRankMultivariateNormal(mean, loadings, noise, validate_args=False)
 
     @point_query
     def posterior(self, x: Any) -> dist.TorchDistribution:
-        r"""Return p(z | x) = N(M^{-1} W' Psi^{-1} (x - mean), M^{-1}) with M = I + W' Psi^{-1} W.
+        r"""Return p(z | x) = N(M^{-1} W' Psi^{-1} (x - mean), M^{-1}) with M = Phi^{-1} + W' Psi^{-1} W.
 
         NaN entries are integrated out: a row with none observed has the prior as posterior. Without noise it is
         the point z = W^{-1} (x - mean).
@@ -219,7 +228,10 @@ class LinearFactorModel(LatentModel):
             return dist.Delta(sources.to(data.dtype), event_dim=1)
         self._require_gaussian("posterior", "posterior of a Fit, which samples it")
         data = check_data(x, features=self.features, names=self.feature_names, missing="allow")
-        location, scale_tril = gaussian_posterior(data.values, *self._gaussian_parameters())
+        location, scale_tril = gaussian_posterior(data.values, *self._standard_parameters())
+        if isinstance(self.prior, CorrelatedGaussian):  # z = L z_0, and a product of lower triangles is one
+            factor = self.prior.factor.detach().double()
+            location, scale_tril = location @ factor.mT, factor @ scale_tril
         return dist.MultivariateNormal(
             location.to(data.dtype), scale_tril=scale_tril.to(data.dtype), validate_args=False
         )
@@ -243,7 +255,7 @@ class LinearFactorModel(LatentModel):
         if self.noise == "none":
             value = self.marginal().log_prob(data.values).detach()
         elif self.gaussian:
-            value = gaussian_log_density(data.values, *self._gaussian_parameters())
+            value = gaussian_log_density(data.values, *self._standard_parameters())
         else:
             value = self._separable_log_likelihood(data.values)
         return value.to(data.dtype)
@@ -261,7 +273,7 @@ class LinearFactorModel(LatentModel):
             For a non-Gaussian prior.
         """
         self._require_gaussian("collapsed", "log_likelihood of the rows")
-        loadings, noise, mean = self._gaussian_parameters()
+        loadings, noise, mean = self._standard_parameters()
         shift = statistics.mean - mean
         second = statistics.covariance + torch.outer(shift, shift)
         if self.noise == "none":
@@ -318,6 +330,13 @@ class LinearFactorModel(LatentModel):
             noise.detach().double().expand(self.features),
             self.mean.detach().double(),
         )
+
+    def _standard_parameters(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return parameters with the loadings W L of uncorrelated factors z_0, where z = L z_0 and Phi = L L'."""
+        loadings, noise, mean = self._gaussian_parameters()
+        if isinstance(self.prior, CorrelatedGaussian):
+            loadings = loadings @ self.prior.factor.detach().double()
+        return loadings, noise, mean
 
     def _require_gaussian(self, what: str, instead: str) -> None:
         if not self.gaussian:

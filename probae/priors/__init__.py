@@ -8,6 +8,7 @@ Examples
 """
 
 from probae.priors.base import Prior
+from probae.priors.correlated_gaussian import CorrelatedGaussian
 from probae.priors.gaussian import Gaussian
 from probae.priors.generalized_normal import GeneralizedNormal
 from probae.priors.independent import Independent
@@ -20,6 +21,7 @@ from probae.priors.student_t import StudentT
 from probae.priors.uniform import Uniform
 
 __all__ = [
+    "CorrelatedGaussian",
     "Gaussian",
     "GeneralizedNormal",
     "Independent",

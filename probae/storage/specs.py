@@ -39,6 +39,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     "SparseCoding": (models.SparseCoding, ("features", "latents", "prior")),
     "IndependentComponents": (models.IndependentComponents, ("features", "latents", "prior")),
     "Gaussian": (priors.Gaussian, ()),
+    "CorrelatedGaussian": (priors.CorrelatedGaussian, ("correlation", "learn")),
     "Laplace": (priors.Laplace, ()),
     "Logistic": (priors.Logistic, ()),
     "Uniform": (priors.Uniform, ()),
@@ -56,6 +57,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
 # Arguments that no attribute of the same name holds.
 READERS: dict[tuple[type, str], Callable[[Any], Any]] = {
     (priors.StudentT, "learn"): lambda law: law.freedom.learn,
+    (priors.CorrelatedGaussian, "correlation"): lambda law: law.correlation.detach().tolist(),
     (priors.MultivariateStudentT, "learn"): lambda law: law.freedom.learn,
     (priors.GeneralizedNormal, "learn"): lambda law: law.exponent.learn,
     (encoders.MLPEncoder, "hidden"): lambda encoder: tuple(
