@@ -25,6 +25,8 @@ from probae.storage.specs import POSTERIORS, REGISTRY
 ROOT = Path(__file__).resolve().parents[1]
 LAWS = [
     priors.Gaussian(),
+    priors.CorrelatedGaussian([[1.0, 0.3], [0.3, 1.0]]),
+    priors.CorrelatedGaussian([[1.0, 0.3], [0.3, 1.0]], learn=True),
     priors.Laplace(),
     priors.Logistic(),
     priors.Uniform(),

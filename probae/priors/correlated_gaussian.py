@@ -174,12 +174,12 @@ def check_correlation(correlation: Any) -> Float[Tensor, "latents latents"]:
     >>> check_correlation([[1, 2], [2, 1]])
     Traceback (most recent call last):
     ...
-    probae.errors.ParameterError: correlation should be positive definite, got a smallest eigenvalue of -1: a factor that
-    is a function of the others needs no column of its own.
+    probae.errors.ParameterError: correlation should be positive definite, got a smallest eigenvalue of -1: a factor
+    that is a function of the others needs no column of its own.
     """
     try:
         source = correlation.detach().cpu() if isinstance(correlation, Tensor) else np.asarray(correlation)
-        matrix = torch.as_tensor(np.asarray(source, dtype=np.float64)).clone()
+        matrix = torch.from_numpy(np.array(source, dtype=np.float64))
     except (TypeError, ValueError, RuntimeError):
         raise ParameterError(
             f"correlation should be a square matrix of numbers, got a {type(correlation).__name__} that is none."

@@ -12,6 +12,7 @@ from probae.models import (
     SparseCoding,
 )
 from probae.priors import (
+    CorrelatedGaussian,
     Gaussian,
     GeneralizedNormal,
     Independent,
@@ -24,11 +25,15 @@ from probae.priors import (
     Uniform,
 )
 
+PHI = [[1.0, 0.6, -0.3], [0.6, 1.0, 0.2], [-0.3, 0.2, 1.0]]
 MODELS = {
     "fa": lambda: FactorAnalysis(6, 2),
     "fa-more-latents": lambda: FactorAnalysis(3, 5),
     "fa-one-latent": lambda: FactorAnalysis(4, 1),
     "ppca": lambda: ProbabilisticPCA(5, 3),
+    "fa-correlated": lambda: LinearFactorModel(6, 3, prior=CorrelatedGaussian(PHI)),
+    "ppca-correlated": lambda: LinearFactorModel(5, 3, prior=CorrelatedGaussian(PHI), noise="isotropic"),
+    "correlated-noiseless": lambda: LinearFactorModel(3, 3, prior=CorrelatedGaussian(PHI), noise="none"),
     "gaussian-noiseless": lambda: LinearFactorModel(3, 3, noise="none"),
     "sparse": lambda: SparseCoding(6, 2),
     "sparse-overcomplete": lambda: SparseCoding(4, 7),

@@ -176,9 +176,9 @@ def test_marginal_is_the_law_of_log_likelihood(gaussian_model, close):
     x = gaussian_model.sample(7, seed=5)
     marginal = gaussian_model.marginal()
     close(marginal.log_prob(x), gaussian_model.log_likelihood(x), 1e-10)
-    loadings = gaussian_model.loadings.detach()
+    loadings, phi = gaussian_model.loadings.detach(), gaussian_model.factor_correlation
     noise = gaussian_model.noise_variance.detach().expand(gaussian_model.features)
-    close(marginal.covariance_matrix, loadings @ loadings.T + noise.diag(), 1e-12)
+    close(marginal.covariance_matrix, loadings @ phi @ loadings.T + noise.diag(), 1e-12)
     assert marginal.sample((4,)).shape == (4, gaussian_model.features)
 
 

@@ -45,12 +45,12 @@ def test_missing_entries_give_the_posterior_of_the_rest(gaussian_model, close):
     for n, row in enumerate(x.numpy()):
         seen = ~np.isnan(row)
         W = loadings[seen]
-        M = np.eye(model.latents) + W.T @ (W / noise[seen, None])
+        M = np.linalg.inv(model.factor_correlation.numpy()) + W.T @ (W / noise[seen, None])
         mean = np.linalg.solve(M, W.T @ ((row - model.mean.detach().numpy())[seen] / noise[seen]))
         np.testing.assert_allclose(posterior.mean[n], mean, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(posterior.covariance_matrix[n], np.linalg.inv(M), rtol=1e-9, atol=1e-12)
     assert torch.equal(posterior.mean[3], torch.zeros(model.latents, dtype=torch.float64))
-    close(posterior.covariance_matrix[3], torch.eye(model.latents, dtype=torch.float64), 1e-14)
+    close(posterior.covariance_matrix[3], model.factor_correlation, 1e-14)
 
 
 def test_joint_leaves_missing_entries_out(noisy_model, close):

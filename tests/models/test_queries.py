@@ -127,7 +127,7 @@ def test_sample_has_the_moments_of_the_model(model):
     x = model.sample(n, seed=0)
     loadings = model.loadings.detach()
     variance = model.prior.distribution(model.latents).variance.detach().expand(model.latents)
-    expected = (loadings * variance) @ loadings.T
+    expected = loadings @ (model.factor_correlation * variance) @ loadings.T
     if model.noise != "none":
         expected = expected + model.noise_variance.detach().expand(model.features).diag()
     centred = x - model.mean.detach()
