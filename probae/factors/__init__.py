@@ -1,0 +1,1 @@
+"""Factor analysis for the user: inference, fit, scores, reliability, rotation of a fit."""
