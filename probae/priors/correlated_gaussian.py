@@ -178,7 +178,9 @@ def check_correlation(correlation: Any) -> Float[Tensor, "latents latents"]:
     that is a function of the others needs no column of its own.
     """
     try:
-        source = correlation.detach().cpu() if isinstance(correlation, Tensor) else np.asarray(correlation)
+        source = correlation.numpy(force=True) if isinstance(correlation, Tensor) else np.asarray(correlation)
+        if source.dtype.kind == "c":
+            raise TypeError
         matrix = torch.from_numpy(np.array(source, dtype=np.float64))
     except (TypeError, ValueError, RuntimeError):
         raise ParameterError(
