@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from probae.containers import check_numeric, is_sparse, open_container, result_dtype
-from probae.degenerate import warn_degenerate
+from probae.degenerate import warn_degenerate, warn_degenerate_moments
 from probae.errors import (
     CollinearWarning,
     ConstantColumnWarning,
@@ -75,6 +75,7 @@ __all__ = [
     "check_table",
     "warn",
     "warn_degenerate",
+    "warn_degenerate_moments",
 ]
 
 

@@ -56,16 +56,24 @@ def warn_degenerate(data: Data) -> None:
     low, high = values.min(axis=0), values.max(axis=0)
     # 1e-14 is 45 units in the last place: a constant that went through a few operations is still one
     constant = high - low <= 1e-14 * np.maximum(np.abs(low), np.abs(high))
-    if len(values) > 1 and constant.any():
+    _warn_constant(constant if len(values) > 1 else np.zeros_like(constant), data.names)
+    _warn_collinear(_collinear_pairs(values, constant), data.names)
+    _warn_counts(_small_counts(values, low) & ~constant, data.names)
+
+
+def _warn_constant(constant: np.ndarray, names: tuple[str, ...] | None) -> None:
+    if constant.any():
         warn(
-            f"x is constant in {column_labels(np.flatnonzero(constant), data.names)}: "
+            f"x is constant in {column_labels(np.flatnonzero(constant), names)}: "
             "loadings there will be 0 and noise variances at their floor; leave constant columns out.",
             ConstantColumnWarning,
         )
-    pairs = _collinear_pairs(values, constant)
+
+
+def _warn_collinear(pairs: list[tuple[int, int]], names: tuple[str, ...] | None) -> None:
     if pairs:
         shown = "; ".join(
-            f"{column_label(i, data.names)} and {column_label(j, data.names)}" for i, j in pairs[:5]
+            f"{column_label(int(i), names)} and {column_label(int(j), names)}" for i, j in pairs[:5]
         )
         more = "; and more" if len(pairs) > 5 else ""
         warn(
@@ -73,13 +81,67 @@ def warn_degenerate(data: Data) -> None:
             "their noise variances will fall to the floor; keep one of each pair.",
             CollinearWarning,
         )
-    counts = _small_counts(values, low) & ~constant
+
+
+def _warn_counts(counts: np.ndarray, names: tuple[str, ...] | None) -> None:
     if counts.any():
         warn(
-            f"x holds small whole numbers in {column_labels(np.flatnonzero(counts), data.names)}: Gaussian noise "
+            f"x holds small whole numbers in {column_labels(np.flatnonzero(counts), names)}: Gaussian noise "
             "describes counts and truth values only roughly; transform counts first, as in log1p.",
             IntegerDataWarning,
         )
+
+
+def warn_degenerate_moments(
+    array: np.ndarray, names: tuple[str, ...] | None, mean: np.ndarray, scatter: np.ndarray
+) -> None:
+    """Warn as `warn_degenerate` of complete rows whose moments are known: most of them need not be read again.
+
+    Parameters
+    ----------
+    array : numpy.ndarray (samples, features)
+    names : feature names
+    mean, scatter : moments of the rows (features,), and (features, features) or its diagonal alone
+
+    Examples
+    --------
+    >>> import warnings
+    >>> x = np.array([[0.1, 5.5], [0.2, 5.5], [0.4, 5.5]])
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_degenerate_moments(x, ("u", "v"), x.mean(0), 3 * np.cov(x.T, bias=True))
+    >>> str(caught[0].message)[:29]
+    "x is constant in column 'v': "
+    """
+    size = scatter if scatter.ndim == 1 else scatter.diagonal()
+    still = np.flatnonzero(size <= len(array) * (1e-6 * mean) ** 2)
+    constant = np.zeros(len(mean), dtype=bool)
+    low, high = np.empty(len(still)), np.empty(len(still))
+    for position, column in enumerate(still):
+        low[position], high[position] = array[:, column].min(), array[:, column].max()
+    constant[still] = high - low <= 1e-14 * np.maximum(np.abs(low), np.abs(high))
+    _warn_constant(constant if len(array) > 1 else np.zeros_like(constant), names)
+    if scatter.ndim == 2 and len(array) >= 4:
+        spread = np.sqrt(np.where(constant | (size <= 0), np.inf, size))
+        correlation = scatter / spread[:, None] / spread
+        _warn_collinear(
+            [tuple(pair) for pair in np.argwhere(np.triu(np.abs(correlation) > 1 - 1e-9, 1))[:6]], names
+        )
+    _warn_counts(_whole_columns(array, (mean >= 0) & (mean <= 20) & ~constant), names)
+
+
+def _whole_columns(array: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Which of the chosen columns hold whole numbers only, none negative; reads on while any is left."""
+    result = np.zeros(array.shape[1], dtype=bool)
+    left = np.flatnonzero(chosen)
+    step = 100
+    start = 0
+    while start < len(array) and len(left):
+        block = np.asarray(array[start : start + step])[:, left]
+        left = left[((block == np.rint(block)) & (block >= 0)).all(axis=0)]
+        start, step = start + step, max(2**20 // array.shape[1], 100)
+    result[left] = True
+    return result
 
 
 def _filled(data: Data) -> np.ndarray:

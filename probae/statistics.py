@@ -2,17 +2,13 @@ r"""Count, mean and scatter: all that a Gaussian likelihood needs to know of the
 
 .. math:: S = \sum_n (x_n - \bar x)(x_n - \bar x)'
 
-With sums taken about a fixed point :math:`c` near the data, :math:`t = \sum_n (x_n - c)`,
-
-.. math:: S = \sum_n (x_n - c)(x_n - c)' - t t' / N, \qquad \bar x = c + t / N,
-
-which one pass collects. Sums about zero would lose the variation of the data under their offset.
+How the sums are taken in one pass is told in :mod:`probae.moments`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,14 +16,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.checks import LARGEST, DataError, Table, check_count, check_data, check_table
+from probae import moments
+from probae.checks import DataError, Table, check_count, check_data, check_table
 
-BLOCK = 2**17  # values held at a time: 1 MB of float64 stays in the cache of one processor
 
-
-@dataclass(frozen=True, eq=False)
 class SufficientStatistics:
     """Count, mean and scatter of the rows of x; `a + b` describes the rows of both.
+
+    Rows fewer than features are kept as they are, centred: `root` (count, features), of which the scatter is
+    `root.T @ root`, formed only when it is asked for.
 
     Attributes
     ----------
@@ -36,6 +33,8 @@ class SufficientStatistics:
     mean : Tensor (features,), float64
     scatter : Tensor (features, features), float64
         Sum of the outer products of the centred rows.
+    root : Tensor (count, features), float64, or None
+        The centred rows, where they are fewer than the features.
     names : tuple of str or None
         Feature names.
 
@@ -56,19 +55,43 @@ class SufficientStatistics:
     True
     """
 
-    count: int
-    mean: Float[Tensor, " features"]
-    scatter: Float[Tensor, "features features"]
-    names: tuple[str, ...] | None = None
+    def __init__(
+        self,
+        count: int,
+        mean: Float[Tensor, " features"],
+        scatter: Float[Tensor, "features features"] | None = None,
+        names: tuple[str, ...] | None = None,
+        *,
+        root: Float[Tensor, "rows features"] | None = None,
+    ) -> None:
+        if (scatter is None) == (root is None):
+            raise DataError(
+                "SufficientStatistics need a scatter or a root, one of the two: give count, mean and it."
+            )
+        self.count = count
+        self.mean = mean
+        self.names = names
+        self.root = root
+        if scatter is not None:
+            self.scatter = scatter
+
+    @cached_property
+    def scatter(self) -> Float[Tensor, "features features"]:
+        """Sum of the outer products of the centred rows."""
+        assert self.root is not None
+        return self.root.T @ self.root
 
     @classmethod
-    def from_data(cls, x: Any) -> SufficientStatistics:
+    def from_data(cls, x: Any, weights: Any = None) -> SufficientStatistics:
         """Read x once, in blocks of rows and in float64; a memory map is never loaded whole.
 
         Parameters
         ----------
         x : table of shape (samples, features)
-            Anything `check_data` accepts; `scipy.sparse` goes through its sparse Gram matrix.
+            Anything `check_data` accepts; `scipy.sparse` goes through its sparse Gram matrix. A Dask array or data
+            frame is reduced chunk by chunk, where each chunk lives; only its moments travel.
+        weights : vector of shape (samples,), optional
+            How much each row counts, none negative; scaled to sum to the number of rows.
 
         Raises
         ------
@@ -80,9 +103,29 @@ class SufficientStatistics:
         >>> SufficientStatistics.from_data([[1, 2], [3, 6]]).covariance
         tensor([[1., 2.],
                 [2., 4.]], dtype=torch.float64)
+        >>> SufficientStatistics.from_data([[1, 2], [3, 6]], weights=[3, 1]).mean
+        tensor([1.5000, 3.0000], dtype=torch.float64)
         """
+        if is_dask(x):
+            return _reduce_chunks(x, weights)
         table = check_table(x, sparse="allow")
-        return _accumulate([table]) if isinstance(table.array, np.ndarray) else _from_sparse(x)
+        return cls.of_table(table, None if weights is None else _check_weights(weights, table.array.shape[0]))
+
+    @classmethod
+    def of_table(cls, table: Table, weights: np.ndarray | None = None) -> SufficientStatistics:
+        """Read a table that `check_table` has opened."""
+        try:
+            return cls.of_moments(moments.of_table(table, weights), table.names)
+        except moments.NotFinite as found:
+            raise found.explain(table.names) from None
+
+    @classmethod
+    def of_moments(cls, found: moments.Moments, names: tuple[str, ...] | None) -> SufficientStatistics:
+        """Take moments that were collected elsewhere."""
+        mean = torch.from_numpy(found.mean)
+        if found.root is not None:
+            return cls(round(found.count), mean, names=names, root=torch.from_numpy(found.root))
+        return cls(round(found.count), mean, torch.from_numpy(found.dense()), names)
 
     @classmethod
     def from_batches(cls, batches: Iterable) -> SufficientStatistics:
@@ -103,7 +146,8 @@ class SufficientStatistics:
         >>> SufficientStatistics.from_batches([[[1, 2]], [[3, 6], [5, 7]]]).mean
         tensor([3., 5.], dtype=torch.float64)
         """
-        return _accumulate(check_table(_table_of(batch)) for batch in batches)
+        tables = (check_table(_table_of(batch), sparse="allow") for batch in batches)
+        return cls.of_moments(*moments.collect_all(tables))
 
     @classmethod
     def from_covariance(
@@ -159,69 +203,100 @@ class SufficientStatistics:
         """Maximum likelihood covariance, `scatter / count`."""
         return self.scatter / self.count
 
+    @cached_property
+    def variances(self) -> Float[Tensor, " features"]:
+        """Diagonal of the covariance; a scatter is not formed for it."""
+        total = (
+            self.scatter.diagonal() if self.root is None else torch.einsum("nd,nd->d", self.root, self.root)
+        )
+        return total / self.count
+
+    def covariance_times(
+        self, matrix: Float[Tensor, "features columns"]
+    ) -> Float[Tensor, "features columns"]:
+        """Multiply the covariance by a matrix; through the root where there is one.
+
+        Examples
+        --------
+        >>> wide = SufficientStatistics.from_data([[1.0, 2.0, 3.0], [3.0, 6.0, 1.0]])
+        >>> bool((wide.covariance_times(torch.eye(3).double()) == wide.covariance).all())
+        True
+        """
+        if self.root is None:
+            return self.scatter @ matrix / self.count
+        return self.root.T @ (self.root @ matrix) / self.count
+
+    def scaled(self, units: Float[Tensor, " features"]) -> SufficientStatistics:
+        """Describe x / units.
+
+        Examples
+        --------
+        >>> SufficientStatistics.from_data([[2.0], [6.0]]).scaled(torch.tensor([2.0]).double()).mean
+        tensor([2.], dtype=torch.float64)
+        """
+        mean = self.mean / units
+        if self.root is not None:
+            return SufficientStatistics(self.count, mean, names=self.names, root=self.root / units)
+        scatter = self.scatter / torch.outer(units, units)
+        return SufficientStatistics(self.count, mean, scatter, self.names)
+
+    def named(self, names: Sequence[str] | None) -> SufficientStatistics:
+        """Describe the same rows under other feature names."""
+        chosen = None if names is None else tuple(names)
+        scatter = None if self.root is not None else self.scatter
+        return SufficientStatistics(self.count, self.mean, scatter, chosen, root=self.root)
+
     def __add__(self, other: SufficientStatistics) -> SufficientStatistics:
         if not isinstance(other, SufficientStatistics):
             return NotImplemented
-        names = _shared_names(self.features, self.names, other.features, other.names)
-        count = self.count + other.count
-        delta = other.mean - self.mean
-        between = torch.outer(delta, delta) * (self.count * other.count / count)
-        mean = self.mean + delta * (other.count / count)
-        return SufficientStatistics(count, mean, self.scatter + other.scatter + between, names)
+        names = moments.shared_names(self.features, self.names, other.features, other.names)
+        return SufficientStatistics.of_moments(self._moments() + other._moments(), names)
+
+    def __repr__(self) -> str:
+        kept = "root" if self.root is not None else "scatter"
+        return f"SufficientStatistics(count={self.count}, features={self.features}, {kept})"
+
+    def _moments(self) -> moments.Moments:
+        root = None if self.root is None else self.root.numpy()
+        scatter = self.scatter.numpy() if root is None else None
+        return moments.Moments(self.count, self.mean.numpy(), scatter, root)
 
 
-class _Sums:
-    """Sums of rows and of their outer products about a fixed point, the mean of the first thousand."""
-
-    def __init__(self, first: np.ndarray) -> None:
-        features = first.shape[1]
-        self.count = 0
-        head = np.array(first[:1000], dtype=np.float64, order="C")  # one layout, so one order of adding up
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found in the sums
-            self.point = head.mean(axis=0)
-        self.buffer = np.empty(first.shape)
-        self.total = np.zeros(features)
-        self.outer = np.zeros((features, features))
-
-    def add(self, block: np.ndarray) -> bool:
-        """Add a block of rows; False when its sums or squares are not finite.
-
-        numpy computes a matrix times its own transpose as such: half the work of a general product, and
-        exactly symmetric.
-        """
-        if len(block) > len(self.buffer):
-            self.buffer = np.empty(block.shape)
-        with np.errstate(over="ignore", invalid="ignore"):
-            part = np.subtract(block, self.point, out=self.buffer[: len(block)])
-            self.total += np.ones(len(part)) @ part  # faster than a sum down narrow columns
-            self.outer += part.T @ part
-        self.count += len(block)
-        return bool(np.isfinite(self.total).all() and np.isfinite(self.outer.diagonal()).all())
+def is_dask(x: Any) -> bool:
+    """Whether x is a Dask array or data frame: made of chunks that may live elsewhere."""
+    return hasattr(x, "__dask_graph__") and hasattr(x, "to_delayed")
 
 
-def _accumulate(tables: Iterable[Table]) -> SufficientStatistics:
-    sums, names = None, None
-    for table in tables:
-        for start, block in _blocks(table.array):
-            if sums is None:
-                sums, names = _Sums(block), table.names
-            names = _shared_names(len(sums.total), names, block.shape[1], table.names)
-            if not sums.add(block):
-                _refuse(block, start, table.names)
-    if sums is None:
+def _reduce_chunks(x: Any, weights: Any) -> SufficientStatistics:
+    """Reduce each chunk of rows where it lives, and add the results up in pairs."""
+    import dask
+
+    if getattr(x, "ndim", 2) != 2:
         raise DataError(
-            "batches should give at least one table, got none: an iterator can be read only once."
+            f"x should be two-dimensional (samples, features), got {x.ndim} dimensions: reshape it."
         )
-    mean = sums.point + sums.total / sums.count
-    scatter = sums.outer - np.outer(sums.total, sums.total) / sums.count
-    return SufficientStatistics(sums.count, torch.from_numpy(mean), torch.from_numpy(scatter), names)
+    if weights is not None:
+        raise DataError(
+            "weights need rows in memory, got a Dask collection: reduce weighted chunks and add them up."
+        )
+    if hasattr(x, "rechunk"):
+        x = x.rechunk({1: -1})
+    chunks = [dask.delayed(_reduce_chunk)(chunk) for chunk in np.ravel(x.to_delayed())]
+    while len(chunks) > 1:
+        pairs = [chunks[i : i + 2] for i in range(0, len(chunks), 2)]
+        chunks = [dask.delayed(_merge)(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
+    found = chunks[0].compute()
+    if found is None:
+        raise DataError("x should have at least 1 row, got none: check the selection that made it.")
+    return found
 
 
-def _blocks(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    features = array.shape[1]
-    rows = max(BLOCK // features, features)  # with fewer, adding to the sums would cost more than the products
-    for start in range(0, len(array), rows):
-        yield start, np.asarray(array[start : start + rows])  # plain; a memory map is read only when used
+def _reduce_chunk(chunk: Any) -> SufficientStatistics | None:
+    return SufficientStatistics.from_data(chunk) if len(chunk) else None
+
+
+def _merge(a: SufficientStatistics | None, b: SufficientStatistics | None) -> SufficientStatistics | None:
+    return a + b if a is not None and b is not None else a or b
 
 
 def _table_of(batch: Any) -> Any:
@@ -229,45 +304,18 @@ def _table_of(batch: Any) -> Any:
     return batch[0] if inside else batch
 
 
-def _shared_names(
-    width: int, names: tuple[str, ...] | None, other_width: int, other_names: tuple[str, ...] | None
-) -> tuple[str, ...] | None:
-    if width != other_width:
+def _check_weights(weights: Any, rows: int) -> np.ndarray:
+    """Return weights that sum to the number of rows."""
+    values = np.asarray(weights)
+    if values.shape != (rows,) or values.dtype.kind not in "biuf":
         raise DataError(
-            f"tables to merge should be of equal width, got {width} and {other_width} features: "
-            "take the same columns of all."
+            f"weights should be {rows} numbers, one for each row, got shape {values.shape} of {values.dtype}."
         )
-    if names is None or other_names is None or names == other_names:
-        return names or other_names
-    raise DataError(
-        f"tables to merge should have the same columns in the same order, got {names} and {other_names}: "
-        "reorder or rename."
-    )
-
-
-def _from_sparse(x: Any) -> SufficientStatistics:
-    """The scatter as X'X - N m m' without a dense copy of x; its zeros keep m small against the spread."""
-    data = check_data(x, sparse="allow")
-    matrix: Any = data.values
-    mean = np.asarray(matrix.mean(axis=0)).ravel()
-    scatter = (matrix.T @ matrix).toarray() - matrix.shape[0] * np.outer(mean, mean)
-    return SufficientStatistics(
-        matrix.shape[0], torch.from_numpy(mean), torch.from_numpy(scatter), data.names
-    )
-
-
-def _refuse(block: np.ndarray, start: int, names: tuple[str, ...] | None) -> None:
-    bad = ~(np.abs(block) <= LARGEST)  # true of NaN as well
-    if not bad.any():
-        raise DataError("x should have squares that can be added in float64, got a sum too large: rescale x.")
-    row, column = divmod(int(bad.argmax()), bad.shape[1])
-    value, label = block[row, column], column if names is None else repr(names[column])
-    advice = f"replace it; squares of values above {LARGEST:g} overflow"
-    if np.isnan(value):
-        advice = "pass the rows to a model that integrates missing values out"
-    raise DataError(
-        f"x should hold finite values in range, got {value:g} at row {start + row}, column {label}: {advice}."
-    )
+    if not np.isfinite(values).all() or (values < 0).any() or not values.any():
+        raise DataError(
+            "weights should be finite, none negative and not all zero: drop rows that do not count."
+        )
+    return values * (rows / values.sum(dtype=np.float64))
 
 
 def _check_covariance(matrix: Tensor, tolerance: float) -> Tensor:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     (
         *("errors", "tables", "containers", "degenerate", "checks"),
-        *("linalg", "matching", "agreement", "rotation", "statistics"),
+        *("linalg", "matching", "agreement", "moments", "rotation", "statistics"),
     ),
     ("priors", "parameter_priors", "models", "codes", "encoders"),
     ("inference",),

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probae import statistics
+from probae import moments
 from probae.checks import DataError, ParameterError
 from probae.statistics import SufficientStatistics
 
@@ -51,7 +51,7 @@ def assert_equal(found, x, tolerance):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(statistics, "BLOCK", 64)
+    monkeypatch.setattr(moments, "BLOCK", 64)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 1000])
@@ -127,7 +127,7 @@ def test_sparse(kind):
 
 
 def test_memory_map_is_streamed(tmp_path, monkeypatch):
-    monkeypatch.setattr(statistics, "BLOCK", 2**14)  # 128 kB
+    monkeypatch.setattr(moments, "BLOCK", 2**14)  # 128 kB
     x = noise(40_000, 16)  # 5 MB
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")

@@ -8,26 +8,30 @@ import warnings
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from probae.checks import (
     ConstantColumnWarning,
     ConvergenceWarning,
-    Data,
     DataError,
     ParameterError,
     check_count,
     check_data,
+    check_table,
     warn_degenerate,
+    warn_degenerate_moments,
 )
 from probae.inference.base import ExactPosterior, Fit, Method, Outcome
 from probae.inference.em import EM
-from probae.inference.gaussian import summarize
 from probae.inference.importance import ImportancePosterior
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
 from probae.models import LatentModel, LinearFactorModel
-from probae.statistics import SufficientStatistics
+from probae.moments import NotFinite, of_table
+from probae.statistics import SufficientStatistics, is_dask
+
+ALL_CONSTANT = "x needs at least one column that varies, but every column is constant."
 
 
 def fit(model: LatentModel, x: Any, method: Method | None = None, *, seed: int = 0) -> Fit:
@@ -74,12 +78,10 @@ def fit(model: LatentModel, x: Any, method: Method | None = None, *, seed: int =
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        data = _check(model, x)
-        method = _default(model, data) if method is None else method
-        if not isinstance(method, Method):
+        if method is not None and not isinstance(method, Method):
             raise ParameterError(f"method should be a value such as MaximumLikelihood(), got {method!r}.")
-        if method.accepts_statistics and isinstance(data, Data) and _moments_suffice(model, data):
-            data = summarize(data)  # the moments say all, and cost one pass over the rows
+        data = _check(model, x, method)
+        method = _default(model, data) if method is None else method
         fitted, own = copy.deepcopy((model, method))  # one copy: separate ones would untie shared parameters
         outcome = _run(fitted, own, data, seed)
         if not outcome.converged and not outcome.interrupted:
@@ -134,7 +136,7 @@ def _units(model: Any, method: Method, data: Any) -> torch.Tensor | None:
     if not isinstance(model, LinearFactorModel) or not method.unit_free:
         return None
     if isinstance(data, SufficientStatistics):
-        spread = data.covariance.diagonal().sqrt()
+        spread = data.variances.sqrt()
     else:
         values = data.values
         largest = values.nan_to_num().abs().amax(0)
@@ -149,33 +151,57 @@ def _units(model: Any, method: Method, data: Any) -> torch.Tensor | None:
 def _rescaled(data: Any, units: torch.Tensor) -> Any:
     """Return the data of x / units."""
     if isinstance(data, SufficientStatistics):
-        return replace(data, mean=data.mean / units, scatter=data.scatter / torch.outer(units, units))
+        return data.scaled(units)
     return replace(data, values=data.values / units)
 
 
-def _check(model: LatentModel, x: Any) -> Any:
-    """Check the data once: Data, or SufficientStatistics of the right width."""
+def _check(model: LatentModel, x: Any, method: Method | None) -> Any:
+    """Check the data once: Data, or SufficientStatistics of the right width where the moments say all."""
     if model.random_parameters:
         raise ParameterError(
             f"fit finds fixed parameters, but {', '.join(model.random_parameters)} carry a prior: use a model without "
             "priors on its parameters, or run the Pyro program itself."
         )
     gaussian = isinstance(model, LinearFactorModel) and model.gaussian
+    if is_dask(x):
+        x = SufficientStatistics.from_data(x)
     if isinstance(x, SufficientStatistics):
         return _check_statistics(model, x)
+    if gaussian and (method is None or method.accepts_statistics):
+        statistics = _read_moments(model, x)
+        if statistics is not None:
+            return statistics
     missing = "allow" if gaussian and model.noise != "none" else "refuse"
     data = check_data(
         x, features=model.features, minimum_rows=2, missing=missing, sparse="allow" if gaussian else "refuse"
     )
     if not isinstance(data.values, torch.Tensor):  # sparse rows of a Gaussian model: their moments are enough
-        return _check_statistics(
-            model, replace(SufficientStatistics.from_data(data.values), names=data.names)
-        )
+        return _check_statistics(model, SufficientStatistics.from_data(data.values).named(data.names))
     warn_degenerate(data)
     first = data.values[0]
     if bool((data.values[-1] == first).all()) and bool((data.values == first).all()):
-        raise DataError("x needs at least one column that varies, but every column is constant.")
+        raise DataError(ALL_CONSTANT)
     return data
+
+
+def _read_moments(model: LatentModel, x: Any) -> SufficientStatistics | None:
+    """Read complete rows once, for their moments; None when a value is missing or bad, to be dealt with row by row."""
+    table = check_table(x, features=model.features, minimum_rows=2, sparse="allow")
+    try:
+        found = of_table(table)
+    except NotFinite as problem:
+        if problem.in_range:
+            raise problem.explain(table.names) from None
+        return None
+    statistics = SufficientStatistics.of_moments(found, table.names)
+    if not isinstance(table.array, np.ndarray):
+        return _check_statistics(model, statistics)
+    if not bool((statistics.variances > 0).any()):
+        raise DataError(ALL_CONSTANT)
+    small = statistics.features <= 2000  # as many as pairs are looked for among
+    scatter = statistics.scatter if small else statistics.variances * statistics.count
+    warn_degenerate_moments(table.array, table.names, found.mean, scatter.numpy())
+    return statistics
 
 
 def _check_statistics(model: LatentModel, statistics: SufficientStatistics) -> SufficientStatistics:
@@ -185,9 +211,9 @@ def _check_statistics(model: LatentModel, statistics: SufficientStatistics) -> S
         )
     if statistics.count < 2:
         raise DataError(f"A fit needs at least 2 rows, the statistics have {statistics.count}.")
-    constant = torch.nonzero(statistics.scatter.diagonal() == 0).flatten().tolist()
+    constant = torch.nonzero(statistics.variances == 0).flatten().tolist()
     if len(constant) == model.features:
-        raise DataError("x needs at least one column that varies, but every column is constant.")
+        raise DataError(ALL_CONSTANT)
     if constant:
         labels = [statistics.names[i] if statistics.names else f"column {i}" for i in constant]
         warnings.warn(
@@ -202,10 +228,6 @@ def _warn_unfinished(method: Method) -> None:
         ConvergenceWarning,
         stacklevel=3,
     )
-
-
-def _moments_suffice(model: Any, data: Data) -> bool:
-    return isinstance(model, LinearFactorModel) and model.gaussian and data.missing is None
 
 
 def _default(model: LatentModel, data: Any) -> Method:

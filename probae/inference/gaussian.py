@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ def summarize(data: Data | SufficientStatistics) -> SufficientStatistics:
         raise DataError(
             "MaximumLikelihood needs complete rows, but x has missing values: use EM(), which integrates them out."
         )
-    return replace(SufficientStatistics.from_data(data.values), names=data.names)
+    return SufficientStatistics.from_data(data.values).named(data.names)
 
 
 def fit_isotropic(
