@@ -31,9 +31,20 @@ _HOME = {
         "ProbaeWarning",
         "UnderidentifiedWarning",
     ),
+    "probae.factors.estimators": ("ExpectedInformation", "ObservedInformation", "Sandwich"),
+    "probae.factors.standard_errors": ("StandardErrors", "standard_errors"),
     "probae.identifiability.likelihood_ratio": ("rotation_profile",),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
-    "probae.inference": ("ELBO", "EM", "MAP", "SVI", "Fit", "MaximumLikelihood"),
+    "probae.inference": (
+        "ELBO",
+        "EM",
+        "MAP",
+        "SVI",
+        "Fit",
+        "MaximumLikelihood",
+        "MinimumResiduals",
+        "PrincipalAxis",
+    ),
     "probae.inference.fit": ("fit",),
     "probae.io": ("load", "save"),
     "probae.matching": ("match_columns", "principal_angles", "procrustes"),
@@ -45,15 +56,17 @@ _HOME = {
         "ProbabilisticPCA",
         "SparseCoding",
     ),
+    "probae.rotation.result": ("Rotation",),
+    "probae.rotation.search": ("rotate",),
     "probae.statistics": ("SufficientStatistics",),
 }
-_MODULES = ("datasets", "plots", "priors")
+_MODULES = ("datasets", "plots", "priors", "rotation")
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = sorted([*_WHERE, *_MODULES])
 
 if TYPE_CHECKING:
-    from probae import datasets, plots, priors
+    from probae import datasets, plots, priors, rotation
     from probae.agreement import amari_distance, mean_correlation
     from probae.codes import Codes, sparse_codes
     from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
@@ -74,9 +87,20 @@ if TYPE_CHECKING:
         ProbaeWarning,
         UnderidentifiedWarning,
     )
+    from probae.factors.estimators import ExpectedInformation, ObservedInformation, Sandwich
+    from probae.factors.standard_errors import StandardErrors, standard_errors
     from probae.identifiability.likelihood_ratio import rotation_profile
     from probae.identifiability.report import Report, Verdict, audit
-    from probae.inference import ELBO, EM, MAP, SVI, Fit, MaximumLikelihood
+    from probae.inference import (
+        ELBO,
+        EM,
+        MAP,
+        SVI,
+        Fit,
+        MaximumLikelihood,
+        MinimumResiduals,
+        PrincipalAxis,
+    )
     from probae.inference.fit import fit
     from probae.io import load, save
     from probae.matching import match_columns, principal_angles, procrustes
@@ -88,6 +112,8 @@ if TYPE_CHECKING:
         ProbabilisticPCA,
         SparseCoding,
     )
+    from probae.rotation.result import Rotation
+    from probae.rotation.search import rotate
     from probae.statistics import SufficientStatistics
 
 

@@ -34,19 +34,25 @@ def bilinear(structure: Structure, X: SquareMatrix, Y: SquareMatrix) -> FullMatr
     cross += torch.einsum("ij,rs->irjs", Y, B.mT @ XB) + torch.einsum("jr,is->irjs", XB, YB)
     loading_noise = torch.einsum("ij,jr->irj", X, YB) + torch.einsum("ij,jr->irj", Y, XB)
     HX, HY = B.mT @ XW, B.mT @ YW
-    loading_pair = torch.einsum("ip,rp->irp", XW[:, u], HY[:, t]) + torch.einsum("ip,rp->irp", XW[:, t], HY[:, u])
-    loading_pair += torch.einsum("ip,rp->irp", YW[:, u], HX[:, t]) + torch.einsum("ip,rp->irp", YW[:, t], HX[:, u])
+    loading_pair = torch.einsum("ip,rp->irp", XW[:, u], HY[:, t]) + torch.einsum(
+        "ip,rp->irp", XW[:, t], HY[:, u]
+    )
+    loading_pair += torch.einsum("ip,rp->irp", YW[:, u], HX[:, t]) + torch.einsum(
+        "ip,rp->irp", YW[:, t], HX[:, u]
+    )
     GX, GY = W.mT @ XW, W.mT @ YW
     pair = _pairs(GX, GY, t, u) + _pairs(GY, GX, t, u)
     pair_noise = (XW[:, t] * YW[:, u] + XW[:, u] * YW[:, t]).mT
-    first = torch.cat([cross.reshape(D * K, D * K), loading_pair.reshape(D * K, -1), loading_noise.reshape(D * K, D)], 1)
+    first = torch.cat(
+        [cross.reshape(D * K, D * K), loading_pair.reshape(D * K, -1), loading_noise.reshape(D * K, D)], 1
+    )
     second = torch.cat([loading_pair.reshape(D * K, -1).mT, pair, pair_noise], 1)
     third = torch.cat([loading_noise.reshape(D * K, D).mT, pair_noise.mT, X * Y], 1)
     return 0.5 * torch.cat([first, second, third])
 
 
 def _pairs(G: Tensor, H: Tensor, t: Tensor, u: Tensor) -> Tensor:
-    """tr of the pairs (r, s) against (t, u): G_ur H_st + G_us H_rt."""
+    """Tr of the pairs (r, s) against (t, u): G_ur H_st + G_us H_rt."""
     return G[u][:, t].mT * H[u][:, t] + G[u][:, u].mT * H[t][:, t]
 
 
@@ -56,7 +62,9 @@ def curvature(structure: Structure, Q: SquareMatrix) -> FullMatrix:
     t, u = structure.layout.pairs
     QW, identity = Q @ W, torch.eye(K, dtype=W.dtype)
     loading = torch.einsum("ij,rs->irjs", Q, structure.correlation).reshape(D * K, D * K)
-    mixed = torch.einsum("ip,rp->irp", QW[:, t], identity[:, u]) + torch.einsum("ip,rp->irp", QW[:, u], identity[:, t])
+    mixed = torch.einsum("ip,rp->irp", QW[:, t], identity[:, u]) + torch.einsum(
+        "ip,rp->irp", QW[:, u], identity[:, t]
+    )
     mixed = mixed.reshape(D * K, -1)
     full = torch.zeros(D * K + len(t) + D, D * K + len(t) + D, dtype=W.dtype)
     full[: D * K, : D * K] = loading
@@ -73,10 +81,16 @@ def expected(structure: Structure, A: SquareMatrix) -> FullMatrix:
 def observed(structure: Structure, A: SquareMatrix, second: SquareMatrix, count: float) -> FullMatrix:
     """Observed information of ``count`` rows whose outer products about the mean add up to ``second``."""
     P = A @ second @ A
-    return 2 * bilinear(structure, A, P) - count * bilinear(structure, A, A) + curvature(structure, count * A - P)
+    return (
+        2 * bilinear(structure, A, P)
+        - count * bilinear(structure, A, A)
+        + curvature(structure, count * A - P)
+    )
 
 
-def mean_cross(structure: Structure, A: SquareMatrix, total: Float[Tensor, " features"]) -> Float[Tensor, "features full"]:
+def mean_cross(
+    structure: Structure, A: SquareMatrix, total: Float[Tensor, " features"]
+) -> Float[Tensor, "features full"]:
     """Observed information between the mean and the other parameters, ``total`` the sum of the centred rows."""
     W = structure.loadings
     B = W @ structure.correlation

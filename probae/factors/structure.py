@@ -105,7 +105,9 @@ class Layout:
     def labels(self, names: Sequence[str]) -> tuple[str, ...]:
         """Name the free parameters: "x1 on factor 1", "factor 1 with factor 2", "noise of x1"."""
         rows, columns = self.loadings.nonzero(as_tuple=True)
-        found = [f"{names[i]} on factor {k + 1}" for i, k in zip(rows.tolist(), columns.tolist(), strict=True)]
+        found = [
+            f"{names[i]} on factor {k + 1}" for i, k in zip(rows.tolist(), columns.tolist(), strict=True)
+        ]
         if self.correlated:
             pairs = zip(*(part.tolist() for part in self.pairs), strict=True)
             found += [f"factor {t + 1} with factor {u + 1}" for t, u in pairs]
@@ -163,14 +165,19 @@ class Structure:
             layout=replace(self.layout, correlated=False),
         )
 
-    def inverse(self, observed: Bool[Tensor, " features"] | None = None) -> Float[Tensor, "features features"]:
+    def inverse(
+        self, observed: Bool[Tensor, " features"] | None = None
+    ) -> Float[Tensor, "features features"]:
         """Inverse covariance of the observed features, zero in the rows and columns of the others."""
         lower = torch.linalg.cholesky(self.correlation)
         keep = torch.ones_like(self.layout.noise) if observed is None else observed
         index = keep.nonzero().flatten()
         whitened = self.loadings[index] @ lower
         factored = LowRankCovariance.factor(whitened, self.noise[index])
-        inner = torch.diag(1 / self.noise[index]) - factored.posterior_map.mT @ (whitened / self.noise[index, None]).mT
+        inner = (
+            torch.diag(1 / self.noise[index])
+            - factored.posterior_map.mT @ (whitened / self.noise[index, None]).mT
+        )
         full = torch.zeros(len(keep), len(keep), dtype=torch.float64)
         full[index.unsqueeze(1), index] = (inner + inner.mT) / 2
         return full
@@ -196,12 +203,16 @@ def structure_of(run: Fit, what: str) -> Structure:
         Its factors are not Gaussian.
     """
     if not isinstance(run, Fit):
-        raise ParameterError(f"{what} needs the result of pa.fit, got {type(run).__name__}: fit the model first.")
+        raise ParameterError(
+            f"{what} needs the result of pa.fit, got {type(run).__name__}: fit the model first."
+        )
     model = run.model
     if not isinstance(model, LinearFactorModel):
         raise ParameterError(f"{what} needs a linear factor model, got {type(model).__name__}.")
     if not model.gaussian:
-        raise NotExactError(f"{what} needs Gaussian factors, got {model.prior!r}: their covariance says it all.")
+        raise NotExactError(
+            f"{what} needs Gaussian factors, got {model.prior!r}: their covariance says it all."
+        )
     if model.noise == "none":
         raise ParameterError(f'{what} needs a model with noise, got noise="none".')
     loadings, noise, mean = model._gaussian_parameters()
@@ -209,8 +220,12 @@ def structure_of(run: Fit, what: str) -> Structure:
     correlated = isinstance(model.prior, CorrelatedGaussian)
     communality = ((loadings @ model.factor_correlation) * loadings).sum(1)
     isotropic = model.noise == "isotropic"
-    above = torch.ones(len(noise), dtype=torch.bool) if isotropic else noise > AT_FLOOR * (communality + noise)
-    return Structure(loadings, model.factor_correlation, noise, mean, Layout(free, correlated, above, isotropic))
+    above = (
+        torch.ones(len(noise), dtype=torch.bool) if isotropic else noise > AT_FLOOR * (communality + noise)
+    )
+    return Structure(
+        loadings, model.factor_correlation, noise, mean, Layout(free, correlated, above, isotropic)
+    )
 
 
 def free_loadings(model: Any) -> Bool[Tensor, "features latents"]:

@@ -5,7 +5,9 @@ from probae.inference.em import EM
 from probae.inference.importance import ImportancePosterior, WeightedDraws
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
+from probae.inference.minres import MinimumResiduals
 from probae.inference.objectives import ELBO
+from probae.inference.principal_axis import PrincipalAxis
 from probae.inference.svi import SVI
 
 __all__ = [
@@ -17,5 +19,7 @@ __all__ = [
     "ImportancePosterior",
     "MaximumLikelihood",
     "Method",
+    "MinimumResiduals",
+    "PrincipalAxis",
     "WeightedDraws",
 ]

@@ -15,7 +15,16 @@ from torch import Tensor, nn
 
 from probae import encoders, models, priors
 from probae.checks import FileError
-from probae.inference import ELBO, EM, MAP, SVI, ImportancePosterior, MaximumLikelihood
+from probae.inference import (
+    ELBO,
+    EM,
+    MAP,
+    SVI,
+    ImportancePosterior,
+    MaximumLikelihood,
+    MinimumResiduals,
+    PrincipalAxis,
+)
 from probae.inference.base import ExactPosterior
 from probae.inference.map import CodesPosterior
 from probae.inference.svi import EncoderPosterior
@@ -51,7 +60,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     "Scaled": (priors.Scaled, ("law", "sd")),
     "LinearGaussianEncoder": (encoders.LinearGaussianEncoder, ("features", "latents")),
     "MLPEncoder": (encoders.MLPEncoder, ("features", "latents", "hidden", "covariance", "rank")),
-    **_fields(MaximumLikelihood, EM, MAP, SVI, ELBO, *POSTERIORS),
+    **_fields(MaximumLikelihood, MinimumResiduals, PrincipalAxis, EM, MAP, SVI, ELBO, *POSTERIORS),
 }
 
 # Arguments that no attribute of the same name holds.

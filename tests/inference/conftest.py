@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from probae.encoders import LinearGaussianEncoder, MLPEncoder
-from probae.inference import EM, MAP, SVI, MaximumLikelihood
+from probae.inference import EM, MAP, SVI, MaximumLikelihood, MinimumResiduals, PrincipalAxis
 from probae.inference.fit import fit
 from probae.models import (
     FactorAnalysis,
@@ -42,6 +42,8 @@ FITS = {
     "fa-default": lambda d: Case(FactorAnalysis(d, 1), None, missing=True, statistics=True),
     "fa-ml": lambda d: Case(FactorAnalysis(d, 1), MaximumLikelihood(), statistics=True),
     "fa-em": lambda d: Case(FactorAnalysis(d, 1), EM(steps=500, tol=1e-9), missing=True, statistics=True),
+    "fa-minres": lambda d: Case(FactorAnalysis(d, 1), MinimumResiduals(), statistics=True),
+    "fa-pa": lambda d: Case(FactorAnalysis(d, 1), PrincipalAxis(), statistics=True),
     "ppca-ml": lambda d: Case(ProbabilisticPCA(d, 2), MaximumLikelihood(), statistics=True),
     "ppca-em": lambda d: Case(ProbabilisticPCA(d, 2), EM(steps=500, tol=1e-9), missing=True, statistics=True),
     "gaussian-noiseless": lambda d: Case(
