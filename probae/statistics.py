@@ -206,10 +206,10 @@ class SufficientStatistics:
     @cached_property
     def variances(self) -> Float[Tensor, " features"]:
         """Diagonal of the covariance; a scatter is not formed for it."""
-        total = (
-            self.scatter.diagonal() if self.root is None else torch.einsum("nd,nd->d", self.root, self.root)
-        )
-        return total / self.count
+        if self.root is None:
+            return self.scatter.diagonal() / self.count
+        root = self.root.numpy()
+        return torch.from_numpy(np.einsum("nd,nd->d", root, root)) / self.count
 
     def covariance_times(
         self, matrix: Float[Tensor, "features columns"]

@@ -136,6 +136,8 @@ def _units(model: Any, method: Method, data: Any) -> torch.Tensor | None:
     if not isinstance(model, LinearFactorModel) or not method.unit_free:
         return None
     if isinstance(data, SufficientStatistics):
+        if data.root is not None:
+            return None  # the exact fits standardise by themselves, without a second copy of wide rows
         spread = data.variances.sqrt()
     else:
         values = data.values

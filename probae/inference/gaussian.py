@@ -13,6 +13,7 @@ from torch import Tensor
 
 from probae.checks import Data, DataError, HeywoodWarning, UnderidentifiedWarning
 from probae.inference import profile
+from probae.inference.wide import WideCorrelation
 from probae.models import LinearFactorModel
 from probae.statistics import SufficientStatistics
 
@@ -34,14 +35,13 @@ def fit_isotropic(
     model: LinearFactorModel, statistics: SufficientStatistics, seed: int
 ) -> tuple[list[float], bool]:
     """Set the closed-form PPCA maximum."""
-    covariance = statistics.covariance.numpy()
     features, latents = model.features, model.latents
     if latents >= features:
         _warn_count(features, latents, "sigma^2 cannot be told apart from the last component")
         latents = features - 1
-    values, vectors = profile.leading_eigenpairs(covariance, max(latents, 1))
+    values, vectors = principal_components(statistics, max(latents, 1))
     values, vectors = values[:latents], vectors[:, :latents]
-    total = float(np.trace(covariance))
+    total = float(statistics.variances.sum())
     noise = (total - values.sum()) / (features - latents)
     floor = SMALLEST * total / features
     if noise < floor:
@@ -63,14 +63,12 @@ def fit_diagonal(
     model: LinearFactorModel, statistics: SufficientStatistics, seed: int
 ) -> tuple[list[float], bool]:
     """Maximise the FA likelihood on the correlation matrix and undo the standardisation."""
-    covariance = statistics.covariance.numpy()
-    variance = covariance.diagonal()
+    variance = statistics.variances.numpy()
     varying = variance > profile.FLOOR**2 * max(variance.max(), np.finfo(float).tiny)
     if varying.sum() < 2:
         raise DataError("Factor analysis needs at least two columns that vary; all others are constant.")
     scale = np.sqrt(variance[varying])
-    correlation = covariance if varying.all() else covariance[np.ix_(varying, varying)]
-    correlation = correlation / np.outer(scale, scale)
+    correlation = _correlation(statistics, varying, scale)
     latents = usable_latents(model, int(varying.sum()))
     best, history, converged = _best_start(correlation, latents, seed)
     loadings = np.zeros((model.features, model.latents))
@@ -111,8 +109,28 @@ def mean_log_likelihood(model: LinearFactorModel, statistics: SufficientStatisti
     return float(model.collapsed(statistics)) / statistics.count
 
 
+def principal_components(statistics: SufficientStatistics, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest eigenvalues of the covariance and their vectors (D, count), through the rows where fewer."""
+    if statistics.root is None:
+        return profile.leading_eigenpairs(statistics.covariance.numpy(), count)
+    size = np.full(statistics.features, math.sqrt(statistics.count))
+    return WideCorrelation(statistics.root.numpy(), size).leading(np.ones(statistics.features), count)
+
+
+def _correlation(
+    statistics: SufficientStatistics, varying: np.ndarray, scale: np.ndarray
+) -> profile.Correlation:
+    if statistics.root is not None and len(scale) > len(statistics.root):
+        root = statistics.root.numpy()
+        size = scale * math.sqrt(statistics.count)
+        return WideCorrelation(root if varying.all() else root[:, varying], size)
+    covariance = statistics.covariance.numpy()
+    covariance = covariance if varying.all() else covariance[np.ix_(varying, varying)]
+    return covariance / np.outer(scale, scale)
+
+
 def _best_start(
-    correlation: np.ndarray, latents: int, seed: int
+    correlation: profile.Correlation, latents: int, seed: int
 ) -> tuple[profile.Profile, list[float], bool]:
     """Minimise from the first start, and from the others only if a uniqueness hits its floor or it fails."""
     best: tuple[profile.Profile, list[float], bool] | None = None

@@ -19,6 +19,10 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse.linalg
 
+from probae.inference.wide import WideCorrelation
+
+Correlation = np.ndarray | WideCorrelation  # of the standardised features, (D, D) or known by its rows
+
 FLOOR = 1e-6  # smallest uniqueness of a standardised variable: below it the variable is a Heywood case
 DENSE_LIMIT = 160  # features up to which a direct eigen-solver beats Lanczos
 DAMPING = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the scoring matrix, whose size is 1
@@ -65,25 +69,30 @@ class Profile:
 
 
 def _scoring_operator(basis: np.ndarray, damping: float) -> scipy.sparse.linalg.LinearOperator:
-    """Return (I - U U') o (I - U U') as an operator that costs O(D K^2) a product: U U' o U U' = Q Q'."""
-    size, latents = basis.shape
-    squares = (basis[:, :, None] * basis[:, None, :]).reshape(size, latents * latents)
+    """Return (I - U U') o (I - U U') as an operator: (U U' o U U') v = diag(U (U' diag(v) U) U'), O(D K^2) a product."""
     diagonal = 1.0 + damping - 2.0 * np.square(basis).sum(axis=1)
-    return scipy.sparse.linalg.LinearOperator(
-        (size, size), matvec=lambda v: diagonal * v + squares @ (squares.T @ v), dtype=np.float64
-    )
+
+    def multiply(v: np.ndarray) -> np.ndarray:
+        inner = basis.T @ (v.reshape(-1, 1) * basis)
+        return diagonal * v.ravel() + np.einsum("dk,dk->d", basis @ inner, basis)
+
+    return scipy.sparse.linalg.LinearOperator((len(basis), len(basis)), matvec=multiply, dtype=np.float64)
 
 
 def evaluate(
-    correlation: np.ndarray, theta: np.ndarray, latents: int, start: np.ndarray | None = None
+    correlation: Correlation, theta: np.ndarray, latents: int, start: np.ndarray | None = None
 ) -> Profile:
     """Evaluate the profile likelihood at log-uniquenesses ``theta`` (D,); ``start`` warms up the eigen-solver."""
     scale = np.exp(-0.5 * theta)
-    scaled = np.outer(scale, scale)
-    scaled *= correlation  # in place: a second matrix would cost more than the product
-    values, vectors = leading_eigenpairs(scaled, latents, start)
+    if isinstance(correlation, WideCorrelation):
+        values, vectors = correlation.leading(scale, latents)
+        diagonal = scale**2
+    else:
+        scaled = np.outer(scale, scale)
+        scaled *= correlation  # in place: a second matrix would cost more than the product
+        values, vectors = leading_eigenpairs(scaled, latents, start)
+        diagonal = scaled.diagonal()
     useful = np.maximum(values, 1.0)  # a factor below the noise has loading zero
-    diagonal = scaled.diagonal()
     value = theta.sum() + diagonal.sum() + (np.log(useful) + 1.0 - useful).sum()
     gradient = 1.0 - diagonal + np.square(vectors) @ (useful - 1.0)
     return Profile(theta, float(value), gradient, useful, vectors)
@@ -106,7 +115,7 @@ def leading_eigenpairs(
 
 
 def minimize(
-    correlation: np.ndarray, latents: int, theta: np.ndarray, steps: int = 200, tolerance: float = 1e-10
+    correlation: Correlation, latents: int, theta: np.ndarray, steps: int = 200, tolerance: float = 1e-10
 ) -> tuple[Profile, list[float], bool]:
     """Minimise the profile by projected Newton scoring with a backtracking line search.
 
@@ -114,6 +123,8 @@ def minimize(
     by the step fell below ``tolerance``; that step is still taken, without a line search, which rounding would decide.
     """
     lowest, highest = np.log(FLOOR), 0.0
+    if isinstance(correlation, WideCorrelation):
+        correlation.expect(np.inf)
     point = evaluate(correlation, np.clip(theta, lowest, highest), latents)
     history = [point.value]
     for _ in range(steps):
@@ -123,6 +134,8 @@ def minimize(
         if np.abs(point.gradient[~stuck]).max(initial=0.0) < 1e-9:
             return point, history, True
         direction = point.newton_direction(~stuck)
+        if isinstance(correlation, WideCorrelation):
+            correlation.expect(-direction @ point.gradient)
         if -direction @ point.gradient < tolerance:
             theta = np.clip(point.theta + direction, lowest, highest)
             last = evaluate(correlation, theta, latents, point.eigenvectors)
@@ -137,7 +150,7 @@ def minimize(
 
 
 def _line_search(
-    correlation: np.ndarray, latents: int, point: Profile, direction: np.ndarray, bounds: tuple[float, float]
+    correlation: Correlation, latents: int, point: Profile, direction: np.ndarray, bounds: tuple[float, float]
 ) -> Profile | None:
     """Halve the step until the value falls enough (Armijo); None when rounding leaves nothing to gain."""
     length = 1.0
@@ -150,20 +163,25 @@ def _line_search(
     return None
 
 
-def starting_points(correlation: np.ndarray, latents: int, seed: int) -> Iterator[np.ndarray]:
+def starting_points(correlation: Correlation, latents: int, seed: int) -> Iterator[np.ndarray]:
     """Yield log-uniquenesses to start from: of the principal components, then others for a suspicious first answer.
 
     The components come first because the usual guess, from the inverse correlations, costs more for many features.
     """
     size = len(correlation)
-    values, vectors = leading_eigenpairs(correlation, latents)
+    if isinstance(correlation, WideCorrelation):
+        correlation.expect(np.inf)
+        values, vectors = correlation.leading(np.ones(size), latents)
+    else:
+        values, vectors = leading_eigenpairs(correlation, latents)
     noise = max((size - values.sum()) / max(size - latents, 1), 0.0)
     explained = np.square(vectors) @ np.maximum(values - noise, 0.0)
-    yield np.log(np.clip(1.0 - explained, 0.05, 0.95))
-    factor, info = scipy.linalg.lapack.dpotrf(correlation)
-    if info == 0 and factor.diagonal().min() > 1e-6 * factor.diagonal().max():
-        inverse, _ = scipy.linalg.lapack.dpotri(factor)
-        guess = (1.0 - 0.5 * latents / size) / inverse.diagonal()  # Joreskog (1967), section 6
-        yield np.log(np.clip(guess, 0.005, 0.995))
+    yield np.log(np.clip(1.0 - explained, 0.005, 0.95))
+    if isinstance(correlation, np.ndarray):
+        factor, info = scipy.linalg.lapack.dpotrf(correlation)
+        if info == 0 and factor.diagonal().min() > 1e-6 * factor.diagonal().max():
+            inverse, _ = scipy.linalg.lapack.dpotri(factor)
+            guess = (1.0 - 0.5 * latents / size) / inverse.diagonal()  # Joreskog (1967), section 6
+            yield np.log(np.clip(guess, 0.005, 0.995))
     yield np.full(size, np.log(0.5))
     yield from np.log(np.random.default_rng(seed).uniform(0.05, 0.95, (2, size)))

@@ -275,6 +275,12 @@ class LinearFactorModel(LatentModel):
         self._require_gaussian("collapsed", "log_likelihood of the rows")
         loadings, noise, mean = self._standard_parameters()
         shift = statistics.mean - mean
+        if statistics.root is not None and self.noise != "none":
+            covariance = LowRankCovariance.factor(loadings, noise)
+            log_det = covariance.log_det
+            rows = torch.cat([statistics.root, shift[None] * math.sqrt(statistics.count)])
+            trace = covariance.quadratic_form(rows).sum() / statistics.count
+            return -0.5 * statistics.count * (self.features * LOG_TWO_PI + log_det + trace)
         second = statistics.covariance + torch.outer(shift, shift)
         if self.noise == "none":
             log_det = 2 * torch.linalg.slogdet(loadings).logabsdet
