@@ -15,6 +15,7 @@ _HOME = {
     "probae.codes": ("Codes", "sparse_codes"),
     "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder"),
     "probae.errors": (
+        "BoundaryWarning",
         "CollinearWarning",
         "ConstantColumnWarning",
         "ConvergenceWarning",
@@ -32,6 +33,7 @@ _HOME = {
         "UnderidentifiedWarning",
     ),
     "probae.factors.estimators": ("ExpectedInformation", "ObservedInformation", "Sandwich"),
+    "probae.factors.number": ("NumberOfFactors", "number_of_factors"),
     "probae.factors.standard_errors": ("StandardErrors", "standard_errors"),
     "probae.identifiability.likelihood_ratio": ("rotation_profile",),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
@@ -49,6 +51,7 @@ _HOME = {
     "probae.io": ("load", "save"),
     "probae.matching": ("match_columns", "principal_angles", "procrustes"),
     "probae.models": (
+        "ConfirmatoryFactorAnalysis",
         "FactorAnalysis",
         "IndependentComponents",
         "LatentModel",
@@ -71,6 +74,7 @@ if TYPE_CHECKING:
     from probae.codes import Codes, sparse_codes
     from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
     from probae.errors import (
+        BoundaryWarning,
         CollinearWarning,
         ConstantColumnWarning,
         ConvergenceWarning,
@@ -88,6 +92,7 @@ if TYPE_CHECKING:
         UnderidentifiedWarning,
     )
     from probae.factors.estimators import ExpectedInformation, ObservedInformation, Sandwich
+    from probae.factors.number import NumberOfFactors, number_of_factors
     from probae.factors.standard_errors import StandardErrors, standard_errors
     from probae.identifiability.likelihood_ratio import rotation_profile
     from probae.identifiability.report import Report, Verdict, audit
@@ -105,6 +110,7 @@ if TYPE_CHECKING:
     from probae.io import load, save
     from probae.matching import match_columns, principal_angles, procrustes
     from probae.models import (
+        ConfirmatoryFactorAnalysis,
         FactorAnalysis,
         IndependentComponents,
         LatentModel,
