@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -23,6 +22,8 @@ from torch import Tensor
 
 from probae.checks import ConvergenceWarning, ParameterError, warn
 from probae.factors.structure import Structure
+from probae.rotation import Kaiser
+from probae.rotation.result import Rotation
 
 Conditions = Callable[[Tensor, Tensor, Tensor], Tensor]  # of loadings, correlation, noise
 
@@ -69,7 +70,7 @@ def canonical(structure: Structure) -> Structure:
     return replace(plain, loadings=loadings * torch.where(largest < 0, -1.0, 1.0))
 
 
-def frame_of(structure: Structure, rotation: Any) -> Frame:
+def frame_of(structure: Structure, rotation: Rotation | None) -> Frame:
     """Put a structure in the frame that is asked for.
 
     Raises
@@ -92,10 +93,10 @@ def frame_of(structure: Structure, rotation: Any) -> Frame:
 
 def _is_canonical(loadings: Tensor, correlation: Tensor, noise: Tensor) -> Tensor:
     gram = loadings.mT @ (loadings / noise.unsqueeze(1))
-    return gram[torch.triu_indices(*gram.shape, offset=1).unbind()]
+    return gram[torch.triu_indices(gram.shape[0], gram.shape[1], offset=1).unbind()]
 
 
-def _rotated(structure: Structure, rotation: Any) -> Frame:
+def _rotated(structure: Structure, rotation: Rotation) -> Frame:
     if not hasattr(rotation.criterion, "gradient"):
         raise ParameterError(
             f"{type(rotation.criterion).__name__} is a procedure, no criterion with a gradient: no standard errors."
@@ -106,7 +107,7 @@ def _rotated(structure: Structure, rotation: Any) -> Frame:
     return frame
 
 
-def _turn(structure: Structure, rotation: Any) -> tuple[Structure, bool]:
+def _turn(structure: Structure, rotation: Rotation) -> tuple[Structure, bool]:
     """Return the rotated structure, and whether the criterion looked at standardised loadings."""
     sd = structure.variance.sqrt().unsqueeze(1)
     layout = replace(structure.layout, correlated=bool(rotation.oblique))
@@ -132,17 +133,18 @@ def _turn(structure: Structure, rotation: Any) -> tuple[Structure, bool]:
     )
 
 
-def _stationary(rotation: Any, standardized: bool) -> Conditions:
-    gradient, normalize = rotation.criterion.gradient, bool(rotation.normalize)
-    upper = torch.triu_indices(*rotation.matrix.shape, offset=1).unbind()
+def _stationary(rotation: Rotation, standardized: bool) -> Conditions:
+    gradient = rotation.criterion.gradient  # type: ignore[union-attr]
+    rule = Kaiser() if rotation.normalize is True else rotation.normalize
+    upper = torch.triu_indices(len(rotation.matrix), len(rotation.matrix), offset=1).unbind()
     off = ~torch.eye(len(rotation.matrix), dtype=torch.bool)
 
     def conditions(loadings: Tensor, correlation: Tensor, noise: Tensor) -> Tensor:
-        communalities = ((loadings @ correlation) * loadings).sum(1)
-        if normalize:
-            loadings = loadings / communalities.sqrt().unsqueeze(1)
-        elif standardized:
-            loadings = loadings / (communalities + noise).sqrt().unsqueeze(1)
+        if standardized:
+            variance = ((loadings @ correlation) * loadings).sum(1) + noise
+            loadings = loadings / variance.sqrt().unsqueeze(1)
+        if rule:
+            loadings = loadings * rule.weights(loadings @ torch.linalg.cholesky(correlation)).unsqueeze(1)
         product = loadings.mT @ gradient(loadings)
         if rotation.oblique:
             return torch.linalg.solve(correlation, product.mT).mT[off]

@@ -3,7 +3,7 @@ r"""Standard errors of loadings, noise variances and factor correlations, in the
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -24,9 +24,7 @@ from probae.factors.printing import grid, number
 from probae.factors.structure import Layout, Structure, feature_names, structure_of
 from probae.inference import Fit
 from probae.inference.least_squares import LeastSquares
-
-if TYPE_CHECKING:
-    from probae.rotation import Rotation
+from probae.rotation.result import Rotation
 
 GAIN = 0.05  # nats of all rows that may be left to gain at a maximum found by an iterative method
 

@@ -1,0 +1,353 @@
+r"""How well a Gaussian factor model fits: the likelihood ratio test and the indices made of it.
+
+With T = 2 (log L of the saturated model - log L of the model), its degrees of freedom f and the same of the baseline,
+
+    RMSEA = sqrt(max(T - f, 0) / (f (n - 1)))                          Steiger & Lind (1980); Browne & Cudeck (1992)
+    CFI   = 1 - max(T - f, 0) / max(T_b - f_b, T - f, 0)               Bentler (1990)
+    TLI   = (T_b / f_b - T / f) / (T_b / f_b - 1)                      Tucker & Lewis (1973)
+    SRMR  = root mean square of (s_ij - sigma_ij) / sqrt(s_ii s_jj), i <= j
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from scipy import optimize, stats
+from torch import Tensor
+
+from probae.factors import satorra_bentler
+from probae.factors.discrepancy import Likelihoods, likelihoods
+from probae.factors.printing import grid, number
+from probae.factors.structure import Structure, structure_of
+from probae.inference import Fit
+
+CLOSE = 0.05  # RMSEA of a model that fits closely (Browne & Cudeck, 1992)
+NAN = math.nan
+
+
+@dataclass(frozen=True)
+class ScaledTest:
+    """The test with the mean that the fourth moments of the rows give it, and indices made of population quantities.
+
+    `cfi`, `tli` and `rmsea` are the robust ones of Brosseau-Liard & Savalei (2014) and Brosseau-Liard, Savalei & Li
+    (2012): estimates of what the plain indices estimate under normality.
+
+    Attributes
+    ----------
+    factor : float
+        The mean of the statistic relative to its degrees of freedom, c.
+    statistic, p_value : float
+        T / c.
+    baseline_factor : float
+    cfi, tli, rmsea : float
+    """
+
+    factor: float
+    statistic: float
+    p_value: float
+    baseline_factor: float
+    cfi: float
+    tli: float
+    rmsea: float
+
+
+@dataclass(frozen=True)
+class FitIndices:
+    """Fit of a model to data; printed as a table. NaN stands for what does not exist, and `note` says why.
+
+    Attributes
+    ----------
+    count : int
+        Rows n.
+    parameters : int
+        Free parameters, the D means among them, rotations not.
+    log_likelihood, saturated_log_likelihood, baseline_log_likelihood : float
+        Of all rows, in nats.
+    chi_square, degrees_of_freedom, p_value : float, int, float
+        Likelihood ratio test against the saturated model, T = n F.
+    bartlett, bartlett_p_value : float
+        The test with Bartlett's correction, closer to its law in small samples; for exploratory models.
+    baseline_chi_square, baseline_degrees_of_freedom : float, int
+    rmsea, rmsea_interval, close_fit : float, (float, float), float
+        With divisor n - 1; its 90 % interval; the p-value of RMSEA <= .05.
+    rmsea_n : float
+        With divisor n, as lavaan and Mplus have it.
+    cfi, tli, srmr : float
+    aic, bic, sample_size_adjusted_bic : float
+        Smaller is better. The last takes log((n + 2) / 24) for log n.
+    scaled : ScaledTest or None
+        For complete rows.
+    note : str
+    """
+
+    count: int
+    parameters: int
+    log_likelihood: float
+    saturated_log_likelihood: float
+    baseline_log_likelihood: float
+    chi_square: float
+    degrees_of_freedom: int
+    p_value: float
+    bartlett: float
+    bartlett_p_value: float
+    baseline_chi_square: float
+    baseline_degrees_of_freedom: int
+    rmsea: float
+    rmsea_interval: tuple[float, float]
+    close_fit: float
+    rmsea_n: float
+    cfi: float
+    tli: float
+    srmr: float
+    aic: float
+    bic: float
+    sample_size_adjusted_bic: float
+    scaled: ScaledTest | None
+    note: str = ""
+
+    def __str__(self) -> str:
+        df = str(self.degrees_of_freedom)
+        tests = [["likelihood ratio", number(self.chi_square), df, number(self.p_value)]]
+        if not math.isnan(self.bartlett):
+            tests.append(["Bartlett's correction", number(self.bartlett), df, number(self.bartlett_p_value)])
+        if self.scaled is not None:
+            tests.append(["Satorra-Bentler", number(self.scaled.statistic), df, number(self.scaled.p_value)])
+        tests.append(
+            ["baseline", number(self.baseline_chi_square), str(self.baseline_degrees_of_freedom), ""]
+        )
+        low, high = self.rmsea_interval
+        rows = [
+            [
+                "RMSEA",
+                f"{number(self.rmsea)} (90 % {number(low)} to {number(high)}; close fit p {number(self.close_fit)})",
+            ],
+            ["CFI, TLI", f"{number(self.cfi)}, {number(self.tli)}"],
+            ["SRMR", number(self.srmr)],
+            [
+                "log-likelihood",
+                f"{self.log_likelihood:.3f} with {self.parameters} parameters, {self.count} rows",
+            ],
+            ["AIC, BIC", f"{self.aic:.3f}, {self.bic:.3f} (adjusted {self.sample_size_adjusted_bic:.3f})"],
+        ]
+        if self.scaled is not None:
+            robust = ", ".join(number(v) for v in (self.scaled.rmsea, self.scaled.cfi, self.scaled.tli))
+            rows.insert(2, ["robust RMSEA, CFI, TLI", robust])
+        width = max(len(label) for label, _ in rows)
+        lines = [grid(["test", "chi-square", "df", "p"], tests), ""]
+        lines += [f"{label.ljust(width)}  {text}" for label, text in rows]
+        return "\n".join(lines + ([f"Note: {self.note}"] if self.note else []))
+
+
+def fit_indices(run: Fit, x: Any, *, weights: Any = None) -> FitIndices:
+    """Test a Gaussian factor model against the saturated one and compute the usual indices of fit.
+
+    Parameters
+    ----------
+    run : Fit
+        Of factor analysis, probabilistic PCA or a confirmatory model; rotated or not, which changes nothing.
+    x : table (N, D), or SufficientStatistics
+        The data of the fit. With missing entries the saturated model is fitted to them as well. The scaled test
+        needs complete rows.
+    weights : vector (N,), optional
+        The row weights of the fit; only the scaled test then has a known law.
+
+    Returns
+    -------
+    FitIndices
+
+    Raises
+    ------
+    NotExactError, ParameterError
+        The fit is of another model.
+    DataError
+        As `check_data`.
+
+    Notes
+    -----
+    The baseline has uncorrelated features, of one variance where the noise is isotropic. Bartlett's factor is
+    n - 1 - (2 D + 5) / 6 - 2 K / 3 for factor analysis [1]_ and Lawley's for probabilistic PCA [2]_, which tests that
+    the last D - K eigenvalues are equal. A fit by least squares is judged at its own parameters, whose likelihood is
+    lower, so its statistic is too large. On a boundary (a Heywood case) the law of the statistic is not chi-square.
+
+    References
+    ----------
+    .. [1] Bartlett, M. S. (1951). The effect of standardization on a chi-square approximation in factor analysis.
+       Biometrika 38, 337-344.
+    .. [2] Lawley, D. N. (1956). Tests of significance for the latent roots of covariance and correlation matrices.
+       Biometrika 43, 128-136.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> data = pa.datasets.holzinger_swineford()
+    >>> run = pa.fit(pa.FactorAnalysis(9, 3), data.x)
+    >>> indices = pa.fit_indices(run, data.x)
+    >>> round(indices.chi_square, 3), indices.degrees_of_freedom, round(indices.cfi, 3)
+    (22.897, 12, 0.988)
+    """
+    structure = structure_of(run, "fit_indices")
+    found = likelihoods(run, x, weights)
+    parameters = count_parameters(structure)
+    features = structure.layout.features
+    freedom = features * (features + 3) // 2 - parameters
+    baseline_freedom = features * (features + 1) // 2 - (1 if structure.layout.isotropic else features)
+    bounded = math.isfinite(found.saturated)
+    T = max(2 * (found.saturated - found.model), 0.0) if bounded else NAN
+    T_b = max(2 * (found.saturated - found.baseline), 0.0) if bounded else NAN
+    corrected = T / found.count * bartlett_factor(structure, found) if bounded else NAN
+    penalty = -2 * found.model
+    n = found.count
+    return FitIndices(
+        count=n,
+        parameters=parameters,
+        log_likelihood=found.model,
+        saturated_log_likelihood=found.saturated,
+        baseline_log_likelihood=found.baseline,
+        chi_square=T,
+        degrees_of_freedom=freedom,
+        p_value=p_value(T, freedom),
+        bartlett=corrected,
+        bartlett_p_value=p_value(corrected, freedom),
+        baseline_chi_square=T_b,
+        baseline_degrees_of_freedom=baseline_freedom,
+        rmsea=rmsea(T, freedom, n - 1),
+        rmsea_interval=rmsea_interval(T, freedom, n - 1),
+        close_fit=close_fit(T, freedom, n - 1),
+        rmsea_n=rmsea(T, freedom, n),
+        cfi=_cfi(T - freedom, T_b - baseline_freedom),
+        tli=_tli(T / freedom, T_b / baseline_freedom) if freedom > 0 and baseline_freedom > 0 else NAN,
+        srmr=_srmr(structure, found.covariance),
+        aic=penalty + 2 * parameters,
+        bic=penalty + math.log(n) * parameters,
+        sample_size_adjusted_bic=penalty + math.log((n + 2) / 24) * parameters,
+        scaled=_scaled(structure, found, T, T_b, freedom, baseline_freedom),
+        note=_note(structure, found, freedom),
+    )
+
+
+def count_parameters(structure: Structure) -> int:
+    """Number of free parameters, the means among them and rotations not."""
+    layout = structure.layout
+    K = layout.latents
+    free = int(layout.loadings.sum()) + layout.features + (1 if layout.isotropic else layout.features)
+    if not structure.rotatable:
+        return free + layout.correlated * (K * (K - 1) // 2)
+    used = min(K, layout.features)
+    return free - layout.features * (K - used) - used * (used - 1) // 2
+
+
+def bartlett_factor(structure: Structure, found: Likelihoods) -> float:
+    """Factor that takes F to a statistic closer to chi-square; NaN for a confirmatory model."""
+    n, D, K = found.count, structure.layout.features, structure.layout.latents
+    if not structure.rotatable:
+        return NAN
+    if not structure.layout.isotropic:
+        return n - 1 - (2 * D + 5) / 6 - 2 * K / 3
+    rest = D - K
+    if rest < 2 or found.covariance is None:
+        return NAN
+    values = torch.linalg.eigvalsh(found.covariance)
+    noise = values[:rest].mean()
+    leading = float((noise / (values[rest:] - noise)).square().sum())
+    return n - 1 - K - (2 * rest**2 + rest + 2) / (6 * rest) + leading
+
+
+def p_value(statistic: float, freedom: int) -> float:
+    """Upper tail of the chi-square law; NaN without degrees of freedom."""
+    return float(stats.chi2.sf(statistic, freedom)) if freedom > 0 else NAN
+
+
+def rmsea(statistic: float, freedom: float, divisor: int) -> float:
+    """Root mean square error of approximation."""
+    return math.sqrt(max(statistic - freedom, 0.0) / (freedom * divisor)) if freedom > 0 else NAN
+
+
+def rmsea_interval(statistic: float, freedom: int, divisor: int, level: float = 0.9) -> tuple[float, float]:
+    """Interval from the noncentralities under which the statistic is in either tail."""
+    if freedom <= 0 or math.isnan(statistic):
+        return NAN, NAN
+    tails = ((1 + level) / 2, (1 - level) / 2)
+    low, high = (_noncentrality(statistic, freedom, tail) for tail in tails)
+    return math.sqrt(low / (freedom * divisor)), math.sqrt(high / (freedom * divisor))
+
+
+def close_fit(statistic: float, freedom: int, divisor: int) -> float:
+    """p-value of the hypothesis that the RMSEA is at most .05."""
+    if freedom <= 0:
+        return NAN
+    return float(stats.ncx2.sf(statistic, freedom, CLOSE**2 * freedom * divisor))
+
+
+def _noncentrality(statistic: float, freedom: int, tail: float) -> float:
+    """The noncentrality at which the law function is ``tail``; 0 where it is below it already."""
+
+    def excess(noncentrality: float) -> float:
+        if noncentrality == 0:
+            return float(stats.chi2.cdf(statistic, freedom)) - tail
+        return float(stats.ncx2.cdf(statistic, freedom, noncentrality)) - tail
+
+    if excess(0.0) <= 0:
+        return 0.0
+    top = statistic + 10 * math.sqrt(statistic + 10) + 10
+    while excess(top) > 0:
+        top *= 2
+    return float(optimize.brentq(excess, 0.0, top, xtol=1e-10 * top))
+
+
+def _cfi(excess: float, baseline_excess: float) -> float:
+    if math.isnan(excess):
+        return NAN
+    worst = max(baseline_excess, excess, 0.0)
+    return 1 - max(excess, 0.0) / worst if worst > 0 else 1.0
+
+
+def _tli(ratio: float, baseline_ratio: float) -> float:
+    return (baseline_ratio - ratio) / (baseline_ratio - 1) if baseline_ratio != 1 else NAN
+
+
+def _srmr(structure: Structure, covariance: Tensor | None) -> float:
+    if covariance is None:
+        return NAN
+    sd = covariance.diagonal().sqrt()
+    residual = (covariance - structure.covariance) / torch.outer(sd, sd)
+    rows, columns = torch.tril_indices(len(sd), len(sd))
+    return float(residual[rows, columns].square().mean().sqrt())
+
+
+def _scaled(
+    structure: Structure, found: Likelihoods, T: float, T_b: float, freedom: int, baseline_freedom: int
+) -> ScaledTest | None:
+    if found.rows is None or math.isnan(T) or freedom <= 0:
+        return None
+    c = satorra_bentler.trace_of_model(structure, found.rows, found.weights) / freedom
+    isotropic = structure.layout.isotropic
+    c_b = satorra_bentler.trace_of_baseline(found.rows, found.weights, isotropic) / baseline_freedom
+    excess, baseline_excess = T - c * freedom, T_b - c_b * baseline_freedom
+    tli = 1 - (excess / freedom) / (baseline_excess / baseline_freedom) if baseline_excess > 0 else NAN
+    return ScaledTest(
+        factor=c,
+        statistic=T / c,
+        p_value=p_value(T / c, freedom),
+        baseline_factor=c_b,
+        cfi=_cfi(excess, baseline_excess),
+        tli=tli,
+        rmsea=math.sqrt(max(excess, 0.0) / (freedom * (found.count - 1))),
+    )
+
+
+def _note(structure: Structure, found: Likelihoods, freedom: int) -> str:
+    if math.isinf(found.saturated):
+        return (
+            f"the likelihood of a free covariance has no bound with {found.count} rows of "
+            f"{structure.layout.features} features that are collinear or too many, so there is no test against it."
+        )
+    if freedom < 0:
+        return "the model has more parameters than the covariance has entries: nothing is left to test."
+    if not bool(structure.layout.noise.all()):
+        return (
+            "a noise variance stands on its floor, where the law of the statistic is not exactly chi-square."
+        )
+    return ""

@@ -1,0 +1,325 @@
+"""How many factors? Every usual rule in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from probae.checks import ParameterError, check_count
+from probae.factors.comparison_data import ComparisonData
+from probae.factors.eigenvalue_rules import AccelerationFactor, EmpiricalKaiser, Kaiser, OptimalCoordinates
+from probae.factors.hull import HullCAF, HullCFI, HullRMSEA
+from probae.factors.likelihood_rules import AIC, BIC, HeldOutLikelihood, SequentialChiSquare
+from probae.factors.minka import MinkaEvidence
+from probae.factors.parallel_analysis import ParallelAnalysis
+from probae.factors.rule import Judgement, Rule
+from probae.factors.sample import Sample, open_sample
+from probae.factors.sequence import FactorFit, factor_fits, ledermann_bound
+from probae.factors.velicer import MinimumAveragePartial
+
+__all__ = [
+    "AIC",
+    "BIC",
+    "AccelerationFactor",
+    "ComparisonData",
+    "EmpiricalKaiser",
+    "HeldOutLikelihood",
+    "HullCAF",
+    "HullCFI",
+    "HullRMSEA",
+    "Judgement",
+    "Kaiser",
+    "MinimumAveragePartial",
+    "MinkaEvidence",
+    "NumberOfFactors",
+    "OptimalCoordinates",
+    "ParallelAnalysis",
+    "Rule",
+    "SequentialChiSquare",
+    "number_of_factors",
+]
+
+RULES: tuple[Rule, ...] = (
+    Kaiser(),
+    EmpiricalKaiser(),
+    ParallelAnalysis(),
+    ParallelAnalysis(permute=True),
+    ParallelAnalysis(common=True),
+    ParallelAnalysis(common=True, permute=True),
+    MinimumAveragePartial(2),
+    MinimumAveragePartial(4),
+    AccelerationFactor(),
+    OptimalCoordinates(),
+    ComparisonData(),
+    HullCAF(),
+    HullCFI(),
+    HullRMSEA(),
+    SequentialChiSquare(),
+    BIC(),
+    AIC(),
+    MinkaEvidence(),
+    HeldOutLikelihood(),
+    HeldOutLikelihood(standard_errors=1.0),
+)
+FEWEST_LARGEST = 6  # what `largest` is at least, where the columns allow it
+ABOVE = 4  # how far `largest` is above what parallel analysis names
+
+
+def number_of_factors(
+    x: Any, largest: int | None = None, *, rules: Sequence[Rule] | None = None, seed: int = 0
+) -> NumberOfFactors:
+    """Ask every usual rule how many factors the columns of x have.
+
+    The rules disagree, and none is right everywhere. The result shows each answer with the statistic behind it; it
+    does not vote. Columns are standardised (`MinkaEvidence` excepted).
+
+    Parameters
+    ----------
+    x : array, DataFrame, Tensor (N, D), or SufficientStatistics
+        Rows without missing values. Of a summary, such as a published correlation matrix with its number of rows, the
+        rules that need rows say so.
+    largest : int, optional
+        The most factors that are fitted. By default 4 more than parallel analysis names and at least 6, within the
+        Ledermann bound. Rules that need no fit are not limited by it.
+    rules : sequence of Rule, optional
+        Which rules to ask; by default all of `probae.factors.number`, with their usual settings.
+    seed : int
+        Seed of what is simulated or split at random; each rule has its own stream.
+
+    Returns
+    -------
+    NumberOfFactors
+        ``print`` shows it; ``.answers`` is a dictionary; `probae.plots.scree` draws it.
+
+    Raises
+    ------
+    DataError
+        If x cannot be used, or has fewer than three columns that vary.
+    ParameterError
+        If ``largest`` is above the Ledermann bound.
+
+    Warns
+    -----
+    ConstantColumnWarning
+        Columns that do not vary; they are left out.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> result = pa.number_of_factors(pa.datasets.holzinger_swineford().x)
+    >>> result.answers["parallel analysis (components, Gaussian)"], result.answers["BIC"]
+    (3, 3)
+    >>> result.range
+    (1, 6)
+    """
+    sample = open_sample(x, check_count("seed", seed, minimum=0))
+    asked = _check_rules(rules)
+    sample.largest = _check_largest(largest, sample)
+    judgements = tuple(rule.apply(sample) for rule in asked)
+    fits = sample.share(factor_fits, lambda: ()) if rules is not None else factor_fits(sample)
+    return NumberOfFactors(sample.count, sample.features, sample.largest, judgements, fits)
+
+
+@dataclass(frozen=True, eq=False)
+class NumberOfFactors:
+    """The answers of all rules, and the fits some of them looked at.
+
+    Attributes
+    ----------
+    samples, features : int
+        Rows, and columns that vary.
+    largest : int
+        The most factors that were fitted.
+    judgements : tuple of Judgement
+        One for each rule: ``.answer``, ``.counts`` and ``.values`` of its statistic, ``.note``.
+    fits : tuple of FactorFit
+        Fits with 0, ..., ``largest`` factors, with the warnings each gave; empty if no rule needed them.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> result = pa.number_of_factors(pa.datasets.holzinger_swineford().x, rules=RULES[:2])
+    >>> result.agreement
+    {3: ('Kaiser', 'empirical Kaiser')}
+    >>> print(result)
+    Number of factors of 9 columns, 301 rows
+    <BLANKLINE>
+    rule              answer  statistic   source
+    Kaiser                 3  eigenvalue  Guttman (1954); Kaiser (1960)
+    empirical Kaiser       3  eigenvalue  Braeken & van Assen (2017)
+    <BLANKLINE>
+    3 factors: 2 rules (Kaiser, empirical Kaiser)
+    """
+
+    samples: int
+    features: int
+    largest: int
+    judgements: tuple[Judgement, ...]
+    fits: tuple[FactorFit, ...]
+
+    @property
+    def answers(self) -> dict[str, int | None]:
+        """The answer of each rule by its name; None where it has none."""
+        return {one.name: one.answer for one in self.judgements}
+
+    @property
+    def agreement(self) -> dict[int, tuple[str, ...]]:
+        """The rules that name each number of factors, fewest factors first."""
+        named = sorted({one.answer for one in self.judgements if one.answer is not None})
+        return {k: tuple(one.name for one in self.judgements if one.answer == k) for k in named}
+
+    @property
+    def range(self) -> tuple[int, int] | None:
+        """The smallest and the largest answer; None if no rule has one."""
+        named = list(self.agreement)
+        return (named[0], named[-1]) if named else None
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """One row for each rule: rule, answer, statistic, source, note; ready for a DataFrame."""
+        return [
+            {
+                "rule": one.name,
+                "answer": one.answer,
+                "statistic": one.rule.statistic,
+                "source": one.rule.source,
+                "note": self._note(one),
+            }
+            for one in self.judgements
+        ]
+
+    def judgement(self, rule: Rule | str) -> Judgement:
+        """Return what one rule found, asked for by the rule or its name.
+
+        Raises
+        ------
+        ParameterError
+            If the rule was not asked.
+
+        Examples
+        --------
+        >>> import probae as pa
+        >>> result = pa.number_of_factors(pa.datasets.holzinger_swineford().x, rules=[Kaiser()])
+        >>> result.judgement("Kaiser").values[:3].round(decimals=3)
+        tensor([3.2160, 1.6390, 1.3650], dtype=torch.float64)
+        """
+        for one in self.judgements:
+            if rule in (one.rule, one.name):
+                return one
+        raise ParameterError(f"rule should be one that was asked, {list(self.answers)}, got {rule!r}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain numbers and text, ready for JSON."""
+        rules = [
+            row | {"counts": one.counts.tolist(), "values": one.values.tolist()}
+            for row, one in zip(self.table, self.judgements, strict=True)
+        ]
+        return {
+            "samples": self.samples,
+            "features": self.features,
+            "largest": self.largest,
+            "rules": rules,
+            "agreement": {str(k): list(names) for k, names in self.agreement.items()},
+            "fits": [one.to_dict() for one in self.fits],
+        }
+
+    def __str__(self) -> str:
+        lines = [f"Number of factors of {self.features} columns, {self.samples} rows", ""]
+        lines += aligned(
+            [
+                ("rule", "answer", "statistic", "source"),
+                *(
+                    (row["rule"], _shown(row["answer"]), row["statistic"], row["source"])
+                    for row in self.table
+                ),
+            ],
+            right=(1,),
+        )
+        lines += ["", *(_agreement_line(k, names) for k, names in self.agreement.items())]
+        notes = [f"{row['rule']}: {row['note']}" for row in self.table if row["note"]]
+        lines += ["", *notes] if notes else []
+        lines += ["", *_fit_lines(self.fits)] if self.fits else []
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        import html
+
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    def _note(self, one: Judgement) -> str:
+        last = int(one.counts[-1]) if len(one.counts) else None
+        limited = one.answer is not None and one.answer == last == self.largest and one.answer > 0
+        return one.note + (";" if one.note and limited else "") + " at the limit, raise largest" * limited
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
+    """Return rows of text as lines with aligned columns, those in ``right`` to the right.
+
+    Examples
+    --------
+    >>> aligned([("k", "AIC"), ("10", "5.1")], right=(0, 1))
+    [' k  AIC', '10  5.1']
+    """
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _agreement_line(k: int, names: tuple[str, ...]) -> str:
+    return f"{k} factor{'s' * (k != 1)}: {len(names)} rule{'s' * (len(names) != 1)} ({', '.join(names)})"
+
+
+def _fit_lines(fits: Sequence[FactorFit]) -> list[str]:
+    head = ("factors", "chi-square", "df", "p", "RMSEA", "AIC", "BIC", "warnings")
+    rows = [
+        (
+            str(one.factors),
+            _shown(one.chi_square, ".2f"),
+            str(one.degrees),
+            _shown(one.p_value, ".3g"),
+            _shown(one.rmsea, ".3f"),
+            f"{one.aic:.1f}",
+            f"{one.bic:.1f}",
+            " ".join(one.warnings),
+        )
+        for one in fits
+    ]
+    return aligned([head, *rows], right=range(7))
+
+
+def _shown(value: float | None, form: str = "d") -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _check_rules(rules: Sequence[Rule] | None) -> tuple[Rule, ...]:
+    if rules is None:
+        return RULES
+    problem = "rules should be a list of rules such as [Kaiser(), BIC()] of probae.factors.number"
+    if isinstance(rules, (str, Rule)) or not isinstance(rules, Sequence) or not rules:
+        raise ParameterError(f"{problem}, got {rules!r}.")
+    for rule in rules:
+        if not isinstance(rule, Rule):
+            raise ParameterError(f"{problem}, got a list with {rule!r}.")
+    if len({rule.name for rule in rules}) < len(rules):
+        raise ParameterError("rules should have different names: ask for one setting of a rule at a time.")
+    return tuple(rules)
+
+
+def _check_largest(largest: int | None, sample: Sample) -> int:
+    bound = min(ledermann_bound(sample.features), sample.count - 2)
+    if largest is None:
+        named = ParallelAnalysis().apply(sample).answer or 0
+        return min(bound, max(FEWEST_LARGEST, named + ABOVE))
+    largest = check_count("largest", largest)
+    if largest > bound:
+        raise ParameterError(
+            f"largest should be at most {bound}, the Ledermann bound for {sample.features} columns "
+            f"(and two fewer than the {sample.count} rows), got {largest}."
+        )
+    return largest
