@@ -19,6 +19,7 @@ import torch
 from probae.containers import check_numeric, is_sparse, open_container, result_dtype
 from probae.degenerate import warn_degenerate, warn_degenerate_moments
 from probae.errors import (
+    BoundaryWarning,
     CollinearWarning,
     ConstantColumnWarning,
     ConvergenceWarning,
@@ -51,6 +52,7 @@ from probae.tables import (
 
 __all__ = [
     "LARGEST",
+    "BoundaryWarning",
     "CollinearWarning",
     "ConstantColumnWarning",
     "ConvergenceWarning",

@@ -38,6 +38,10 @@ class HeywoodWarning(ProbaeWarning):
     """A noise variance has reached its floor."""
 
 
+class BoundaryWarning(ProbaeWarning):
+    """The correlations of the factors have become singular."""
+
+
 class UnderidentifiedWarning(ProbaeWarning):
     """The data cannot determine every parameter."""
 

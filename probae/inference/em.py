@@ -14,6 +14,7 @@ from torch import Tensor
 from probae.checks import Data, NotExactError, ParameterError, check_count, check_positive
 from probae.inference import profile
 from probae.inference.base import ExactPosterior, Loop, Method, Outcome
+from probae.inference.confirmatory import fit_by_em, standard_factors
 from probae.inference.gaussian import (
     SMALLEST,
     assign,
@@ -23,8 +24,9 @@ from probae.inference.gaussian import (
     warn_heywood,
 )
 from probae.linalg import LowRankCovariance
-from probae.models import LinearFactorModel
+from probae.models import ConfirmatoryFactorAnalysis, LinearFactorModel
 from probae.models.marginal import gaussian_log_density, gaussian_posterior
+from probae.priors import CorrelatedGaussian
 from probae.statistics import SufficientStatistics
 
 
@@ -71,6 +73,11 @@ class EM(Method):
             )
         if model.noise == "none":
             raise ParameterError('EM needs a model with noise; with noise="none" use MaximumLikelihood().')
+        if isinstance(model, ConfirmatoryFactorAnalysis):
+            return Outcome(ExactPosterior(model), *fit_by_em(model, data, seed, self.steps, self.tol))
+        if isinstance(model.prior, CorrelatedGaussian):
+            with standard_factors(model):
+                return self.fit(model, data, seed)
         history: list[float] = []
         converged = False
         complete = isinstance(data, SufficientStatistics) or data.missing is None

@@ -7,10 +7,11 @@ from typing import ClassVar
 
 from probae.checks import Data, ParameterError, check_count
 from probae.inference.base import ExactPosterior, Method, Outcome
+from probae.inference.confirmatory import fit_confirmatory, standard_factors
 from probae.inference.gaussian import fit_diagonal, fit_isotropic, fit_noiseless, summarize
 from probae.inference.independent import fit_noise_free
 from probae.inference.noisy import fit_noisy
-from probae.models import LinearFactorModel
+from probae.models import ConfirmatoryFactorAnalysis, LinearFactorModel
 from probae.statistics import SufficientStatistics
 
 
@@ -23,6 +24,8 @@ class MaximumLikelihood(Method):
     - Gaussian factors, diagonal noise: projected Newton on the profile likelihood of the uniquenesses (Joreskog,
       1967), on the standardised moments, so the answer follows the units of x exactly. Uniquenesses stop at a
       millionth of the variable's variance with a :class:`HeywoodWarning`; further starts are tried only then.
+    - Confirmatory factor analysis: Newton's method on the free loadings, correlations and log-uniquenesses, from the
+      moments of each group of rows with the same observed entries, so missing entries are integrated out.
     - Gaussian factors, no noise: the principal square root of the covariance.
     - Other factors, no noise: quasi-Newton on the unmixing matrix from several starts.
     - Other factors with noise: FA for the subspace and the noise, the rotation from the exact one-dimensional laws
@@ -65,7 +68,11 @@ class MaximumLikelihood(Method):
                 if model.noise == "none"
                 else fit_noisy(model, rows, seed, self.draws)
             )
+        if isinstance(model, ConfirmatoryFactorAnalysis):
+            history, converged = fit_confirmatory(model, data, seed)
+            return Outcome(ExactPosterior(model), history, converged)
         statistics = summarize(data)
         solve = {"diagonal": fit_diagonal, "isotropic": fit_isotropic, "none": fit_noiseless}[model.noise]
-        history, converged = solve(model, statistics, seed)
+        with standard_factors(model):
+            history, converged = solve(model, statistics, seed)
         return Outcome(ExactPosterior(model), history, converged)

@@ -1,6 +1,7 @@
 """Models: how the data arise."""
 
 from probae.models.base import LatentModel
+from probae.models.confirmatory import ConfirmatoryFactorAnalysis
 from probae.models.factor_analysis import FactorAnalysis
 from probae.models.ica import IndependentComponents
 from probae.models.linear import LinearFactorModel
@@ -8,6 +9,7 @@ from probae.models.ppca import ProbabilisticPCA
 from probae.models.sparse_coding import SparseCoding
 
 __all__ = [
+    "ConfirmatoryFactorAnalysis",
     "FactorAnalysis",
     "IndependentComponents",
     "LatentModel",

@@ -44,6 +44,10 @@ def _fields(*classes: type) -> dict[str, tuple[type, tuple[str, ...]]]:
 REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     "LinearFactorModel": (models.LinearFactorModel, ("features", "latents", "prior", "noise")),
     "FactorAnalysis": (models.FactorAnalysis, ("features", "latents")),
+    "ConfirmatoryFactorAnalysis": (
+        models.ConfirmatoryFactorAnalysis,
+        ("pattern", "correlated", "factor_names"),
+    ),
     "ProbabilisticPCA": (models.ProbabilisticPCA, ("features", "latents")),
     "SparseCoding": (models.SparseCoding, ("features", "latents", "prior")),
     "IndependentComponents": (models.IndependentComponents, ("features", "latents", "prior")),
@@ -66,6 +70,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
 # Arguments that no attribute of the same name holds.
 READERS: dict[tuple[type, str], Callable[[Any], Any]] = {
     (priors.StudentT, "learn"): lambda law: law.freedom.learn,
+    (models.ConfirmatoryFactorAnalysis, "pattern"): lambda model: model.pattern.int().tolist(),
     (priors.CorrelatedGaussian, "correlation"): lambda law: law.correlation.detach().tolist(),
     (priors.MultivariateStudentT, "learn"): lambda law: law.freedom.learn,
     (priors.GeneralizedNormal, "learn"): lambda law: law.exponent.learn,
