@@ -4,8 +4,8 @@ For a map G that does not lower the objective, with f = G(theta) - theta, Anders
 
 .. math:: \theta + f - (\Delta\Theta + \Delta F) \gamma, \qquad \gamma = \arg\min \|f - \Delta F \gamma\|^2,
 
-a quasi-Newton step towards f = 0 (Anderson, 1965; Fang & Saad, 2009, eq. 2.10). It is taken only if the objective does
-not fall; otherwise what was remembered is dropped and the step is that of G, as in Henderson & Varadhan (2019). Half the
+a quasi-Newton step towards f = 0 (Anderson, 1965; Fang & Saad, 2009). It is taken only if the objective does not
+fall; otherwise what was remembered is dropped and the step is that of G, as in Henderson & Varadhan (2019). Half the
 slope of the objective along Anderson's step estimates the gain that is left: the ascent has converged when that is
 nothing and the gradient is too, not merely when a step was small.
 """
@@ -103,33 +103,32 @@ class Ascent:
                 yield leap
                 continue
             before = self.point
-            point, accelerated = self._advance(step)
-            if point is None:
+            accelerated = self._advance(step)
+            if accelerated is None:
                 self.converged = 0.5 * abs(self._slope_of_plain_step()) < self.tolerance
                 return
-            settled = accelerated and max(gain / STRICT, point.value - before.value) < self.tolerance
-            calm = calm + 1 if settled and self.problem.slope(point) < STRICT * self.tolerance**0.5 else 0
-            yield point
-        self.converged = True
+            settled = accelerated and max(gain / STRICT, self.point.value - before.value) < self.tolerance
+            steep = self.problem.slope(self.point) > STRICT * self.tolerance**0.5
+            calm = calm + 1 if settled and not steep else 0
+            self.converged = calm == CALM
+            yield self.point
 
-    def _advance(self, step: Tensor | None) -> tuple[Point | None, bool]:
-        """Move by the step if that is not downhill, else by the plain one; None when rounding hides any gain."""
+    def _advance(self, step: Tensor | None) -> bool | None:
+        """Take the step, or else the plain one: True, False; None when rounding hides any gain."""
         before, plain = self.point, self.point.following - self.point.theta
-        point, accelerated = None, step is not None
-        if step is not None:
-            point = self._try(self.problem.bounded(before.theta, step))
-            if point is None:
-                self._forget(PAUSE)
+        point = None if step is None else self._try(self.problem.bounded(before.theta, step))
+        accelerated = point is not None
         if point is None:
-            accelerated = False
+            if step is not None:
+                self._forget(PAUSE)
             point = self._try(before.following)
             if point is None:
-                return None, False
+                return None
         self.moves.append(point.theta - before.theta)
         self.changes.append(point.following - point.theta - plain)
         del self.moves[:-MEMORY], self.changes[:-MEMORY]
         self.point = point
-        return point, accelerated
+        return accelerated
 
     def _try(self, theta: Tensor) -> Point | None:
         point = self.problem.evaluate(theta)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,47 +12,59 @@ from torch import Tensor
 
 from probae.checks import Data, NotExactError, ParameterError, check_count, check_positive
 from probae.inference import profile
+from probae.inference.acceleration import Ascent, Point
 from probae.inference.base import ExactPosterior, Loop, Method, Outcome
 from probae.inference.confirmatory import fit_by_em, standard_factors
+from probae.inference.expectation import expect
 from probae.inference.gaussian import (
     SMALLEST,
     assign,
-    mean_log_likelihood,
+    principal_components,
     summarize,
     usable_latents,
     warn_heywood,
 )
-from probae.linalg import LowRankCovariance
 from probae.models import ConfirmatoryFactorAnalysis, LinearFactorModel
-from probae.models.marginal import gaussian_log_density, gaussian_posterior
+from probae.models.patterns import Patterns
 from probae.priors import CorrelatedGaussian
 from probae.statistics import SufficientStatistics
+
+LARGEST_STEP = 3.0  # of a log noise variance
+SMALL = 0.05  # noise variance, relative to that of the column, from where the floor is tried
 
 
 @dataclass(frozen=True)
 class EM(Method):
-    r"""Expectation maximisation; the likelihood never falls.
+    r"""Expectation maximisation, accelerated; the likelihood never falls.
 
     With B = M^{-1} W' Psi^{-1} the posterior-mean map and S the sample covariance, one step is
 
     .. math:: E = M^{-1} + B S B', \quad W \leftarrow S B' E^{-1}, \quad \Psi \leftarrow \operatorname{diag}(S - W B S)
 
-    (Rubin & Thayer, 1982). Rows with missing entries enter with the entries they have.
+    followed by :math:`W \leftarrow W E^{1/2}` [1]_, [2]_. Rows with missing entries enter with the entries they have, in
+    groups of equal pattern. Anderson's acceleration makes few steps of many, and a step that would lower the likelihood
+    is refused. Loadings come in the canonical frame, as from :class:`MaximumLikelihood`.
 
     Parameters
     ----------
     steps : int
         Most steps to take.
     tol : float
-        Stop when a step gains less than this many nats per row.
+        Stop when less than this many nats per row can still be gained, as the accelerated steps estimate it, and the
+        gradient has vanished.
+
+    References
+    ----------
+    .. [1] Rubin, D. B. & Thayer, D. T. (1982). EM algorithms for ML factor analysis. Psychometrika 47, 69-76.
+    .. [2] Liu, C., Rubin, D. B. & Wu, Y. N. (1998). Parameter expansion to accelerate EM. Biometrika 85, 755-770.
 
     Examples
     --------
     >>> import probae as pa
     >>> x = pa.datasets.holzinger_swineford().x
     >>> run = pa.fit(pa.FactorAnalysis(9, 1), x, pa.EM())
-    >>> bool((run.history.diff() > -1e-10).all())
-    True
+    >>> bool((run.history.diff() > -1e-10).all()), len(run.history) < 30
+    (True, True)
     """
 
     steps: int = 5000
@@ -74,110 +85,160 @@ class EM(Method):
         if model.noise == "none":
             raise ParameterError('EM needs a model with noise; with noise="none" use MaximumLikelihood().')
         if isinstance(model, ConfirmatoryFactorAnalysis):
-            return Outcome(ExactPosterior(model), *fit_by_em(model, data, seed, self.steps, self.tol))
+            history, converged, interrupted = fit_by_em(model, data, seed, self.steps, self.tol)
+            return Outcome(ExactPosterior(model), history, converged, interrupted)
         if isinstance(model.prior, CorrelatedGaussian):
             with standard_factors(model):
                 return self.fit(model, data, seed)
-        history: list[float] = []
-        converged = False
-        complete = isinstance(data, SufficientStatistics) or data.missing is None
-        if isinstance(data, SufficientStatistics) or data.missing is None:
-            start = summarize(data)
-            step = _complete_step(model, start)
-        else:
-            start = filled_statistics(data)
-            step = _incomplete_step(model, data)
+        patterns = group(data)
+        start = filled_statistics(patterns)
         initialize(model, start)
         if model.noise == "diagonal":
             usable_latents(model, model.features)
+        problem = FactorLikelihood(patterns, model.latents, model.noise == "diagonal", start.variances)
+        history: list[float] = []
+        ascent: Ascent | None = None
         with Loop("EM") as loop:
-            for _ in loop.steps(self.steps):
-                history.append(step())
-                loop.value = history[-1]
-                if len(history) > 1 and abs(history[-1] - history[-2]) < self.tol:
-                    converged = True
-                    break
-        if complete:
-            history.append(mean_log_likelihood(model, start))
-        variance = start.covariance.diagonal()
-        low = model.noise_variance.detach().expand(model.features) <= 1.01 * profile.FLOOR * variance
-        if model.noise == "diagonal":
-            warn_heywood(torch.nonzero(low).flatten().tolist(), data.names)
-        return Outcome(ExactPosterior(model), history, converged, loop.interrupted)
+            ascent = Ascent(problem, problem.join(*model._gaussian_parameters()), self.tol)
+            history.append(ascent.point.value)
+            for _, point in zip(loop.steps(self.steps), ascent, strict=False):
+                history.append(point.value)
+                loop.value = point.value
+        if ascent is not None:
+            set_canonical(model, *problem.split(ascent.point.theta))
+            warn_heywood(problem.at_floor(ascent.point.theta), data.names)
+        return Outcome(
+            ExactPosterior(model), history, ascent is not None and ascent.converged, loop.interrupted
+        )
+
+
+class FactorLikelihood:
+    """The likelihood of grouped rows; theta holds the loadings, log noise variances (one or D) and the mean."""
+
+    def __init__(self, patterns: Patterns, latents: int, diagonal: bool, variance: Tensor) -> None:
+        self.patterns = patterns
+        self.shape = (patterns.features, latents)
+        self.diagonal = diagonal
+        split = patterns.features * latents
+        self.noise = slice(split, split + (patterns.features if diagonal else 1))
+        typical = float(variance.mean())
+        floor = (
+            profile.FLOOR * variance.clamp_min(1e-6 * typical)
+            if diagonal
+            else variance.new_full((1,), SMALLEST * typical)
+        )
+        self.floor = floor.log()
+        self.tried = self.floor + math.inf  # log noise variances at which the floor was tried
+
+    def join(self, loadings: Tensor, noise: Tensor, mean: Tensor) -> Tensor:
+        """Return theta."""
+        log_noise = (noise if self.diagonal else noise[:1]).log()
+        return torch.cat([loadings.flatten(), torch.maximum(log_noise, self.floor), mean])
+
+    def split(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return loadings (D, K), noise variances (D,) and mean (D,)."""
+        noise = theta[self.noise].exp().expand(self.shape[0])
+        return theta[: self.noise.start].view(self.shape), noise, theta[self.noise.stop :]
+
+    def evaluate(self, theta: Tensor) -> Point:
+        """Return the log-likelihood per row, its gradient, and the EM step."""
+        if not theta.isfinite().all():
+            return Point(theta, -math.inf, theta, theta)
+        loadings, noise, mean = self.split(theta)
+        found = expect(self.patterns, loadings, noise, mean)
+        scale, back = noise.sqrt().unsqueeze(1), found.frame.mT
+        whitened, slope = found.gradient()
+        slope = slope if self.diagonal else slope.sum(0, keepdim=True)
+        gradient = torch.cat(
+            [(whitened[:, :-1] @ back / scale).flatten(), slope, whitened[:, -1] / scale[:, 0]]
+        )
+        updated, residual = found.maximum()
+        residual = noise * residual
+        if not self.diagonal:
+            residual = residual.sum(0, keepdim=True).expand(self.shape[0])
+        counts = found.counts if self.diagonal else found.counts.sum()
+        moved = (
+            updated[:, :-1] @ back * scale,
+            (residual / counts).clamp_min(1e-300),
+            mean + updated[:, -1] * scale[:, 0],
+        )
+        rows = self.patterns.rows
+        return Point(theta, found.value / rows, gradient / rows, self.join(*moved))
+
+    def bounded(self, start: Tensor, step: Tensor) -> Tensor:
+        """Shorten a step that changes a noise variance too much, and keep all above their floors."""
+        theta = start + step * min(1.0, LARGEST_STEP / max(float(step[self.noise].abs().max()), 1e-300))
+        theta[self.noise] = torch.maximum(theta[self.noise], self.floor)
+        return theta
+
+    def slope(self, point: Point) -> float:
+        """Return the largest derivative in whitened loadings and free log noise variances."""
+        theta, gradient = point.theta, point.gradient
+        stuck = (theta[self.noise] <= self.floor) & (gradient[self.noise] < 0)
+        scale = (0.5 * theta[self.noise]).exp().expand(self.shape[0])
+        loadings = gradient[: self.noise.start].view(self.shape) * scale.unsqueeze(1)
+        return max(
+            float(gradient[self.noise][~stuck].abs().amax(0) if not stuck.all() else 0.0),
+            float(loadings.abs().max()),
+        )
+
+    def leap(self, point: Point) -> Point | None:
+        """Try the floor for the small noise variance that pulls there most: EM alone would take forever."""
+        if not self.diagonal:
+            return None
+        log_noise, slope = point.theta[self.noise], point.gradient[self.noise]
+        small = (log_noise < self.floor - math.log(profile.FLOOR) + math.log(SMALL)) & (
+            log_noise > self.floor + 1e-9
+        )
+        small &= (slope < 0) & (log_noise < self.tried - 1.0)
+        if not small.any():
+            return None
+        index = int(torch.where(small, slope * (-log_noise).exp(), 0.0).argmin())
+        self.tried[index] = log_noise[index]
+        theta = point.theta.clone()
+        theta[self.noise.start + index] = self.floor[index]
+        trial = self.evaluate(theta)
+        stays = float(trial.gradient[self.noise.start + index]) <= 0
+        return trial if stays and trial.value >= point.value else None
+
+    def at_floor(self, theta: Tensor) -> list[int]:
+        """Return the features whose noise variance is at its floor."""
+        if not self.diagonal:
+            return []
+        return torch.nonzero(theta[self.noise] <= self.floor + 0.01).flatten().tolist()
+
+
+def group(data: Data | SufficientStatistics) -> Patterns:
+    """Group the rows by which entries they have; complete rows come as their moments."""
+    if isinstance(data, SufficientStatistics) or data.missing is None:
+        return Patterns.of_statistics(summarize(data))
+    return Patterns.of(data.values)
 
 
 def initialize(model: LinearFactorModel, statistics: SufficientStatistics) -> None:
     """Start from the principal components, half of the remaining variance as noise."""
-    covariance = statistics.covariance.numpy()
+    variance = statistics.variances.numpy()
     latents = min(model.latents, model.features)
-    values, vectors = profile.leading_eigenpairs(covariance, latents)
-    noise = np.maximum(
-        covariance.diagonal() - np.square(vectors) @ (0.5 * values), 1e-3 * covariance.diagonal().mean()
-    )
+    values, vectors = principal_components(statistics, latents)
+    noise = np.maximum(variance - np.square(vectors) @ (0.5 * values), 1e-3 * variance.mean())
     loadings = np.zeros((model.features, model.latents))
-    loadings[:, :latents] = vectors * np.sqrt(0.5 * np.maximum(values, 0.0))
+    loadings[:, : len(values)] = vectors * np.sqrt(0.5 * np.maximum(values, 0.0))
     assign(model, loadings, noise if model.noise == "diagonal" else noise.mean(), statistics.mean)
 
 
-def bounded(noise: Tensor, variance: Tensor) -> Tensor:
-    """Keep noise variances above their floor, relative to the variance of each feature (or of all)."""
-    if noise.ndim == 0:
-        return noise.clamp_min(SMALLEST * float(variance.mean()))
-    return torch.maximum(noise, profile.FLOOR * variance.clamp_min(1e-6 * float(variance.mean())))
-
-
-def filled_statistics(data: Data) -> SufficientStatistics:
+def filled_statistics(patterns: Patterns) -> SufficientStatistics:
     """Return moments with each missing entry at its column mean, with the column's variance kept: a start only."""
-    observed = ~data.values.isnan()
-    mean = data.values.nanmean(0)
-    centred = (data.values - mean).nan_to_num()
-    shared = observed.double().T @ observed.double()
-    scatter = centred.T @ centred * (len(centred) / shared.clamp_min(1.0))
-    values, vectors = torch.linalg.eigh(scatter)
-    return SufficientStatistics(len(centred), mean, (vectors * values.clamp_min(0.0)) @ vectors.T, data.names)
+    weight = patterns.counts.unsqueeze(1)
+    seen = (patterns.observed * weight).sum(0)
+    mean = (patterns.means * weight).sum(0) / seen
+    centred = (patterns.means - mean) * patterns.observed * weight.sqrt()
+    root = torch.cat([patterns.roots, centred]) * (patterns.rows / seen).sqrt()
+    if len(root) < patterns.features:
+        return SufficientStatistics(patterns.rows, mean, root=root)
+    return SufficientStatistics(patterns.rows, mean, root.T @ root)
 
 
-def _complete_step(model: LinearFactorModel, statistics: SufficientStatistics) -> Callable[[], float]:
-    """Return one EM step on the moments; it returns the log-likelihood per row before the step."""
-    covariance = statistics.covariance
-    total = covariance.diagonal()
-    constant = model.features * math.log(2 * math.pi)
-
-    def step() -> float:
-        loadings, noise, _ = model._gaussian_parameters()
-        factored = LowRankCovariance.factor(loadings, noise)
-        cross = factored.posterior_map @ covariance  # B S, (K, D)
-        moment = factored.posterior_covariance + cross @ factored.posterior_map.T
-        updated = torch.linalg.solve(moment, cross).T
-        residual = total - (updated * cross.T).sum(1)
-        model.loadings = updated
-        model.noise_variance = bounded(residual if model.noise == "diagonal" else residual.mean(), total)
-        return -0.5 * float(constant + factored.log_det + factored.trace(covariance))
-
-    return step
-
-
-def _incomplete_step(model: LinearFactorModel, data: Data) -> Callable[[], float]:
-    """Return one EM step on rows with missing entries; it returns the log-likelihood per row before the step."""
-    observed = (~data.values.isnan()).double()
-    filled = data.values.nan_to_num()
-    counts = observed.sum(0)
-    variance = filled_statistics(data).covariance.diagonal()
-
-    def step() -> float:
-        loadings, noise, mean = model._gaussian_parameters()
-        value = float(gaussian_log_density(data.values, loadings, noise, mean).mean())
-        location, scale_tril = gaussian_posterior(data.values, loadings, noise, mean)
-        first = torch.cat([location, torch.ones(len(location), 1, dtype=torch.float64)], 1)
-        second = first.unsqueeze(2) * first.unsqueeze(1)
-        second[:, :-1, :-1] += scale_tril @ scale_tril.mT
-        moment = (observed.T @ second.flatten(1)).unflatten(1, second.shape[1:])  # (D, K + 1, K + 1)
-        cross = (filled * observed).T @ first
-        updated = torch.linalg.solve(moment, cross)
-        power = (filled.square() * observed).sum(0) - (updated * cross).sum(1)
-        model.loadings, model.mean = updated[:, :-1], updated[:, -1]
-        residual = power / counts if model.noise == "diagonal" else power.sum() / counts.sum()
-        model.noise_variance = bounded(residual, variance)
-        return value
-
-    return step
+def set_canonical(model: LinearFactorModel, loadings: Tensor, noise: Tensor, mean: Tensor) -> None:
+    """Write parameters into the model in the frame with W' Psi^{-1} W diagonal, largest first."""
+    frame = torch.linalg.svd(torch.linalg.qr(loadings / noise.sqrt().unsqueeze(1), mode="r")[1])[2].mT
+    assign(model, (loadings @ frame).numpy(), noise if model.noise == "diagonal" else noise[0], mean)

@@ -27,7 +27,7 @@ from probae.inference.em import EM
 from probae.inference.importance import ImportancePosterior
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
-from probae.models import LatentModel, LinearFactorModel
+from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorModel
 from probae.moments import NotFinite, of_table
 from probae.statistics import SufficientStatistics, is_dask
 
@@ -127,7 +127,9 @@ def _run(model: Any, method: Method, data: Any, seed: int) -> Outcome:
         encoder = getattr(outcome.posterior, "encoder", None)
         if encoder is not None:
             encoder.rescale(units)
-        outcome.history = [method.objective_in_units(value, units) for value in outcome.history]
+        missing = getattr(data, "missing", None)  # entries without a density have no unit to put back
+        excess = 0.0 if missing is None else float(missing.double().mean(0) @ units.log())
+        outcome.history = [method.objective_in_units(value, units) + excess for value in outcome.history]
     return outcome
 
 
@@ -235,7 +237,8 @@ def _warn_unfinished(method: Method) -> None:
 def _default(model: LatentModel, data: Any) -> Method:
     if not isinstance(model, LinearFactorModel):
         raise ParameterError(f"{type(model).__name__} has no default method: pass one, such as SVI(encoder).")
-    if getattr(data, "missing", None) is not None and model.gaussian:
+    confirmatory = isinstance(model, ConfirmatoryFactorAnalysis)  # its Newton steps take missing entries too
+    if getattr(data, "missing", None) is not None and model.gaussian and not confirmatory:
         return EM()
     overcomplete = not model.gaussian and model.noise != "none" and model.latents >= model.features
     return MAP() if overcomplete else MaximumLikelihood()

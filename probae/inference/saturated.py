@@ -8,8 +8,8 @@ With :math:`G_p` the inverse of the observed block of Sigma for pattern p, zeros
     \mu^+ = \mu + \Sigma \bar a, \qquad
     \Sigma^+ = \Sigma + \Sigma \Big[\tfrac1N \sum_n (a_n a_n' - G_p)\Big] \Sigma - (\mu^+ - \mu)(\mu^+ - \mu)'
 
-(Orchard & Woodbury, 1972; Little & Rubin, 2019, section 11.2). The bracket is twice the gradient of the log-likelihood in
-Sigma, so one pass over the patterns gives the value, the gradient and the step.
+(Orchard & Woodbury, 1972; Little & Rubin, 2019, section 11.2). The bracket is twice the gradient of the log-likelihood
+in Sigma, so one pass over the patterns gives the value, the gradient and the step.
 """
 
 from __future__ import annotations

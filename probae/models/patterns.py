@@ -1,6 +1,6 @@
 r"""Rows grouped by which entries they have, reduced to what a Gaussian likelihood needs of each group.
 
-Rows :math:`x_n` that are observed in the same entries enter a Gaussian likelihood through their count, mean and scatter,
+Rows :math:`x_n` with the same observed entries enter a Gaussian likelihood through their count, mean and scatter,
 
 .. math:: \sum_{n \in p} (x_n - \mu)(x_n - \mu)' = R_p' R_p + n_p (\bar x_p - \mu)(\bar x_p - \mu)',
 

@@ -30,7 +30,7 @@ def interrupt(monkeypatch, owner, name, after):
 
 STOPS = {
     "ml-profile": (lambda: (FactorAnalysis(4, 1), None), profile, "evaluate", 4),
-    "em": (lambda: (FactorAnalysis(4, 1), EM()), em.LowRankCovariance, "factor", 5),
+    "em": (lambda: (FactorAnalysis(4, 1), EM()), em, "expect", 5),
     "map": (lambda: (SparseCoding(4, 3), MAP(steps=9)), map, "lasso", 4),
     "svi": (lambda: (FactorAnalysis(4, 1), SVI(LinearGaussianEncoder(4, 1), epochs=9)), ELBO, "__call__", 4),
     "laplace-rotation": (lambda: (SparseCoding(4, 2), None), noisy, "search_rotation", 1),
@@ -77,7 +77,7 @@ def test_other_errors_are_not_swallowed(rows, monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(em.LowRankCovariance, "factor", broken)
+    monkeypatch.setattr(em, "expect", broken)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         fit(FactorAnalysis(4, 1), rows, EM())
 
