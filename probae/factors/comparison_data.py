@@ -12,6 +12,7 @@ from scipy import stats
 from probae.checks import ParameterError, check_count
 from probae.factors.rule import Judgement, Rule
 from probae.factors.sample import NotApplicable, Sample
+from probae.factors.sequence import most_factors
 
 WORK = 2e10  # multiplications the samples of one number of factors may take
 FEWEST, MOST = 100, 500  # samples, when the work decides
@@ -79,7 +80,7 @@ class ComparisonData(Rule):
             )
         generator = sample.generator(self.name)
         before, medians, answer = None, [], None
-        for factors in range(1, sample.largest + 1):
+        for factors in range(1, most_factors(sample) + 1):
             differences = self._differences(sample, rows, factors, generator)
             medians.append(float(np.median(differences)))
             if before is not None and not _smaller(differences, before, self.level):
@@ -87,8 +88,10 @@ class ComparisonData(Rule):
                 break
             before = differences
         if answer is None:
-            note = f"every further factor up to {sample.largest} helps"
-            return self.answer(sample.largest if sample.largest == 1 else None, 1, medians, note=note)
+            note = f"every further factor up to {most_factors(sample)} helps"
+            return self.answer(
+                most_factors(sample) if most_factors(sample) == 1 else None, 1, medians, note=note
+            )
         return self.answer(answer, 1, medians)
 
     def _differences(

@@ -10,7 +10,7 @@ import numpy as np
 from probae.factors.parallel_analysis import ParallelAnalysis
 from probae.factors.rule import Judgement, Rule
 from probae.factors.sample import NotApplicable, Sample
-from probae.factors.sequence import FactorFit, factor_fits
+from probae.factors.sequence import FactorFit, factor_fits, most_factors
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Hull(Rule):
 
     def _most(self, sample: Sample) -> int:
         found = [ParallelAnalysis(common=common).apply(sample).answer for common in (False, True)]
-        return min(max(2, 1 + max(answer or 0 for answer in found)), sample.largest)
+        return min(max(2, 1 + max(answer or 0 for answer in found)), most_factors(sample))
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class HullCAF(Hull):
     >>> import probae as pa
     >>> x = pa.datasets.holzinger_swineford().x
     >>> pa.number_of_factors(x, rules=[HullCAF(), HullCFI(), HullRMSEA()]).answers
-    {'Hull (CAF)': 3, 'Hull (CFI)': 3, 'Hull (1 - RMSEA)': 3}
+    {'Hull (CAF)': 1, 'Hull (CFI)': 3, 'Hull (1 - RMSEA)': 1}
     """
 
     statistic: ClassVar[str] = "CAF"

@@ -12,7 +12,7 @@ import torch
 from probae.checks import ParameterError, check_count
 from probae.factors.rule import Judgement, Rule
 from probae.factors.sample import NotApplicable, Sample
-from probae.factors.sequence import factor_fits, fit_quietly
+from probae.factors.sequence import factor_fits, fit_quietly, most_factors
 from probae.statistics import SufficientStatistics
 
 
@@ -188,7 +188,7 @@ def held_out(rows: np.ndarray, sample: Sample, folds: int) -> np.ndarray:
     if len(rows) < 3 * folds:
         raise NotApplicable(f"{folds} folds need at least {3 * folds} rows, got {len(rows)}")
     part = sample.generator("held-out folds").permutation(len(rows)) % folds
-    found = np.empty((sample.largest + 1, len(rows)))
+    found = np.empty((most_factors(sample) + 1, len(rows)))
     for fold in range(folds):
         kept, left = rows[part != fold], torch.from_numpy(rows[part == fold])
         statistics = SufficientStatistics.from_data(kept)
@@ -198,7 +198,7 @@ def held_out(rows: np.ndarray, sample: Sample, folds: int) -> np.ndarray:
         found[0, part == fold] = (
             torch.distributions.Normal(mean, variance.sqrt()).log_prob(left).sum(1).numpy()
         )
-        for k in range(1, sample.largest + 1):
+        for k in range(1, most_factors(sample) + 1):
             run = fit_quietly(statistics, k, sample.seed)
             found[k, part == fold] = run.model.log_likelihood(left).detach().numpy()
     return found

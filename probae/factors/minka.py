@@ -33,7 +33,7 @@ class MinkaEvidence(Rule):
     Examples
     --------
     >>> import probae as pa
-    >>> x = pa.datasets.linear_factors(1000, 10, 3, seed=0).x
+    >>> x = pa.datasets.linear_factors(1000, 10, 3, noise=0.5, seed=0).x
     >>> pa.number_of_factors(x, rules=[MinkaEvidence()]).answers
     {'Minka evidence': 3}
     """
@@ -61,7 +61,7 @@ def log_evidence(spectrum: np.ndarray, n: int) -> np.ndarray:
 
     Examples
     --------
-    >>> int(log_evidence(np.array([9.0, 8.0, 1.02, 1.0, 0.98]), 100).argmax())
+    >>> int(log_evidence(np.array([9.0, 5.0, 1.1, 1.0, 0.9]), 100).argmax())
     2
     """
     p = len(spectrum)

@@ -14,8 +14,8 @@ from probae.factors.likelihood_rules import AIC, BIC, HeldOutLikelihood, Sequent
 from probae.factors.minka import MinkaEvidence
 from probae.factors.parallel_analysis import ParallelAnalysis
 from probae.factors.rule import Judgement, Rule
-from probae.factors.sample import Sample, open_sample
-from probae.factors.sequence import FactorFit, factor_fits, ledermann_bound
+from probae.factors.sample import open_sample
+from probae.factors.sequence import FactorFit, factor_fits, most_factors
 from probae.factors.velicer import MinimumAveragePartial
 
 __all__ = [
@@ -62,8 +62,6 @@ RULES: tuple[Rule, ...] = (
     HeldOutLikelihood(),
     HeldOutLikelihood(standard_errors=1.0),
 )
-FEWEST_LARGEST = 6  # what `largest` is at least, where the columns allow it
-ABOVE = 4  # how far `largest` is above what parallel analysis names
 
 
 def number_of_factors(
@@ -111,14 +109,15 @@ def number_of_factors(
     >>> result.answers["parallel analysis (components, Gaussian)"], result.answers["BIC"]
     (3, 3)
     >>> result.range
-    (1, 6)
+    (1, 7)
     """
-    sample = open_sample(x, check_count("seed", seed, minimum=0))
     asked = _check_rules(rules)
-    sample.largest = _check_largest(largest, sample)
+    limit = None if largest is None else check_count("largest", largest)
+    sample = open_sample(x, check_count("seed", seed, minimum=0), limit)
+    if limit is not None:
+        most_factors(sample)  # says so before any work if the number is too large
     judgements = tuple(rule.apply(sample) for rule in asked)
-    fits = sample.share(factor_fits, lambda: ()) if rules is not None else factor_fits(sample)
-    return NumberOfFactors(sample.count, sample.features, sample.largest, judgements, fits)
+    return NumberOfFactors(sample.count, sample.features, judgements, sample.found(factor_fits) or ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,12 +128,10 @@ class NumberOfFactors:
     ----------
     samples, features : int
         Rows, and columns that vary.
-    largest : int
-        The most factors that were fitted.
     judgements : tuple of Judgement
         One for each rule: ``.answer``, ``.counts`` and ``.values`` of its statistic, ``.note``.
     fits : tuple of FactorFit
-        Fits with 0, ..., ``largest`` factors, with the warnings each gave; empty if no rule needed them.
+        Fits with 0, 1, 2, ... factors, with the warnings each gave; empty if no rule needed them.
 
     Examples
     --------
@@ -154,9 +151,13 @@ class NumberOfFactors:
 
     samples: int
     features: int
-    largest: int
     judgements: tuple[Judgement, ...]
     fits: tuple[FactorFit, ...]
+
+    @property
+    def largest(self) -> int | None:
+        """The most factors that were fitted; None if no rule needed a fit."""
+        return len(self.fits) - 1 if self.fits else None
 
     @property
     def answers(self) -> dict[str, int | None]:
@@ -309,17 +310,3 @@ def _check_rules(rules: Sequence[Rule] | None) -> tuple[Rule, ...]:
     if len({rule.name for rule in rules}) < len(rules):
         raise ParameterError("rules should have different names: ask for one setting of a rule at a time.")
     return tuple(rules)
-
-
-def _check_largest(largest: int | None, sample: Sample) -> int:
-    bound = min(ledermann_bound(sample.features), sample.count - 2)
-    if largest is None:
-        named = ParallelAnalysis().apply(sample).answer or 0
-        return min(bound, max(FEWEST_LARGEST, named + ABOVE))
-    largest = check_count("largest", largest)
-    if largest > bound:
-        raise ParameterError(
-            f"largest should be at most {bound}, the Ledermann bound for {sample.features} columns "
-            f"(and two fewer than the {sample.count} rows), got {largest}."
-        )
-    return largest

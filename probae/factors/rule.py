@@ -87,15 +87,16 @@ class Rule:
         note: str = "",
     ) -> Judgement:
         """Return a judgement whose statistic belongs to ``first``, ``first + 1``, ... factors."""
-        values, limits, medians = _tensor(values), _tensor(threshold), _tensor(typical)
-        assert values is not None
-        counts = torch.arange(first, first + len(values))
+        statistic = _tensor(values)
+        counts = torch.arange(first, first + len(statistic))
         found = None if answer is None else int(answer)
-        return Judgement(self, found, counts, values, limits, medians, note)
+        limits = None if threshold is None else _tensor(threshold)
+        medians = None if typical is None else _tensor(typical)
+        return Judgement(self, found, counts, statistic, limits, medians, note)
 
 
-def _tensor(values: np.ndarray | list[float] | None) -> Tensor | None:
-    return None if values is None else torch.tensor(np.ascontiguousarray(values, dtype=float))
+def _tensor(values: np.ndarray | list[float]) -> Tensor:
+    return torch.tensor(np.ascontiguousarray(values, dtype=float))
 
 
 def leading(holds: np.ndarray) -> int:

@@ -36,13 +36,15 @@ class Sample:
         Of the columns that vary.
     rows : array (count, features) or None
         The rows themselves, where they were given.
-    largest : int
-        The most factors that models are fitted with.
     seed : int
+    limit : int or None
+        The most factors the user wants fitted.
     """
 
-    def __init__(self, statistics: SufficientStatistics, rows: np.ndarray | None, seed: int) -> None:
-        self.statistics, self.rows, self.seed, self.largest = statistics, rows, seed, 0
+    def __init__(
+        self, statistics: SufficientStatistics, rows: np.ndarray | None, seed: int, limit: int | None
+    ) -> None:
+        self.statistics, self.rows, self.seed, self.limit = statistics, rows, seed, limit
         self._shared: dict[Any, Any] = {}
 
     @property
@@ -113,8 +115,12 @@ class Sample:
             self._shared[key] = compute()
         return self._shared[key]
 
+    def found(self, key: Any) -> Any:
+        """Return what was computed for the key so far, or None."""
+        return self._shared.get(key)
 
-def open_sample(x: Any, seed: int) -> Sample:
+
+def open_sample(x: Any, seed: int, limit: int | None) -> Sample:
     """Read a table or SufficientStatistics; columns that do not vary are left out with a warning."""
     rows = None
     if isinstance(x, SufficientStatistics):
@@ -142,7 +148,7 @@ def open_sample(x: Any, seed: int) -> Sample:
         )
         statistics = _columns(statistics, varying)
         rows = None if rows is None else rows[:, varying]
-    return Sample(statistics, rows, seed)
+    return Sample(statistics, rows, seed, limit)
 
 
 def _columns(statistics: SufficientStatistics, kept: np.ndarray) -> SufficientStatistics:

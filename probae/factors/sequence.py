@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from probae.checks import ParameterError
+from probae.factors.parallel_analysis import ParallelAnalysis
 from probae.factors.sample import NotApplicable, Sample
 from probae.inference import Fit
 from probae.inference.fit import fit
@@ -94,8 +96,32 @@ def ledermann_bound(features: int) -> int:
     return max(bound, 0)
 
 
+FEWEST_LARGEST = 6  # what the most factors are at least, where the columns allow it
+ABOVE = 4  # how many more are fitted than parallel analysis names
+
+
+def most_factors(sample: Sample) -> int:
+    """Return the most factors that models are fitted with, chosen where the user did not.
+
+    Raises
+    ------
+    ParameterError
+        If the user's number is above the Ledermann bound.
+    """
+    bound = max(min(ledermann_bound(sample.features), sample.count - 2), 0)
+    if sample.limit is None:
+        named = ParallelAnalysis().apply(sample).answer or 0
+        return min(bound, max(FEWEST_LARGEST, named + ABOVE))
+    if sample.limit > bound:
+        raise ParameterError(
+            f"largest should be at most {bound}, the Ledermann bound for {sample.features} columns "
+            f"(and two fewer than the {sample.count} rows), got {sample.limit}."
+        )
+    return sample.limit
+
+
 def factor_fits(sample: Sample) -> tuple[FactorFit, ...]:
-    """Return the fits with 0, ..., ``sample.largest`` factors, found once."""
+    """Return the fits with 0, ..., `most_factors` factors, found once."""
     return sample.share(factor_fits, lambda: _fit_all(sample))
 
 
@@ -117,7 +143,7 @@ def _fit_all(sample: Sample) -> tuple[FactorFit, ...]:
     base = independence_log_likelihood(sample)
     found: list[tuple[float, np.ndarray, Sequence[str]]] = [(base, np.zeros((sample.features, 0)), ())]
     spread = sample.statistics.variances.sqrt()
-    for k in range(1, sample.largest + 1):
+    for k in range(1, most_factors(sample) + 1):
         run = fit_quietly(sample.statistics, k, sample.seed)
         value = float(run.history[-1]) * sample.count
         loadings = (run.model.loadings.detach() / spread.unsqueeze(1)).numpy()
