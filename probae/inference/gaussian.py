@@ -13,7 +13,7 @@ from torch import Tensor
 
 from probae.checks import Data, DataError, HeywoodWarning, UnderidentifiedWarning
 from probae.inference import profile
-from probae.inference.wide import WideCorrelation
+from probae.inference.eigenpairs import Correlation, DenseCorrelation, WideCorrelation, leading_eigenpairs
 from probae.models import LinearFactorModel
 from probae.statistics import SufficientStatistics
 
@@ -112,25 +112,23 @@ def mean_log_likelihood(model: LinearFactorModel, statistics: SufficientStatisti
 def principal_components(statistics: SufficientStatistics, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest eigenvalues of the covariance and their vectors (D, count), through the rows where fewer."""
     if statistics.root is None:
-        return profile.leading_eigenpairs(statistics.covariance.numpy(), count)
+        return leading_eigenpairs(statistics.covariance.numpy(), count)
     size = np.full(statistics.features, math.sqrt(statistics.count))
     return WideCorrelation(statistics.root.numpy(), size).leading(np.ones(statistics.features), count)
 
 
-def _correlation(
-    statistics: SufficientStatistics, varying: np.ndarray, scale: np.ndarray
-) -> profile.Correlation:
+def _correlation(statistics: SufficientStatistics, varying: np.ndarray, scale: np.ndarray) -> Correlation:
     if statistics.root is not None and len(scale) > len(statistics.root):
         root = statistics.root.numpy()
         size = scale * math.sqrt(statistics.count)
         return WideCorrelation(root if varying.all() else root[:, varying], size)
     covariance = statistics.covariance.numpy()
     covariance = covariance if varying.all() else covariance[np.ix_(varying, varying)]
-    return covariance / np.outer(scale, scale)
+    return DenseCorrelation(covariance / np.outer(scale, scale))
 
 
 def _best_start(
-    correlation: profile.Correlation, latents: int, seed: int
+    correlation: Correlation, latents: int, seed: int
 ) -> tuple[profile.Profile, list[float], bool]:
     """Minimise from the first start, and from the others only if a uniqueness hits its floor or it fails."""
     best: tuple[profile.Profile, list[float], bool] | None = None

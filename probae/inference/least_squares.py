@@ -25,6 +25,7 @@ from torch import Tensor
 from probae.checks import Data, DataError, NotExactError, ParameterError
 from probae.inference import profile
 from probae.inference.base import ExactPosterior, Method, Outcome
+from probae.inference.eigenpairs import leading_eigenpairs
 from probae.inference.gaussian import assign, usable_latents, warn_heywood
 from probae.models import LinearFactorModel
 from probae.priors import Gaussian
@@ -140,7 +141,7 @@ def evaluate(correlation: np.ndarray, psi: np.ndarray, latents: int) -> Residual
 
 def best_loadings(correlation: np.ndarray, psi: np.ndarray, latents: int) -> np.ndarray:
     """Return the principal axes (D, K) of R - Psi."""
-    values, vectors = profile.leading_eigenpairs(correlation - np.diag(psi), latents)
+    values, vectors = leading_eigenpairs(correlation - np.diag(psi), latents)
     return vectors * np.sqrt(np.maximum(values, 0.0))
 
 

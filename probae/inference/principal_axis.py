@@ -8,6 +8,7 @@ import numpy as np
 
 from probae.checks import check_count, check_positive
 from probae.inference import profile
+from probae.inference.eigenpairs import leading_eigenpairs
 from probae.inference.least_squares import LeastSquares, Solution, multiple_correlations
 
 
@@ -52,7 +53,7 @@ class PrincipalAxis(LeastSquares):
         total = float(np.square(correlation - np.diag(correlation.diagonal())).sum())
         history, vectors = [], None
         for _ in range(self.steps):
-            values, vectors = profile.leading_eigenpairs(correlation - np.diag(psi), latents, vectors)
+            values, vectors = leading_eigenpairs(correlation - np.diag(psi), latents, vectors)
             kept = np.maximum(values, 0.0)
             history.append(-0.5 * (total + np.square(1.0 - psi).sum() - np.square(kept).sum()))
             following = np.clip(1.0 - np.square(vectors) @ kept, profile.FLOOR, 1.0)

@@ -19,12 +19,9 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse.linalg
 
-from probae.inference.wide import WideCorrelation
-
-Correlation = np.ndarray | WideCorrelation  # of the standardised features, (D, D) or known by its rows
+from probae.inference.eigenpairs import DENSE_LIMIT, Correlation, DenseCorrelation
 
 FLOOR = 1e-6  # smallest uniqueness of a standardised variable: below it the variable is a Heywood case
-DENSE_LIMIT = 160  # features up to which a direct eigen-solver beats Lanczos
 DAMPING = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the scoring matrix, whose size is 1
 STEP_LIMIT = 2.0  # largest change of a log-uniqueness in one step
 
@@ -69,7 +66,7 @@ class Profile:
 
 
 def _scoring_operator(basis: np.ndarray, damping: float) -> scipy.sparse.linalg.LinearOperator:
-    """Return (I - U U') o (I - U U') as an operator: (U U' o U U') v = diag(U (U' diag(v) U) U'), O(D K^2) a product."""
+    """Return (I - U U') o (I - U U') as an operator, O(D K^2) a product: (U U' o U U') v = diag U (U' diag(v) U) U'."""
     diagonal = 1.0 + damping - 2.0 * np.square(basis).sum(axis=1)
 
     def multiply(v: np.ndarray) -> np.ndarray:
@@ -79,43 +76,24 @@ def _scoring_operator(basis: np.ndarray, damping: float) -> scipy.sparse.linalg.
     return scipy.sparse.linalg.LinearOperator((len(basis), len(basis)), matvec=multiply, dtype=np.float64)
 
 
-def evaluate(
-    correlation: Correlation, theta: np.ndarray, latents: int, start: np.ndarray | None = None
-) -> Profile:
-    """Evaluate the profile likelihood at log-uniquenesses ``theta`` (D,); ``start`` warms up the eigen-solver."""
+def evaluate(matrix: np.ndarray | Correlation, theta: np.ndarray, latents: int) -> Profile:
+    """Evaluate the profile likelihood at log-uniquenesses ``theta`` (D,)."""
+    correlation = Correlation.of(matrix)
     scale = np.exp(-0.5 * theta)
-    if isinstance(correlation, WideCorrelation):
-        values, vectors = correlation.leading(scale, latents)
-        diagonal = scale**2
-    else:
-        scaled = np.outer(scale, scale)
-        scaled *= correlation  # in place: a second matrix would cost more than the product
-        values, vectors = leading_eigenpairs(scaled, latents, start)
-        diagonal = scaled.diagonal()
+    values, vectors = correlation.leading(scale, latents)
+    diagonal = scale**2 * correlation.diagonal
     useful = np.maximum(values, 1.0)  # a factor below the noise has loading zero
     value = theta.sum() + diagonal.sum() + (np.log(useful) + 1.0 - useful).sum()
     gradient = 1.0 - diagonal + np.square(vectors) @ (useful - 1.0)
     return Profile(theta, float(value), gradient, useful, vectors)
 
 
-def leading_eigenpairs(
-    matrix: np.ndarray, count: int, start: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ``count`` largest eigenvalues and vectors of a symmetric matrix, largest first."""
-    size = len(matrix)
-    if size <= DENSE_LIMIT or 4 * count >= size:
-        values, vectors = scipy.linalg.eigh(
-            matrix, subset_by_index=(size - count, size - 1), check_finite=False
-        )
-    else:
-        first = np.ones(size) if start is None else start.sum(axis=1)
-        values, vectors = scipy.sparse.linalg.eigsh(matrix, k=count, which="LA", v0=first)
-    order = np.argsort(values)[::-1]
-    return values[order], vectors[:, order]
-
-
 def minimize(
-    correlation: Correlation, latents: int, theta: np.ndarray, steps: int = 200, tolerance: float = 1e-10
+    matrix: np.ndarray | Correlation,
+    latents: int,
+    theta: np.ndarray,
+    steps: int = 200,
+    tolerance: float = 1e-10,
 ) -> tuple[Profile, list[float], bool]:
     """Minimise the profile by projected Newton scoring with a backtracking line search.
 
@@ -123,8 +101,8 @@ def minimize(
     by the step fell below ``tolerance``; that step is still taken, without a line search, which rounding would decide.
     """
     lowest, highest = np.log(FLOOR), 0.0
-    if isinstance(correlation, WideCorrelation):
-        correlation.expect(np.inf)
+    correlation = Correlation.of(matrix)
+    correlation.expect(np.inf)
     point = evaluate(correlation, np.clip(theta, lowest, highest), latents)
     history = [point.value]
     for _ in range(steps):
@@ -134,11 +112,10 @@ def minimize(
         if np.abs(point.gradient[~stuck]).max(initial=0.0) < 1e-9:
             return point, history, True
         direction = point.newton_direction(~stuck)
-        if isinstance(correlation, WideCorrelation):
-            correlation.expect(-direction @ point.gradient)
+        correlation.expect(-direction @ point.gradient)
         if -direction @ point.gradient < tolerance:
             theta = np.clip(point.theta + direction, lowest, highest)
-            last = evaluate(correlation, theta, latents, point.eigenvectors)
+            last = evaluate(correlation, theta, latents)
             best = last if last.value <= point.value else point
             return best, [*history, best.value], True
         following = _line_search(correlation, latents, point, direction, (lowest, highest))
@@ -156,29 +133,27 @@ def _line_search(
     length = 1.0
     while length > 1e-8:
         theta = np.clip(point.theta + length * direction, *bounds)
-        trial = evaluate(correlation, theta, latents, point.eigenvectors)
+        trial = evaluate(correlation, theta, latents)
         if trial.value <= point.value + 1e-4 * point.gradient @ (theta - point.theta):
             return trial
         length *= 0.5 if length > 0.1 else 0.1
     return None
 
 
-def starting_points(correlation: Correlation, latents: int, seed: int) -> Iterator[np.ndarray]:
+def starting_points(matrix: np.ndarray | Correlation, latents: int, seed: int) -> Iterator[np.ndarray]:
     """Yield log-uniquenesses to start from: of the principal components, then others for a suspicious first answer.
 
     The components come first because the usual guess, from the inverse correlations, costs more for many features.
     """
-    size = len(correlation)
-    if isinstance(correlation, WideCorrelation):
-        correlation.expect(np.inf)
-        values, vectors = correlation.leading(np.ones(size), latents)
-    else:
-        values, vectors = leading_eigenpairs(correlation, latents)
+    correlation = Correlation.of(matrix)
+    correlation.expect(np.inf)
+    size = correlation.features
+    values, vectors = correlation.leading(np.ones(size), latents)
     noise = max((size - values.sum()) / max(size - latents, 1), 0.0)
     explained = np.square(vectors) @ np.maximum(values - noise, 0.0)
     yield np.log(np.clip(1.0 - explained, 0.005, 0.95))
-    if isinstance(correlation, np.ndarray):
-        factor, info = scipy.linalg.lapack.dpotrf(correlation)
+    if isinstance(correlation, DenseCorrelation):
+        factor, info = scipy.linalg.lapack.dpotrf(correlation.matrix)
         if info == 0 and factor.diagonal().min() > 1e-6 * factor.diagonal().max():
             inverse, _ = scipy.linalg.lapack.dpotri(factor)
             guess = (1.0 - 0.5 * latents / size) / inverse.diagonal()  # Joreskog (1967), section 6

@@ -131,18 +131,6 @@ def test_iterative_and_dense_directions_agree(monkeypatch):
     )
 
 
-def test_equal_eigenvalues_are_all_found(monkeypatch):
-    """Lanczos from one vector sees one of several equal eigenvalues at first."""
-    monkeypatch.setattr(profile, "DENSE_LIMIT", 10)
-    generator = np.random.default_rng(0)
-    U = np.linalg.qr(generator.normal(size=(60, 60)))[0]
-    values = np.r_[5.0, 5.0, 5.0, np.linspace(1.0, 0.1, 57)]
-    found, vectors = profile.leading_eigenpairs((U * values) @ U.T, 3)
-    np.testing.assert_allclose(found, [5, 5, 5], rtol=1e-9)
-    projector = U[:, :3] @ U[:, :3].T
-    np.testing.assert_allclose(vectors @ vectors.T, projector, atol=1e-7)
-
-
 def test_starting_points_lie_inside_and_differ():
     R = correlation_of(6, 1, seed=0)
     points = list(profile.starting_points(R, 1, seed=0))
