@@ -3,16 +3,21 @@ r"""Exact marginals and posteriors of a linear factor model, and the scores that
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probae.checks import ParameterError
 from probae.linalg import LowRankCovariance
+from probae.models.patterns import BLOCK, distinct_rows
 from probae.priors import Prior
 
+LOG_TWO_PI = math.log(2 * math.pi)
+MANY = 64  # rows from which a pattern is worth a factorisation and a product of its own
 UNCORRELATED = (
     1e-9  # largest correlation of the score noise that still counts as a product of one-dimensional laws
 )
@@ -85,9 +90,9 @@ def gaussian_log_density(
 ) -> Float[Tensor, "samples"]:
     """Return log N(x; mean, W W' + Psi) per row in nats, over the observed entries of the row."""
     value = torch.empty(len(x), dtype=torch.float64)
-    for rows, observed in missing_patterns(x):
-        centred, covariance = _observed(x[rows], observed, loadings, noise, mean)
-        value[rows] = covariance.log_density(centred)
+    for rows, width, centred, covariance in observed_blocks(x, loadings, noise, mean):
+        energy = covariance.quadratic_form(centred).squeeze(-1) + covariance.log_det
+        value[rows] = -0.5 * (width * LOG_TWO_PI + energy) + 0.0  # no minus zero for a row without values
     return value
 
 
@@ -95,16 +100,59 @@ def gaussian_posterior(
     x: Tensor, loadings: Tensor, noise: Tensor, mean: Tensor
 ) -> tuple[Float[Tensor, "samples latents"], Float[Tensor, "*samples latents latents"]]:
     """Return mean (N, K) and lower-triangular scale of p(z | observed x): (K, K), or (N, K, K) with missing entries."""
-    patterns = missing_patterns(x)
-    location = torch.empty(len(x), loadings.shape[1], dtype=torch.float64)
-    scales = torch.empty(
-        len(x) if len(patterns) > 1 else 1, *loadings.shape[1:], loadings.shape[1], dtype=torch.float64
-    )
-    for rows, observed in patterns:
-        centred, covariance = _observed(x[rows], observed, loadings, noise, mean)
-        location[rows] = covariance.posterior_mean(centred)
-        scales[rows if len(patterns) > 1 else 0] = covariance.posterior_scale_tril
-    return location, scales if len(patterns) > 1 else scales[0]
+    latents = loadings.shape[1]
+    location = torch.empty(len(x), latents, dtype=torch.float64)
+    shared = True
+    scales = torch.empty(0, latents, latents, dtype=torch.float64)
+    for rows, _, centred, covariance in observed_blocks(x, loadings, noise, mean):
+        location[rows] = covariance.posterior_mean(centred).reshape(-1, latents)
+        own = covariance.posterior_scale_tril
+        if len(location[rows]) == len(x) and own.ndim == 2:
+            return location, own
+        if shared:
+            shared, scales = False, torch.empty(len(x), latents, latents, dtype=torch.float64)
+        scales[rows] = own
+    return location, scales
+
+
+def observed_blocks(
+    x: Tensor, loadings: Tensor, noise: Tensor, mean: Tensor
+) -> Iterator[tuple[Tensor | slice, Tensor | int, Tensor, LowRankCovariance]]:
+    """Walk over rows by their observed entries: which rows, how many entries, the centred rows, their covariance.
+
+    A pattern that many rows share is factored for them together, rows (R, observed entries). The others go in blocks
+    with a batched covariance, rows (R, 1, D); a missing entry has loading 0, noise 1 and value 0 there: it adds nothing.
+    """
+    missing = x.isnan()
+    if not missing.any():
+        yield slice(None), x.shape[1], x - mean, LowRankCovariance.factor(loadings, noise)
+        return
+    patterns, group = distinct_rows(~missing.numpy())
+    order = torch.from_numpy(np.argsort(group, kind="stable"))
+    counts = np.bincount(group)
+    ends = np.cumsum(counts)
+    many = counts >= MANY
+    for index in np.flatnonzero(many):
+        rows = order[ends[index] - counts[index] : ends[index]]
+        seen = torch.from_numpy(patterns[index])
+        covariance = LowRankCovariance.factor(loadings[seen], noise[seen])
+        yield rows, int(seen.sum()), (x[rows] - mean)[:, seen], covariance
+    few = order[torch.from_numpy(~many[group])[order]]
+    for rows in few.split(max(BLOCK // loadings.numel(), 1)):
+        seen = ~missing[rows]
+        masks, owner = seen.unique_consecutive(
+            dim=0, return_inverse=True
+        )  # the rows are in the order of patterns
+        factored = LowRankCovariance.factor(
+            loadings * masks.unsqueeze(2), torch.where(masks, noise, torch.ones_like(noise))
+        )
+        covariance = LowRankCovariance(
+            factored.loadings[owner],
+            factored.noise[owner],
+            factored.orthogonal[owner],
+            factored.triangular[owner],
+        )
+        yield rows, seen.double().sum(1), (x[rows] - mean).nan_to_num().unsqueeze(1), covariance
 
 
 def missing_patterns(
@@ -114,13 +162,7 @@ def missing_patterns(
     observed = ~x.isnan()
     if observed.all():
         return [(slice(None), observed.new_ones(x.shape[1]))]
-    patterns, group = observed.unique(dim=0, return_inverse=True)
-    return [(torch.nonzero(group == index).squeeze(-1), pattern) for index, pattern in enumerate(patterns)]
-
-
-def _observed(
-    x: Tensor, observed: Tensor, loadings: Tensor, noise: Tensor, mean: Tensor
-) -> tuple[Tensor, LowRankCovariance]:
-    if observed.all():
-        return x - mean, LowRankCovariance.factor(loadings, noise)
-    return (x - mean)[:, observed], LowRankCovariance.factor(loadings[observed], noise[observed])
+    patterns, group = distinct_rows(observed.numpy())
+    order = torch.from_numpy(np.argsort(group, kind="stable"))
+    rows = order.split(np.bincount(group).tolist())
+    return list(zip(rows, torch.from_numpy(patterns), strict=True))
