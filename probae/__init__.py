@@ -32,8 +32,14 @@ _HOME = {
         "ProbaeWarning",
         "UnderidentifiedWarning",
     ),
+    "probae.factors.alpha": ("Alpha", "alpha"),
     "probae.factors.estimators": ("ExpectedInformation", "ObservedInformation", "Sandwich"),
     "probae.factors.number": ("NumberOfFactors", "number_of_factors"),
+    "probae.factors.fit_indices": ("FitIndices", "fit_indices"),
+    "probae.factors.loadings_table": ("LoadingsTable", "loadings_table"),
+    "probae.factors.omega": ("Omega", "omega"),
+    "probae.factors.schmid_leiman": ("SchmidLeiman", "schmid_leiman"),
+    "probae.factors.scores": ("FactorScores", "bartlett_scores", "regression_scores", "ten_berge_scores"),
     "probae.factors.standard_errors": ("StandardErrors", "standard_errors"),
     "probae.identifiability.likelihood_ratio": ("rotation_profile",),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
@@ -91,8 +97,14 @@ if TYPE_CHECKING:
         ProbaeWarning,
         UnderidentifiedWarning,
     )
+    from probae.factors.alpha import Alpha, alpha
     from probae.factors.estimators import ExpectedInformation, ObservedInformation, Sandwich
+    from probae.factors.fit_indices import FitIndices, fit_indices
+    from probae.factors.loadings_table import LoadingsTable, loadings_table
     from probae.factors.number import NumberOfFactors, number_of_factors
+    from probae.factors.omega import Omega, omega
+    from probae.factors.schmid_leiman import SchmidLeiman, schmid_leiman
+    from probae.factors.scores import FactorScores, bartlett_scores, regression_scores, ten_berge_scores
     from probae.factors.standard_errors import StandardErrors, standard_errors
     from probae.identifiability.likelihood_ratio import rotation_profile
     from probae.identifiability.report import Report, Verdict, audit

@@ -78,11 +78,9 @@ def frame_of(structure: Structure, rotation: Rotation | None) -> Frame:
     ParameterError
         A rotation of a confirmatory model or of another fit; a rotated fit without its rotation.
     """
-    if not structure.rotatable:
-        if rotation is not None:
-            raise ParameterError("A model with fixed loadings is not rotated: leave rotation out.")
-        return Frame(structure, None, "confirmatory")
     if rotation is None:
+        if not structure.rotatable:
+            return Frame(structure, None, "confirmatory")
         if structure.layout.correlated:
             raise ParameterError(
                 "The factors of this fit are correlated, so it was rotated: pass that rotation too, as rotation=."
@@ -97,18 +95,28 @@ def _is_canonical(loadings: Tensor, correlation: Tensor, noise: Tensor) -> Tenso
 
 
 def _rotated(structure: Structure, rotation: Rotation) -> Frame:
+    turned, standardized = turn(structure, rotation)
     if not hasattr(rotation.criterion, "gradient"):
         raise ParameterError(
             f"{type(rotation.criterion).__name__} is a procedure, no criterion with a gradient: no standard errors."
         )
-    turned, standardized = _turn(structure, rotation)
     frame = Frame(turned, _stationary(rotation, standardized), type(rotation.criterion).__name__)
     _check_stationary(frame)
     return frame
 
 
-def _turn(structure: Structure, rotation: Rotation) -> tuple[Structure, bool]:
-    """Return the rotated structure, and whether the criterion looked at standardised loadings."""
+def turn(structure: Structure, rotation: Rotation) -> tuple[Structure, bool]:
+    """Return the rotated structure, and whether the criterion looked at standardised loadings.
+
+    Raises
+    ------
+    ParameterError
+        `rotation` is none, or of another fit, or the model has fixed loadings.
+    """
+    if not isinstance(rotation, Rotation):
+        raise ParameterError(f"rotation should be the result of pa.rotate, got {type(rotation).__name__}.")
+    if not structure.rotatable:
+        raise ParameterError("A model with fixed loadings is not rotated: leave rotation out.")
     sd = structure.variance.sqrt().unsqueeze(1)
     layout = replace(structure.layout, correlated=bool(rotation.oblique))
     turned = replace(

@@ -8,7 +8,9 @@ Gamma the covariance of the products d d' of centred rows,
 V Delta are the gradients s_n of the rows, and u' V u is half a trace, so with A = Sigma^{-1}, m_n = d_n' A d_n,
 
 .. math:: \operatorname{tr}(V \Gamma) = \tfrac1{2N} \sum_n \big(m_n^2 - 2 d_n' A S A d_n
-          + \operatorname{tr} A S A S\big), \qquad \operatorname{tr}(V \Delta (\Delta' V \Delta)^- \Delta' V \Gamma) = \operatorname{tr} (I^- M),
+          + \operatorname{tr} A S A S\big),
+
+.. math:: \operatorname{tr}(V \Delta (\Delta' V \Delta)^- \Delta' V \Gamma) = \operatorname{tr} (I^- M),
 
 I the expected information of all rows, M the second moments of their gradients: no matrix of D^4 entries is formed.
 
