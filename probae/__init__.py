@@ -41,7 +41,9 @@ _HOME = {
     "probae.factors.schmid_leiman": ("SchmidLeiman", "schmid_leiman"),
     "probae.factors.scores": ("FactorScores", "bartlett_scores", "regression_scores", "ten_berge_scores"),
     "probae.factors.standard_errors": ("StandardErrors", "standard_errors"),
+    "probae.identifiability.counting": ("CountingRules", "counting_rules"),
     "probae.identifiability.likelihood_ratio": ("rotation_profile",),
+    "probae.identifiability.nullity": ("fisher_nullity",),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
     "probae.inference": (
         "ELBO",
@@ -106,7 +108,9 @@ if TYPE_CHECKING:
     from probae.factors.schmid_leiman import SchmidLeiman, schmid_leiman
     from probae.factors.scores import FactorScores, bartlett_scores, regression_scores, ten_berge_scores
     from probae.factors.standard_errors import StandardErrors, standard_errors
+    from probae.identifiability.counting import CountingRules, counting_rules
     from probae.identifiability.likelihood_ratio import rotation_profile
+    from probae.identifiability.nullity import fisher_nullity
     from probae.identifiability.report import Report, Verdict, audit
     from probae.inference import (
         ELBO,

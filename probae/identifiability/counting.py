@@ -1,0 +1,455 @@
+r"""Counting rules: what a pattern of loadings identifies, before or after a fit.
+
+For D features, K factors and diagonal noise:
+
+- free parameters <= D (D + 1) / 2                                                      (t-rule, necessary)
+- Ledermann: ((D - K)^2 - (D + K)) / 2 >= 0                       (generic, for the noise of unrestricted factors)
+- row deletion: whichever row of W is deleted, two disjoint K x K submatrices of rank K remain
+                                          (Anderson & Rubin, 1956, theorem 5.1: sufficient for the noise variances)
+- 3-5-7: every q columns have at least 2 q + 1 rows that are not zero
+                                                  (Fruhwirth-Schnatter et al., 2023: necessary for row deletion)
+- three or two features for each factor and no cross-loadings      (Bollen, 1989, chapter 7: sufficient)
+- the rows where column k is fixed to zero have rank K - 1 in the other columns
+                                                     (Joreskog, 1979: no rotation, correlations free)
+- the rank of the derivatives of the covariance by the free parameters                  (exact, local)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from probae.checks import ParameterError, check_positive
+from probae.identifiability.nullity import Nullity, Parts, fisher_nullity
+from probae.inference import Fit
+from probae.models import ConfirmatoryFactorAnalysis, FactorAnalysis, LinearFactorModel
+from probae.priors import CorrelatedGaussian
+
+__all__ = ["CountingRules", "Rule", "counting_rules"]
+
+DEPENDENT = 1e-9  # residual, relative, of a row that is a combination of others
+SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule: whether it holds, what follows from that, and which columns (factors) and rows (features) fail it.
+
+    Attributes
+    ----------
+    name : str
+    holds : bool
+    kind : str
+        What it is good for: "necessary", "sufficient", "generic" or "exact", and for what.
+    sentence : str
+    factors, features : tuple of int
+    """
+
+    name: str
+    holds: bool
+    kind: str
+    sentence: str
+    factors: tuple[int, ...] = ()
+    features: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class CountingRules:
+    """The rules for one model, and the exact count of flat directions.
+
+    Attributes
+    ----------
+    rules : tuple of Rule
+    nullity : Nullity
+    degrees_of_freedom : int
+        Variances and covariances minus free parameters, plus the rotations that leave the model unchanged.
+    where : str
+        At which loadings the exact rules were asked.
+    """
+
+    rules: tuple[Rule, ...]
+    nullity: Nullity
+    degrees_of_freedom: int
+    where: str
+
+    @property
+    def identified(self) -> bool:
+        """Whether all parameters are locally identified: no flat direction at all."""
+        return self.nullity.dimension == 0 and self.nullity.conclusive
+
+    def __getitem__(self, name: str) -> Rule:
+        for rule in self.rules:
+            if rule.name == name:
+                return rule
+        raise KeyError(f"{name!r} is no rule of this report: {', '.join(rule.name for rule in self.rules)}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain values, ready for JSON."""
+        return {
+            "identified": self.identified,
+            "degrees_of_freedom": self.degrees_of_freedom,
+            "where": self.where,
+            "nullity": self.nullity.dimension,
+            "rotations": self.nullity.rotations.dimension,
+            "rules": [
+                {
+                    "name": rule.name,
+                    "holds": rule.holds,
+                    "kind": rule.kind,
+                    "sentence": rule.sentence,
+                    "factors": list(rule.factors),
+                    "features": list(rule.features),
+                }
+                for rule in self.rules
+            ],
+        }
+
+    def __str__(self) -> str:
+        lines = [f"Counting rules at {self.where}: {self.degrees_of_freedom} degrees of freedom"]
+        width = max(len(rule.name) for rule in self.rules)
+        for rule in self.rules:
+            mark = "yes" if rule.holds else "NO "
+            lines.append(f" {mark} {rule.name.ljust(width)}  {rule.sentence} ({rule.kind})")
+        return "\n".join(lines)
+
+
+def counting_rules(model: Fit | LinearFactorModel, *, smallest: float | None = None) -> CountingRules:
+    """Check the counting rules of a Gaussian factor model, and count its flat directions exactly.
+
+    Parameters
+    ----------
+    model : Fit or LinearFactorModel
+        A Fit is checked at its loadings. A model alone is checked at random ones with its pattern, which is what
+        holds for almost all loadings.
+    smallest : float, optional
+        Loadings below this, for features of variance 1, count as zeros in the rules about patterns: for the rotated
+        loadings of an exploratory fit. Fixed zeros are zeros in any case.
+
+    Returns
+    -------
+    CountingRules
+        ``print`` shows a line for each rule; ``report["row deletion"]`` is one of them.
+
+    Raises
+    ------
+    NotExactError
+        The factors are not Gaussian.
+    ParameterError
+        No model, or no noise.
+
+    References
+    ----------
+    .. [1] Anderson, T. W. & Rubin, H. (1956). Statistical inference in factor analysis. Proceedings of the Third
+       Berkeley Symposium 5, 111-150.
+    .. [2] Fruhwirth-Schnatter, S., Hosszejni, D. & Lopes, H. F. (2023). When it counts - econometric identification
+       of the basic factor model based on GLT structures. Econometrics 11(4), 26.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> model = pa.ConfirmatoryFactorAnalysis([[1, 0], [1, 0], [1, 0], [0, 1], [0, 1], [0, 1]])
+    >>> rules = counting_rules(model)
+    >>> rules.identified, rules.degrees_of_freedom
+    (True, 8)
+    >>> print(counting_rules(pa.ConfirmatoryFactorAnalysis([[1], [1]]))["three features"].sentence)
+    factor 0 has 2 features that measure nothing else
+    """
+    fitted = isinstance(model, Fit)
+    found = model.model if isinstance(model, Fit) else model
+    if not isinstance(found, LinearFactorModel):
+        raise ParameterError(
+            f"counting_rules needs a Fit or a linear factor model, got {type(model).__name__}."
+        )
+    if found.noise != "diagonal":
+        raise ParameterError(
+            f"Counting rules are about one noise variance for each feature, and the model has {found.noise!r} noise."
+        )
+    point = found if fitted else generic(found)
+    parts = Parts.of(point)
+    nullity = fisher_nullity(point)
+    pattern = parts.layout.pattern.copy()
+    if smallest is not None:
+        pattern &= np.abs(parts.loadings) >= check_positive("smallest", smallest)
+    factors = getattr(found, "factor_labels", tuple(f"factor {k}" for k in range(found.latents)))
+    names = found.feature_names or tuple(f"column {i}" for i in range(found.features))
+    check = _Check(parts, pattern, nullity, tuple(factors), tuple(names), point)
+    free = nullity.parameters + len(nullity.boundary)
+    freedom = found.features * (found.features + 1) // 2 - free + nullity.rotations.dimension
+    where = "the fitted loadings" if fitted else "random loadings of this pattern"
+    return CountingRules(tuple(check.rules(freedom)), nullity, freedom, where)
+
+
+def generic(model: LinearFactorModel) -> LinearFactorModel:
+    """Return a model of the same pattern with random parameters, for which generic statements hold."""
+    rng = np.random.default_rng(20_561)
+    if isinstance(model, ConfirmatoryFactorAnalysis):
+        other: LinearFactorModel = ConfirmatoryFactorAnalysis(model.pattern, model.correlated)
+        mask = model.pattern.numpy()
+        if model.free_correlations:
+            rows = rng.normal(size=(model.latents, 4 * model.latents)) + 0.5
+            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+            other.prior = CorrelatedGaussian(rows @ rows.T, learn=True)
+    else:
+        other = FactorAnalysis(model.features, model.latents)
+        mask = np.ones((model.features, model.latents), dtype=bool)
+        if isinstance(model.prior, CorrelatedGaussian):
+            other = LinearFactorModel(model.features, model.latents, prior=model.prior)
+        elif not model.gaussian:
+            return model
+    signs = rng.choice([-1.0, 1.0], size=mask.shape)
+    other.loadings = torch.as_tensor(mask * signs * rng.uniform(0.4, 1.2, size=mask.shape) + 0.0)
+    other.noise_variance = torch.as_tensor(rng.uniform(0.4, 1.2, size=model.features))
+    return other
+
+
+@dataclass(frozen=True, eq=False)
+class _Check:
+    """The rules, asked of one pattern and one set of loadings."""
+
+    parts: Parts
+    pattern: np.ndarray
+    nullity: Nullity
+    factors: tuple[str, ...]
+    features: tuple[str, ...]
+    model: LinearFactorModel
+
+    def rules(self, freedom: int) -> list[Rule]:
+        """Return every rule that applies."""
+        rules = [self._count(freedom), self._ledermann(), self._row_deletion(), self._three_five_seven()]
+        if self._simple():
+            rules.append(self._three_features())
+            if self.parts.layout.pairs:
+                rules.append(self._two_features())
+        if self.parts.layout.pairs:
+            rules.append(self._zeros())
+        return [*rules, self._exact()]
+
+    def _count(self, freedom: int) -> Rule:
+        size = len(self.features) * (len(self.features) + 1) // 2
+        free = self.nullity.parameters + len(self.nullity.boundary)
+        turned = self.nullity.rotations.dimension
+        less = f" less {turned} for rotations" if turned else ""
+        sentence = f"{free} free parameters{less}, {size} variances and covariances"
+        return Rule("t-rule", freedom >= 0, "necessary", sentence)
+
+    def _ledermann(self) -> Rule:
+        features, factors = self.pattern.shape
+        count = ((features - factors) ** 2 - (features + factors)) / 2
+        holds = count >= 0 and factors < features
+        verb = "leave" if holds else "do not leave"
+        sentence = (
+            f"{factors} factors of {features} features {verb} room for the noise variances (count {count:g})"
+        )
+        return Rule("Ledermann", holds, "generic", sentence)
+
+    def _row_deletion(self) -> Rule:
+        failing = row_deletion_failures(np.where(self.pattern, self.parts.loadings, 0.0))
+        if failing:
+            rows = _listed(failing, self.features)
+            sentence = (
+                f"without {rows} no two disjoint sets of {self.pattern.shape[1]} independent rows are left"
+            )
+        else:
+            sentence = "two disjoint sets of independent rows are left whichever row is deleted"
+        kind = "sufficient for the noise variances"
+        return Rule("row deletion", not failing, kind, sentence, features=failing)
+
+    def _three_five_seven(self) -> Rule:
+        columns = few_rows(self.pattern)
+        if columns:
+            rows = int(self.pattern[:, list(columns)].any(axis=1).sum())
+            sentence = f"{_listed(columns, self.factors)} reach{'es' if len(columns) == 1 else ''} {rows} "
+            sentence += f"feature{'s' if rows != 1 else ''}, fewer than {2 * len(columns) + 1}"
+        else:
+            sentence = "every q factors reach at least 2 q + 1 features"
+        return Rule("3-5-7", not columns, "necessary for row deletion", sentence, factors=columns)
+
+    def _simple(self) -> bool:
+        return bool((self.pattern.sum(axis=1) <= 1).all())
+
+    def _three_features(self) -> Rule:
+        counts = self.pattern.sum(axis=0)
+        few = tuple(np.flatnonzero(counts < 3).tolist())
+        sentence = "every factor has three features that measure nothing else"
+        if few:
+            sentence = "; ".join(
+                f"{self.factors[k]} has {counts[k]} feature{'s' if counts[k] != 1 else ''} that measure nothing else"
+                for k in few[:SHOWN]
+            )
+        return Rule("three features", not few, "sufficient", sentence, factors=few)
+
+    def _two_features(self) -> Rule:
+        counts = self.pattern.sum(axis=0)
+        related = np.abs(self.parts.correlation - np.eye(len(counts))).max(axis=0) > 1e-6
+        few = tuple(np.flatnonzero((counts < 2) | ((counts < 3) & ~related)).tolist())
+        sentence = "every factor has two features that measure nothing else, and is correlated with another"
+        if few:
+            sentence = f"{_listed(few, self.factors)}: fewer than two features, or two and no correlation"
+        return Rule("two features", not few, "sufficient", sentence, factors=few)
+
+    def _zeros(self) -> Rule:
+        turned = self.nullity.rotations
+        free = tuple(k for k in range(len(self.factors)) if k not in turned.fixed)
+        sentence = "the fixed zeros of every factor leave no rotation"
+        if free:
+            sentence = f"the fixed zeros of {_listed(free, self.factors)} leave other factors to be mixed in"
+        return Rule("zeros", not free, "exact", sentence, factors=free)
+
+    def _exact(self) -> Rule:
+        found = self.nullity
+        turned = found.rotations
+        beyond = found.beyond_rotations
+        sentence = "the covariance sees every parameter" if not found.dimension else (
+            f"{found.dimension} flat direction{'s' if found.dimension > 1 else ''} of {found.parameters} parameters: "
+            f"{turned.dimension} rotation{'s' if turned.dimension != 1 else ''} of the factors, {beyond} other"
+        )  # fmt: skip
+        if beyond and found.features:
+            verb = "moves" if beyond == 1 else "move"
+            sentence += f", which {verb} the noise of {_listed(found.features, self.features)}"
+        if not found.conclusive:
+            sentence += f"; not clear-cut, the next direction is at {found.smallest_other:.1e}"
+        mixing = tuple(k for block in turned.blocks if len(block) > 1 for k in block)
+        return Rule("rank", not found.dimension, "exact", sentence, factors=mixing, features=found.features)
+
+
+def _listed(members: tuple[int, ...], names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[i] for i in members[:SHOWN])
+    return shown + (f" and {len(members) - SHOWN} more" if len(members) > SHOWN else "")
+
+
+def few_rows(pattern: np.ndarray) -> tuple[int, ...]:
+    """Return a set of q columns with at most 2 q rows that are not zero, or nothing where there is none.
+
+    Every q columns have 2 q + 1 rows if and only if, whichever row is deleted, each column can be matched to two rows
+    of its own (Hall): polynomial, where a search over sets of columns is not.
+
+    Examples
+    --------
+    >>> few_rows(np.array([[1, 0], [1, 0], [1, 1], [0, 1]], dtype=bool))
+    (0, 1)
+    """
+    features, factors = pattern.shape
+    neighbours = [np.flatnonzero(pattern[:, k]).tolist() for k in range(factors)]
+    owner: dict[int, int] = {}
+    for k in list(range(factors)) * 2:
+        reached = _match(k, neighbours, owner, None)
+        if reached:
+            return reached
+    for row in sorted(owner):
+        without = dict(owner)
+        reached = _match(without.pop(row), neighbours, without, row)
+        if reached:
+            return reached
+    return ()
+
+
+def _match(
+    column: int, neighbours: list[list[int]], owner: dict[int, int], deleted: int | None
+) -> tuple[int, ...]:
+    """Give a column one more row of its own, moving others; return the columns that are stuck if none is left."""
+    came: dict[int, tuple[int, int] | None] = {column: None}
+    queue = deque([column])
+    while queue:
+        current = queue.popleft()
+        for row in neighbours[current]:
+            if row == deleted or owner.get(row) == current:
+                continue
+            if row not in owner:
+                back: tuple[int, int] | None = (current, row)
+                while back is not None:
+                    taker, taken = back
+                    back = came[taker]
+                    owner[taken] = taker
+                return ()
+            if owner[row] not in came:
+                came[owner[row]] = (current, row)
+                queue.append(owner[row])
+    return tuple(sorted(came))
+
+
+def row_deletion_failures(loadings: np.ndarray) -> tuple[int, ...]:
+    """Return the rows without which no two disjoint bases of the rows of W are left (Anderson & Rubin, 1956).
+
+    Two disjoint bases are a common base of the union of two matroids, found by augmentation (Edmonds, 1968). Only
+    rows that are in use need to be deleted and replaced.
+
+    Examples
+    --------
+    >>> row_deletion_failures(np.array([[1.0], [2.0], [3.0]])), row_deletion_failures(np.array([[1.0], [2.0]]))
+    ((), (0, 1))
+    """
+    rows = _unit_rows(loadings)
+    features, factors = rows.shape
+    bases: tuple[list[int], list[int]] = ([], [])
+    for row in range(features):
+        if len(bases[0]) + len(bases[1]) == 2 * factors:
+            break
+        _augment(rows, bases, row)
+    if len(bases[0]) + len(bases[1]) < 2 * factors:
+        return tuple(range(features))
+    failing = []
+    for base in (0, 1):
+        for row in bases[base]:
+            rest = (list(bases[0]), list(bases[1]))
+            rest[base].remove(row)
+            others = (i for i in range(features) if i != row and i not in rest[0] and i not in rest[1])
+            if not any(_augment(rows, rest, other) for other in others):
+                failing.append(row)
+    return tuple(sorted(failing))
+
+
+def _unit_rows(loadings: np.ndarray) -> np.ndarray:
+    """Return the rows at length 1; rows that are zero to rounding stay zero. Their independence is the same."""
+    length = np.linalg.norm(loadings, axis=1)
+    real = length > DEPENDENT * max(float(length.max(initial=0.0)), 1e-300)
+    return np.where(real[:, None], loadings / np.where(real, length, 1.0)[:, None], 0.0)
+
+
+def _augment(rows: np.ndarray, bases: tuple[list[int], list[int]], new: int) -> bool:
+    """Add a row to two independent sets by the shortest chain of exchanges; False when their union cannot grow so."""
+    came: dict[int, tuple[int, int] | None] = {new: None}
+    queue = deque([new])
+    while queue:
+        current = queue.popleft()
+        for base in (0, 1):
+            if current in bases[base]:
+                continue
+            circuit = _circuit(rows, bases[base], current)
+            if circuit is None:
+                _exchange(bases, came, current, base)
+                return True
+            for member in circuit:
+                if member not in came:
+                    came[member] = (current, base)
+                    queue.append(member)
+    return False
+
+
+def _exchange(
+    bases: tuple[list[int], list[int]], came: dict[int, tuple[int, int] | None], last: int, base: int
+) -> None:
+    """Put the last row of a chain into its set; each earlier one takes the place that the next one left."""
+    step: tuple[int, int] | None = (last, base)
+    while step is not None:
+        row, into = step
+        for own in bases:
+            if row in own:
+                own.remove(row)
+        bases[into].append(row)
+        step = came[row]
+
+
+def _circuit(rows: np.ndarray, base: list[int], row: int) -> list[int] | None:
+    """Return the members of an independent set that make up a row, or None where the row is independent of it."""
+    if not np.any(rows[row]):
+        return []
+    if not base:
+        return None
+    weights, *_ = np.linalg.lstsq(rows[base].T, rows[row], rcond=None)
+    if np.linalg.norm(rows[base].T @ weights - rows[row]) > DEPENDENT:
+        return None
+    return [member for member, weight in zip(base, weights, strict=True) if abs(weight) > DEPENDENT]
