@@ -13,10 +13,11 @@ from pyro.distributions import constraints
 from pyro.nn import PyroParam
 from torch import Tensor
 
-from probae.checks import DataError, NotExactError, ParameterError, check_choice, check_data
+from probae.checks import DataError, NotExactError, ParameterError, check_choice, check_count, check_data
 from probae.linalg import LowRankCovariance
 from probae.models.affine import AffineSources
 from probae.models.base import LatentModel, local_parameters, point_query
+from probae.models.imputation import drawn_entries, expected_entries
 from probae.models.marginal import (
     Scores,
     gaussian_log_density,
@@ -259,6 +260,57 @@ class LinearFactorModel(LatentModel):
         else:
             value = self._separable_log_likelihood(data.values)
         return value.to(data.dtype)
+
+    @point_query
+    def impute(
+        self, x: Any, draws: int | None = None, seed: int = 0
+    ) -> Float[Tensor, "*draws samples features"]:
+        r"""Fill in the NaN entries of x: their means given the observed entries of the row, or draws of them.
+
+        The means are the best guess entry by entry, and vary too little: an analysis of the filled table would take
+        them for measurements. Draws come from p(missing | observed) jointly for the entries of a row, noise
+        included; analyse each and pool the answers (multiple imputation). The parameters are taken as known.
+
+        Parameters
+        ----------
+        x : array, DataFrame or Tensor (N, D)
+            Missing entries are taken to be missing at random.
+        draws : int, optional
+            How many filled tables to draw; without it the means are returned.
+        seed : int
+            Seed of the draws; the caller's random state is not touched.
+
+        Returns
+        -------
+        Tensor (N, D), or (draws, N, D)
+            In the dtype of x, observed entries as they were.
+
+        Raises
+        ------
+        NotExactError
+            For a non-Gaussian prior.
+        ParameterError
+            For a model without noise.
+
+        Examples
+        --------
+        >>> import probae as pa, torch
+        >>> model = pa.FactorAnalysis(2, 1)
+        >>> model.loadings, model.noise_variance = torch.tensor([[1.0], [2.0]]), torch.ones(2)
+        >>> model.impute([[3.0, float("nan")]]).round(decimals=9)          # 2 E[z | x_1 = 3] = 2 * 3 / 2
+        tensor([[3., 3.]], dtype=torch.float64)
+        >>> model.impute([[3.0, float("nan")]], draws=4).shape
+        torch.Size([4, 1, 2])
+        """
+        self._require_noise()
+        self._require_gaussian("impute", "impute of a Gaussian model such as FactorAnalysis")
+        data = check_data(x, features=self.features, names=self.feature_names, missing="allow")
+        seed = check_count("seed", seed, minimum=0)
+        parameters = self._standard_parameters()
+        if draws is None:
+            return expected_entries(data.values, *parameters).to(data.dtype)
+        generator = torch.Generator().manual_seed(seed)
+        return drawn_entries(data.values, *parameters, check_count("draws", draws), generator).to(data.dtype)
 
     @point_query
     def collapsed(self, statistics: SufficientStatistics) -> Float[Tensor, ""]:

@@ -121,7 +121,7 @@ def observed_blocks(
     """Walk over rows by their observed entries: which rows, how many entries, the centred rows, their covariance.
 
     A pattern that many rows share is factored for them together, rows (R, observed entries). The others go in blocks
-    with a batched covariance, rows (R, 1, D); a missing entry has loading 0, noise 1 and value 0 there: it adds nothing.
+    with a batched covariance, rows (R, 1, D); a missing entry has loading 0, noise 1, value 0 there: it adds nothing.
     """
     missing = x.isnan()
     if not missing.any():
