@@ -99,7 +99,7 @@ class Problem:
         return Frames(loadings, transform, correlation, self.criterion.value(loadings), slope)
 
 
-def size(x: Float[Tensor, "*batch latents latents"]) -> Float[Tensor, "*batch"]:
+def size(x: Float[Tensor, "*batch rows columns"]) -> Float[Tensor, "*batch"]:
     """Return the Frobenius norm."""
     return x.square().sum((-2, -1)).sqrt()
 
@@ -109,10 +109,8 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum((-2, -1))
 
 
-def descend(
-    problem: Problem, start: Frames, unit: tuple[float, float], tol: float, steps: int
-) -> tuple[Frames, Bool[Tensor, " starts"]]:
-    """Follow every start downhill until its slope is below ``tol`` times its unit; say which got there.
+def descend(problem: Problem, start: Frames, unit: tuple[float, float], tol: float, steps: int) -> Frames:
+    """Follow every start downhill until its slope is at most ``tol`` times its unit.
 
     Parameters
     ----------
@@ -141,7 +139,7 @@ def descend(
             kept = torch.nonzero(going).flatten()
             running, now, memory = running[kept], now.at(kept), memory.at(kept)
     ends.put(running, now)
-    return ends, ~collapsed(problem, ends) & (size(ends.slope) <= tol * slope_unit)
+    return ends
 
 
 def collapsed(problem: Problem, frames: Frames) -> Bool[Tensor, " starts"]:
@@ -168,9 +166,7 @@ def _search(problem: Problem, now: Frames, direction: Tensor, value_unit: float)
         trial = problem.moved(before, step)
         low = trial.value <= before.value + ENOUGH * 0.5**halvings * promised[pending]
         # where values no longer differ, a smaller slope is progress
-        level = (trial.value <= before.value + allowance[pending]) & (
-            size(trial.slope) < 0.9 * steepness[pending]
-        )
+        level = (trial.value <= before.value + allowance[pending]) & (size(trial.slope) < steepness[pending])
         good = low | level
         if not halvings and bool(good.all()):
             return trial, step

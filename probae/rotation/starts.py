@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import FitError
@@ -17,6 +17,8 @@ COARSE = (
     1e-6  # slope at which it is clear which minimum a start leads to; one of each is then followed to the end
 )
 KICK = 0.02  # radians or so: leaves a saddle point, not a valley
+LEAPS = (0.1, 0.7)  # lengths of the kicks that look for lower minima nearby
+ROUNDS = 10  # of such kicks, while they find something
 TIED = 1e-9  # relative to the size of the criterion
 PROBES = 8  # random frames that tell the size of the criterion
 BLOCK = 2**21  # loadings rotated at a time, which bounds memory
@@ -57,7 +59,8 @@ def find_minima(problem: Problem, effort: Effort) -> Found:
     random = haar_rotation(latents, generator, PROBES + effort.starts - 1)
     unit = _units(problem, random[:PROBES])
     transforms = torch.cat([torch.eye(latents, dtype=torch.float64).unsqueeze(0), random[PROBES:]])
-    ends, settled = _from_all(problem, transforms, unit, effort)
+    ends = _followed(problem, problem.frames(transforms), unit, effort)
+    settled = ~collapsed(problem, ends) & (size(ends.slope) <= max(COARSE, effort.tol) * unit[0])
     usable = torch.nonzero(settled if bool(settled.any()) else ~collapsed(problem, ends)).flatten()
     if len(usable) == 0:
         raise FitError(
@@ -65,16 +68,14 @@ def find_minima(problem: Problem, effort: Effort) -> Found:
             "use Quartimin(), Geomin() or CrawfordFerguson()."
         )
     members, lowest = _grouped(problem, ends.at(usable), unit)
-    lowest, done = descend(problem, lowest, unit, effort.tol, effort.steps)
-    lowest, done = _kicked(problem, lowest, done, unit, effort, generator)
-    lowest = _exact(problem, lowest)
-    merged = group(problem.criterion, lowest.loadings, lowest.value, unit[1])
-    members = [[start for i in g for start in usable[members[i]].tolist()] for g in merged]
-    firsts = torch.tensor([g[0] for g in merged])
-    lowest, done = lowest.at(firsts), done[firsts]
+    members = [usable[torch.tensor(starts)].tolist() for starts in members]
+    lowest = _kicked(problem, lowest, unit, effort, generator)
+    if len(members[0]) == 1 and effort.starts > 1:  # the lowest was met once: there may be lower ones
+        lowest, members = _explored(problem, lowest, members, unit, effort, generator)
+    lowest, members = _merged(problem, _exact(problem, lowest), members, unit)
     best = _choice(lowest.value, members, unit[1])
-    counts = [len(starts) for starts in members]
-    return Found(ends.value, int(settled.sum()), lowest, counts, best, bool(done[best]))
+    reached = bool(size(lowest.slope)[best] <= effort.tol * unit[0])
+    return Found(ends.value, int(settled.sum()), lowest, [len(starts) for starts in members], best, reached)
 
 
 def _units(problem: Problem, transforms: Tensor) -> tuple[float, float]:
@@ -87,41 +88,69 @@ def _units(problem: Problem, transforms: Tensor) -> tuple[float, float]:
     return float(gradient[finite].max()), float(frames.value[finite].abs().max())
 
 
-def _from_all(
-    problem: Problem, transforms: Tensor, unit: tuple[float, float], effort: Effort
-) -> tuple[Frames, Bool[Tensor, " starts"]]:
-    """Descend from all starts, in blocks that fit into memory."""
+def _followed(problem: Problem, frames: Frames, unit: tuple[float, float], effort: Effort) -> Frames:
+    """Descend from all frames, in blocks that fit into memory."""
     block = max(1, BLOCK // problem.unrotated.numel())
-    tol = max(COARSE, effort.tol)
-    parts = [
-        descend(problem, problem.frames(part), unit, tol, effort.steps) for part in transforms.split(block)
-    ]
-    return joined([frames for frames, _ in parts]), torch.cat([settled for _, settled in parts])
+    parts = torch.arange(len(frames.value)).split(block)
+    return joined([descend(problem, frames.at(part), unit, effort.tol, effort.steps) for part in parts])
 
 
 def _grouped(problem: Problem, ends: Frames, unit: tuple[float, float]) -> tuple[list[list[int]], Frames]:
-    """Return the groups of starts by where they ended, and the lowest frame of each."""
+    """Return the groups of frames that are the same, lowest first, and the lowest frame of each."""
     groups = group(problem.criterion, ends.loadings, ends.value, unit[1])
-    return groups, ends.at(torch.tensor([members[0] for members in groups]))
+    return groups, ends.at(torch.tensor([same[0] for same in groups]))
+
+
+def _merged(
+    problem: Problem, frames: Frames, members: list[list[int]], unit: tuple[float, float]
+) -> tuple[Frames, list[list[int]]]:
+    """Put frames that are the same together, with their starts; sorted by value."""
+    groups, lowest = _grouped(problem, frames, unit)
+    return lowest, [[start for i in same for start in members[i]] for same in groups]
 
 
 def _kicked(
+    problem: Problem, frames: Frames, unit: tuple[float, float], effort: Effort, generator: torch.Generator
+) -> Frames:
+    """Push each frame a little and let it descend again: it comes back to a minimum, not to a saddle point."""
+    again = _followed(problem, _pushed(problem, frames, (KICK, KICK), generator), unit, effort)
+    escaped = ~collapsed(problem, again) & (again.value < frames.value - TIED * unit[1])
+    better = torch.nonzero(escaped).flatten()
+    frames.put(better, again.at(better))
+    return frames
+
+
+def _pushed(
+    problem: Problem, frames: Frames, lengths: tuple[float, float], generator: torch.Generator
+) -> Frames:
+    """Return the frames after random steps of random lengths."""
+    push = problem.tangent(torch.randn(frames.slope.shape, generator=generator, dtype=torch.float64))
+    length = torch.empty(len(push), 1, 1, dtype=torch.float64).uniform_(*lengths, generator=generator)
+    return problem.moved(
+        frames, length * push / size(push).clamp_min(torch.finfo(push.dtype).tiny)[:, None, None]
+    )
+
+
+def _explored(
     problem: Problem,
-    frames: Frames,
-    done: Tensor,
+    lowest: Frames,
+    members: list[list[int]],
     unit: tuple[float, float],
     effort: Effort,
     generator: torch.Generator,
-) -> tuple[Frames, Tensor]:
-    """Push each frame a little and let it descend again: it comes back to a minimum, not to a saddle point."""
-    push = problem.tangent(torch.randn(frames.slope.shape, generator=generator, dtype=torch.float64))
-    push = KICK * push / size(push).clamp_min(torch.finfo(push.dtype).tiny)[:, None, None]
-    again, settled = descend(problem, problem.moved(frames, push), unit, effort.tol, effort.steps)
-    lower = ~collapsed(problem, again) & (again.value < frames.value - TIED * unit[1])
-    escaped = torch.nonzero(lower).flatten()
-    frames.put(escaped, again.at(escaped))
-    done[escaped] = settled[escaped]
-    return frames, done
+) -> tuple[Frames, list[list[int]]]:
+    """Look for lower minima around the lowest ones, as long as there are any; no start is counted for them."""
+    for _ in range(ROUNDS):
+        floor = float(lowest.value.min())
+        around = lowest.at(lowest.value.argsort()[: max(1, effort.starts // 10)].repeat(10))
+        ends = _followed(problem, _pushed(problem, around, LEAPS, generator), unit, effort)
+        settled = ~collapsed(problem, ends) & (size(ends.slope) <= effort.tol * unit[0])
+        lower = torch.nonzero(settled & (ends.value < floor - TIED * unit[1])).flatten()
+        if len(lower) == 0:
+            break
+        _, found = _grouped(problem, ends.at(lower), unit)
+        lowest, members = joined([found, lowest]), [[] for _ in found.value] + members
+    return lowest, members
 
 
 def _exact(problem: Problem, frames: Frames) -> Frames:

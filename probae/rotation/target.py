@@ -20,7 +20,7 @@ __all__ = ["Target"]
 class Target(Criterion):
     r"""Distance to a target B, entry by entry; orthogonal and oblique. The columns keep the target's order and signs.
 
-    .. math:: Q = \sum_{dk} \omega_{dk}^2 (\lambda_{dk} - b_{dk})^2
+    .. math:: Q = \sum_{dk} \omega_{dk} (\lambda_{dk} - b_{dk})^2
 
     An entry of B that is NaN is not specified and has no weight: zeros where a loading should vanish and NaN
     elsewhere give the partially specified target of [1]_. With ``normalize=True`` the target is compared with the
@@ -76,14 +76,14 @@ class Target(Criterion):
     def value(self, loadings: Float[Tensor, "*batch features latents"]) -> Float[Tensor, "*batch"]:
         """Return Q of each loading matrix."""
         target, weights = self._values(loadings)
-        return (weights * (loadings - target)).square().sum((-2, -1))
+        return (weights * (loadings - target).square()).sum((-2, -1))
 
     def gradient(
         self, loadings: Float[Tensor, "*batch features latents"]
     ) -> Float[Tensor, "*batch features latents"]:
         """Return the gradient of Q."""
         target, weights = self._values(loadings)
-        return 2 * weights.square() * (loadings - target)
+        return 2 * weights * (loadings - target)
 
     def check(self, features: int, latents: int) -> None:
         """Refuse loadings of another shape."""
