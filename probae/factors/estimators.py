@@ -27,12 +27,14 @@ SINGULAR = (
     1e-13  # reciprocal condition of the scaled information below which it says nothing of some parameter
 )
 
+MOST = 12_000  # parameters whose information, a square matrix, still fits into memory a few times over
+
 Matrix = Float[Tensor, "parameters parameters"]
 
 
 @dataclass(frozen=True)
 class Information:
-    """A way to find the covariance of estimates; one of the three below."""
+    """A way to find the covariance of estimates: `ExpectedInformation`, `ObservedInformation` or `Sandwich`."""
 
     def covariance(self, structure: Structure, groups: list[Group], conditions: Tensor) -> Matrix:
         """Covariance of the free parameters of a structure."""
@@ -199,6 +201,15 @@ def bordered_inverse(information: Matrix, conditions: Float[Tensor, "conditions 
         inverse = inverse - half.mT @ half
     inverse = inverse / torch.outer(scale, scale)
     return (inverse + inverse.mT) / 2
+
+
+def check_size(structure: Structure) -> None:
+    """Refuse more parameters than a square matrix of them can be held and inverted for."""
+    if structure.layout.size > MOST:
+        raise ParameterError(
+            f"Standard errors take a square matrix with a row for each of {structure.layout.size} parameters, more "
+            f"than the {MOST} that are allowed here: fit fewer features."
+        )
 
 
 def gain_left(structure: Structure, groups: list[Group], covariance: Matrix) -> float:

@@ -25,6 +25,7 @@ from probae.factors.structure import Structure, structure_of
 from probae.inference import Fit
 
 CLOSE = 0.05  # RMSEA of a model that fits closely (Browne & Cudeck, 1992)
+SCALED_LIMIT = 5000  # parameters beyond which the scaled test, whose time grows as their cube, is left out
 NAN = math.nan
 
 
@@ -79,7 +80,7 @@ class FitIndices:
     aic, bic, sample_size_adjusted_bic : float
         Smaller is better. The last takes log((n + 2) / 24) for log n.
     scaled : ScaledTest or None
-        For complete rows.
+        For complete rows, and up to 5000 parameters.
     note : str
     """
 
@@ -320,7 +321,7 @@ def _srmr(structure: Structure, covariance: Tensor | None) -> float:
 def _scaled(
     structure: Structure, found: Likelihoods, T: float, T_b: float, freedom: int, baseline_freedom: int
 ) -> ScaledTest | None:
-    if found.rows is None or math.isnan(T) or freedom <= 0:
+    if found.rows is None or math.isnan(T) or freedom <= 0 or structure.layout.size > SCALED_LIMIT:
         return None
     c = satorra_bentler.trace_of_model(structure, found.rows, found.weights) / freedom
     isotropic = structure.layout.isotropic

@@ -92,7 +92,7 @@ class LoadingsTable:
 
     def _cell(self, i: int, k: int) -> str:
         value = number(float(self.loadings[i, k]))
-        if self.lower is None or self.upper is None:
+        if self.lower is None or self.upper is None or self.lower.loadings[i, k] == self.upper.loadings[i, k]:
             return value
         return f"{value} ({number(float(self.lower.loadings[i, k]))}, {number(float(self.upper.loadings[i, k]))})"
 

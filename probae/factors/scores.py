@@ -197,7 +197,7 @@ def _scores(
         determinacy[where] = _determinacy(structure, observed)
         found = rule(structure.loadings[observed], structure.noise[observed], structure.correlation)
         if found is None:
-            short += N if single else len(rows)
+            short += len(values[where])
             continue
         values[where] = (data.values[where][:, observed] - structure.mean[observed]) @ found.weights.mT
         covariance[where], error[where], cross[where] = found.covariance, found.error, found.cross

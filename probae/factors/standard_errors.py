@@ -15,6 +15,7 @@ from probae.factors.estimators import (
     ExpectedInformation,
     Information,
     ObservedInformation,
+    check_size,
     gain_left,
     is_complete,
 )
@@ -256,6 +257,7 @@ def standard_errors(
             f"standard_errors needs a maximum likelihood fit, got one by {type(run.method).__name__}(): fit again "
             "with MaximumLikelihood()."
         )
+    check_size(structure)
     groups = group_rows(run, x, weights)
     if information is None:
         information = ExpectedInformation() if is_complete(groups) else ObservedInformation()
