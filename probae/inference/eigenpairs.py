@@ -91,6 +91,10 @@ class Correlation:
         short = count - found  # N centred rows span fewer dimensions: the other eigenvalues are zero
         return np.pad(values, (0, short)), np.pad(vectors, ((0, 0), (0, short)))
 
+    def dense(self) -> np.ndarray:
+        """Return the matrix entry by entry, for few features."""
+        raise NotImplementedError
+
     def _step(self, scale: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, float]:
         raise NotImplementedError
 
@@ -108,6 +112,10 @@ class DenseCorrelation(Correlation):
         self.matrix = matrix
         self.diagonal = matrix.diagonal()
         self.vectors: np.ndarray | None = None
+
+    def dense(self) -> np.ndarray:
+        """Return the matrix."""
+        return self.matrix
 
     def _step(self, scale: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Return the Ritz pairs of the block with their residual, and improve the block for the next step."""
@@ -144,6 +152,11 @@ class WideCorrelation(Correlation):
         self.root = root
         self.unit = 1.0 / scale
         self.diagonal = np.ones(len(scale))
+
+    def dense(self) -> np.ndarray:
+        """Return X'X."""
+        standard = self.root * self.unit
+        return standard.T @ standard
 
     def _step(self, scale: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Improve the block once; the residual is that of the block it started from, so on the safe side."""

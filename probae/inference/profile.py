@@ -7,12 +7,13 @@ the best loadings are W = Psi^{1/2} U (L - I)^{1/2} and minus twice the log-like
     df/dtheta_i = 1 - R_ii / psi_i + sum_{j <= K} (l_j - 1) u_ij^2
     d2f/dtheta2 ~ (I - U U') o (I - U U')          (exact where the model fits exactly)
 
-(Joreskog, 1967, eqs. 11-20). Only K eigenpairs are needed at each step, and the Newton step costs one D x D solve.
+(Joreskog, 1967, eqs. 11-20). Only K eigenpairs are needed at each scoring step. Where those do not suffice, near
+vanishing uniquenesses above all, the exact Hessian takes over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,8 @@ from probae.inference.eigenpairs import DENSE_LIMIT, Correlation, DenseCorrelati
 
 FLOOR = 1e-6  # smallest uniqueness of a standardised variable: below it the variable is a Heywood case
 DAMPING = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the scoring matrix, whose size is 1
+MOST_HEYWOOD = 20  # features that are tried as Heywood cases
+SCORING_STEPS = 6  # scoring converges in so many where the model fits; else the exact Hessian pays
 STEP_LIMIT = 2.0  # largest change of a log-uniqueness in one step
 
 
@@ -41,39 +44,78 @@ class Profile:
         strength = np.sqrt(np.maximum(self.eigenvalues - 1.0, 0.0))
         return np.exp(0.5 * self.theta)[:, None] * self.eigenvectors * strength
 
-    def newton_direction(self, free: np.ndarray) -> np.ndarray:
-        """Return the scoring step on the free coordinates (D,), zero elsewhere.
+    def newton_direction(self, free: np.ndarray, hessian: np.ndarray | None = None) -> np.ndarray:
+        """Return the Newton step on the free coordinates (D,), zero elsewhere; without a Hessian the scoring step.
 
-        Where a uniqueness vanishes the scoring matrix does too, so it is damped until no coordinate moves by more than
-        the limit: cutting single coordinates of an undamped step could turn it uphill.
+        Where a uniqueness vanishes the scoring matrix does too, and the Hessian can have any sign: either is damped
+        until it is positive definite and no coordinate moves by more than the limit. Cutting single coordinates of an
+        undamped step could turn it uphill.
         """
         step = np.zeros_like(self.theta)
+        matrix = self._scoring_matrix(free) if hessian is None else hessian[np.ix_(free, free)]
         for damping in DAMPING:
-            step[free] = self._damped_step(free, damping)
-            if np.abs(step).max() <= STEP_LIMIT:
-                break
+            found = _solve(matrix, damping, -self.gradient[free])
+            if found is not None:
+                step[free] = found
+                if np.abs(step).max() <= STEP_LIMIT:
+                    break
+        if not step.any():
+            return self.newton_direction(free)
         return step * min(1.0, STEP_LIMIT / np.abs(step).max(initial=1e-300))
 
-    def _damped_step(self, free: np.ndarray, damping: float) -> np.ndarray:
+    def _scoring_matrix(self, free: np.ndarray) -> np.ndarray | Callable[[np.ndarray], np.ndarray]:
+        """Return (I - U U') o (I - U U'), or for many features its product with a vector."""
         basis = self.eigenvectors[free]
-        if len(basis) > DENSE_LIMIT:
-            operator = _scoring_operator(basis, damping)
-            return scipy.sparse.linalg.cg(operator, -self.gradient[free], rtol=1e-8)[0]
-        complement = np.eye(len(basis)) - basis @ basis.T
-        hessian = complement * complement
-        hessian[np.diag_indices_from(hessian)] += damping
-        return -scipy.linalg.solve(hessian, self.gradient[free], assume_a="pos")
+        if len(basis) <= DENSE_LIMIT:
+            complement = np.eye(len(basis)) - basis @ basis.T
+            return complement * complement
+        diagonal = 1.0 - 2.0 * np.square(basis).sum(axis=1)
+
+        def multiply(v: np.ndarray) -> np.ndarray:  # (U U' o U U') v = diag U (U' diag(v) U) U', O(D K^2)
+            inner = basis.T @ (v.reshape(-1, 1) * basis)
+            return diagonal * v.ravel() + np.einsum("dk,dk->d", basis @ inner, basis)
+
+        return multiply
 
 
-def _scoring_operator(basis: np.ndarray, damping: float) -> scipy.sparse.linalg.LinearOperator:
-    """Return (I - U U') o (I - U U') as an operator, O(D K^2) a product: (U U' o U U') v = diag U (U' diag(v) U) U'."""
-    diagonal = 1.0 + damping - 2.0 * np.square(basis).sum(axis=1)
+def _solve(
+    matrix: np.ndarray | Callable[[np.ndarray], np.ndarray], damping: float, right: np.ndarray
+) -> np.ndarray | None:
+    """Solve (matrix + damping I) x = right; None if that is not positive definite."""
+    if callable(matrix):
+        operator = scipy.sparse.linalg.LinearOperator(
+            (len(right), len(right)), matvec=lambda v: matrix(v) + damping * v.ravel(), dtype=np.float64
+        )
+        return scipy.sparse.linalg.cg(operator, right, rtol=1e-8)[0]
+    damped = matrix + damping * np.eye(len(right))
+    factor, info = scipy.linalg.lapack.dpotrf(damped)
+    return scipy.linalg.lapack.dpotrs(factor, right)[0] if info == 0 else None
 
-    def multiply(v: np.ndarray) -> np.ndarray:
-        inner = basis.T @ (v.reshape(-1, 1) * basis)
-        return diagonal * v.ravel() + np.einsum("dk,dk->d", basis @ inner, basis)
 
-    return scipy.sparse.linalg.LinearOperator((len(basis), len(basis)), matvec=multiply, dtype=np.float64)
+def hessian(matrix: np.ndarray | Correlation, theta: np.ndarray, latents: int) -> np.ndarray:
+    r"""Return the exact Hessian of the profile likelihood (D, D), from all D eigenpairs.
+
+    With the sum over the K leading eigenvalues above 1, s the diagonal of Psi^{-1/2} R Psi^{-1/2} and o the elementwise
+    product,
+
+        H = diag(s) - sum_m u_m u_m' o U diag(c_m) U',
+        c_mn = (l_m + l_n) / 2 for n <= K,   (l_m - 1) (l_m + l_n) / (l_m - l_n) beyond
+
+    (equivalent to Clarke, 1970, eq. 12).
+    """
+    correlation = Correlation.of(matrix)
+    scale = np.exp(-0.5 * theta)
+    scaled = correlation.dense() * np.outer(scale, scale)
+    values, vectors = scipy.linalg.eigh(scaled, check_finite=False)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    leading = min(latents, int((values > 1.0).sum()))
+    result = np.diag(scaled.diagonal())
+    for m in range(leading):
+        weights = 0.5 * (values[m] + values)
+        weights[leading:] *= 2.0 * (values[m] - 1.0) / np.maximum(values[m] - values[leading:], 1e-12)
+        outer = (vectors * weights) @ vectors.T
+        result -= outer * np.outer(vectors[:, m], vectors[:, m])
+    return result
 
 
 def evaluate(matrix: np.ndarray | Correlation, theta: np.ndarray, latents: int) -> Profile:
@@ -95,7 +137,7 @@ def minimize(
     steps: int = 200,
     tolerance: float = 1e-10,
 ) -> tuple[Profile, list[float], bool]:
-    """Minimise the profile by projected Newton scoring with a backtracking line search.
+    """Minimise the profile by projected Newton scoring with a backtracking line search; by Newton if that takes long.
 
     Returns the last point, the value at each step, and whether the projected gradient vanished or the decrease promised
     by the step fell below ``tolerance``; that step is still taken, without a line search, which rounding would decide.
@@ -111,7 +153,9 @@ def minimize(
         )
         if np.abs(point.gradient[~stuck]).max(initial=0.0) < 1e-9:
             return point, history, True
-        direction = point.newton_direction(~stuck)
+        curved = len(history) > SCORING_STEPS and correlation.features <= DENSE_LIMIT
+        curvature = hessian(correlation, point.theta, latents) if curved else None
+        direction = point.newton_direction(~stuck, curvature)
         correlation.expect(-direction @ point.gradient)
         if -direction @ point.gradient < tolerance:
             theta = np.clip(point.theta + direction, lowest, highest)
@@ -160,3 +204,8 @@ def starting_points(matrix: np.ndarray | Correlation, latents: int, seed: int) -
             yield np.log(np.clip(guess, 0.005, 0.995))
     yield np.full(size, np.log(0.5))
     yield from np.log(np.random.default_rng(seed).uniform(0.05, 0.95, (2, size)))
+    # Heywood cases are local optima of their own: one uniqueness after another starts near zero
+    for column in np.argsort(-explained)[: MOST_HEYWOOD if size <= DENSE_LIMIT else 0]:
+        theta = np.log(np.clip(1.0 - explained, 0.2, 0.8))
+        theta[column] = np.log(1e-3)
+        yield theta

@@ -1,6 +1,7 @@
 """The profile likelihood of factor analysis: value, gradient, curvature."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_diabetes
 
+from probae import FactorAnalysis, SufficientStatistics, fit
+from probae.errors import HeywoodWarning, UnderidentifiedWarning
 from probae.inference import profile
 
 
@@ -146,3 +149,59 @@ def test_starting_points_of_a_singular_correlation():
     R[5, 5] = 1.0
     for theta in profile.starting_points(R, 1, seed=0):
         assert np.isfinite(theta).all()
+
+
+@pytest.mark.parametrize(("features", "latents"), [(6, 1), (9, 3), (30, 4)])
+def test_hessian_is_the_derivative_of_the_gradient(features, latents):
+    generator = np.random.default_rng(features)
+    x = generator.normal(size=(40, latents)) @ generator.normal(size=(latents, features))
+    R = np.corrcoef((x + generator.normal(size=(40, features))).T)  # no model fits this exactly
+    theta = np.log(generator.uniform(0.1, 0.9, features))
+    step = 1e-5 * np.eye(features)
+    slopes = [
+        profile.evaluate(R, theta + e, latents).gradient - profile.evaluate(R, theta - e, latents).gradient
+        for e in step
+    ]
+    H = profile.hessian(R, theta, latents)
+    # central differences: 1e-10 of truncation and 1e-11 of rounding, relative to third derivatives of order one
+    np.testing.assert_allclose(np.array(slopes) / 2e-5, H, atol=1e-7)
+
+
+def near_heywood(generator):
+    """A covariance of few rows of a model in which one or two uniquenesses all but vanish."""
+    features = int(generator.integers(6, 15))
+    bound = (2 * features + 1 - math.sqrt(8 * features + 1)) / 2
+    latents = int(generator.integers(1, int(bound) + 1))
+    loadings = generator.normal(size=(features, latents))
+    noise = generator.uniform(0.05, 1, features) * np.square(loadings).sum(1).mean() / latents
+    few = int(generator.integers(1, 3))
+    noise[generator.choice(features, few, replace=False)] *= generator.choice([1e-3, 1e-5, 0.0], few)
+    samples = int(generator.integers(features + 5, 300))
+    x = generator.normal(size=(samples, latents)) @ loadings.T
+    return np.corrcoef((x + generator.normal(size=x.shape) * np.sqrt(noise)).T), latents
+
+
+def shortfall(seed, starts):
+    """How much per row (nats) the best of random starts is above the fit: nothing, if the fit is the maximum."""
+    generator = np.random.default_rng([7, seed])
+    R, latents = near_heywood(generator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HeywoodWarning)
+        warnings.simplefilter("ignore", UnderidentifiedWarning)
+        run = fit(FactorAnalysis(len(R), latents), SufficientStatistics.from_covariance(R, count=100))
+    found = -2 * float(run.history[-1]) - len(R) * math.log(2 * math.pi)
+    others = [
+        profile.minimize(R, latents, np.log(generator.uniform(1e-3, 0.99, len(R))))[0].value
+        for _ in range(starts)
+    ]
+    return (found - min(others)) / 2
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_start_finds_better_near_heywood_cases(seed):
+    assert shortfall(seed, starts=10) <= 1e-6
+
+
+@pytest.mark.slow
+def test_none_of_fifty_starts_finds_better_on_two_hundred_covariances():
+    assert max(shortfall(seed, starts=50) for seed in range(200)) <= 1e-6
