@@ -42,6 +42,7 @@ _HOME = {
     "probae.factors.scores": ("FactorScores", "bartlett_scores", "regression_scores", "ten_berge_scores"),
     "probae.factors.standard_errors": ("StandardErrors", "standard_errors"),
     "probae.identifiability.counting": ("CountingRules", "counting_rules"),
+    "probae.factors.rotated": ("rotated",),
     "probae.identifiability.likelihood_ratio": ("rotation_profile",),
     "probae.identifiability.nullity": ("fisher_nullity",),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
     from probae.factors.loadings_table import LoadingsTable, loadings_table
     from probae.factors.number import NumberOfFactors, number_of_factors
     from probae.factors.omega import Omega, omega
+    from probae.factors.rotated import rotated
     from probae.factors.schmid_leiman import SchmidLeiman, schmid_leiman
     from probae.factors.scores import FactorScores, bartlett_scores, regression_scores, ten_berge_scores
     from probae.factors.standard_errors import StandardErrors, standard_errors

@@ -135,7 +135,7 @@ def turn(structure: Structure, rotation: Rotation) -> tuple[Structure, bool]:
                 loadings.shape == wanted.shape
                 and (loadings - wanted).abs().max() <= SAME * wanted.abs().max()
             ):
-                return candidate, standardized
+                return candidate, standardized or bool((rotation.units != 1).any())
     raise ParameterError(
         "rotation should be that of this fit, but its loadings are not: run pa.rotate(run) again."
     )

@@ -75,7 +75,7 @@ def test_values_are_those_of_gparotation(row):
 
 def test_promax_is_that_of_r():
     # Rscript -e 'A <- as.matrix(read.csv("data/harman74.csv", row.names = 1)); v <- varimax(A, eps = 1e-14);
-    #   p <- promax(v$loadings, m = 4); print(solve(crossprod(v$rotmat %*% p$rotmat)), digits = 8)'       R 4.2.2
+    #   p <- promax(v$loadings, m = 4); print(solve(crossprod(v$rotmat %*% p$rotmat)), digits = 8)'
     found = pa.rotate(registry.read_matrix("harman74"), r.Promax(), oblique=True, normalize=True)
     wanted = [0.43082101, 0.60412222, 0.53449184, 0.52527551, 0.52697192, 0.60584695]
     above = found.factor_correlation[torch.triu_indices(4, 4, 1).unbind()]
@@ -87,7 +87,7 @@ def test_promax_is_that_of_r():
 
 def test_varimax_with_kaiser_normalization_is_that_of_r():
     # Rscript: A as above; v <- varimax(A, normalize = TRUE, eps = 1e-14);
-    #   L <- unclass(v$loadings) / sqrt(rowSums(A^2)); sprintf("%.10f", -sum(sweep(L^2, 2, colMeans(L^2))^2) / 4)    R 4.2.2
+    #   L <- unclass(v$loadings) / sqrt(rowSums(A^2)); sprintf("%.10f", -sum(sweep(L^2, 2, colMeans(L^2))^2) / 4)
     found = pa.rotate(registry.read_matrix("harman74"), r.Varimax(), normalize=True)
     assert found.value == pytest.approx(-2.0457582598, abs=1e-9)
 
