@@ -77,7 +77,7 @@ class Expectation:
         return self.cross - fitted, 0.5 * (residual - self.counts)
 
     def maximum(self) -> tuple[Tensor, Tensor]:
-        """Return the M step: whitened loadings with shift (D, K + 1), expansion undone, and counts psi_new / psi (D,)."""
+        """Return the M step: whitened loadings with shift (D, K + 1), law of z put back; counts psi_new / psi (D,)."""
         if len(self.moment) == 1:
             updated = torch.linalg.solve(self.moment[0], self.cross.T).T
         else:

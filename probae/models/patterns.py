@@ -102,6 +102,19 @@ class Patterns:
         """Number of columns."""
         return self.observed.shape[1]
 
+    def select(self, chosen: Bool[Tensor, " patterns"]) -> Patterns:
+        """Keep some of the groups."""
+        kept = chosen[self.owner]
+        position = chosen.long().cumsum(0) - 1
+        return Patterns(
+            self.observed[chosen],
+            self.counts[chosen],
+            self.means[chosen],
+            self.roots[kept],
+            position[self.owner[kept]],
+            self.rows,
+        )
+
     def blocks(self, width: int) -> Iterator[Patterns]:
         """Walk over the groups, so many at a time that `width` numbers for each fit into a block."""
         size = max(BLOCK // width, 1)

@@ -8,7 +8,7 @@ import torch
 
 from probae import ELBO, fit
 from probae.encoders import LinearGaussianEncoder
-from probae.inference import EM, MAP, SVI, em, importance, independent, map, noisy, profile
+from probae.inference import EM, MAP, SVI, factor_likelihood, importance, independent, map, noisy, profile
 from probae.inference.base import Loop
 from probae.models import FactorAnalysis, IndependentComponents, SparseCoding
 from probae.priors import Laplace
@@ -30,7 +30,7 @@ def interrupt(monkeypatch, owner, name, after):
 
 STOPS = {
     "ml-profile": (lambda: (FactorAnalysis(4, 1), None), profile, "evaluate", 4),
-    "em": (lambda: (FactorAnalysis(4, 1), EM()), em, "expect", 5),
+    "em": (lambda: (FactorAnalysis(4, 1), EM()), factor_likelihood, "expect", 5),
     "map": (lambda: (SparseCoding(4, 3), MAP(steps=9)), map, "lasso", 4),
     "svi": (lambda: (FactorAnalysis(4, 1), SVI(LinearGaussianEncoder(4, 1), epochs=9)), ELBO, "__call__", 4),
     "laplace-rotation": (lambda: (SparseCoding(4, 2), None), noisy, "search_rotation", 1),
@@ -77,7 +77,7 @@ def test_other_errors_are_not_swallowed(rows, monkeypatch):
     def broken(*args, **kwargs):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(em, "expect", broken)
+    monkeypatch.setattr(factor_likelihood, "expect", broken)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         fit(FactorAnalysis(4, 1), rows, EM())
 
