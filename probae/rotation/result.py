@@ -148,8 +148,9 @@ class Rotation:
         shares = self.communalities / self.units.square()
         table = zip(names, self.standardized.tolist(), shares.tolist(), strict=True)
         rows = [(name, [*line, total]) for name, line, total in table]
+        title = "standardized" if bool((self.units != 1).any()) else ""
         rows.append(("variance", [*self.variance.tolist(), float(self.variance.sum())]))
-        parts = [self._headline() + "\n" + aligned("", [*factors, "communality"], rows)]
+        parts = [self._headline() + "\n" + aligned(title, [*factors, "communality"], rows)]
         if self.oblique and latents > 1:
             lines = list(zip(factors, self.factor_correlation.tolist(), strict=True))
             parts.append("factor correlations\n" + aligned("", factors, lines))
@@ -157,9 +158,8 @@ class Rotation:
 
     def _headline(self) -> str:
         kind = "oblique" if self.oblique else "orthogonal"
-        normalized = (
-            "" if not self.normalize else f", {'Kaiser()' if self.normalize is True else self.normalize!r}"
-        )
+        rule = "Kaiser()" if self.normalize is True else self.normalize
+        normalized = f", {rule}" if rule else ""
         text = f"{_bare(self.criterion)}, {kind}{normalized}: value {self.value:.6g}"
         if not self.converged:
             text += " (not converged)"
