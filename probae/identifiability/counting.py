@@ -69,6 +69,13 @@ class CountingRules:
         Variances and covariances minus free parameters, plus the rotations that leave the model unchanged.
     where : str
         At which loadings the exact rules were asked.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> rules = pa.counting_rules(pa.FactorAnalysis(9, 3))
+    >>> rules.identified, rules.nullity.rotations.dimension, rules["row deletion"].holds
+    (False, 3, True)
     """
 
     rules: tuple[Rule, ...]

@@ -23,10 +23,12 @@ from probae.identifiability.frames import MAX_LATENTS, FrameComparison, adaptive
 from probae.identifiability.likelihood_ratio import RotationProfile, haar_spread, rotation_profile
 from probae.identifiability.precision import AngleError, angle_errors
 from probae.identifiability.structure import LoadingsCheck, Structure, check_loadings, structure
+from probae.identifiability.zeros import Zeros, zeros_of
 from probae.inference import Fit, ImportancePosterior
 from probae.inference.base import ExactPosterior
-from probae.models import LinearFactorModel
+from probae.models import ConfirmatoryFactorAnalysis, LinearFactorModel
 from probae.models.marginal import Scores, solve_sources
+from probae.statistics import SufficientStatistics
 
 MAX_PLANES_LATENTS = 40
 MINIMUM_ROWS = 50
@@ -63,6 +65,7 @@ class Evidence:
     profile: RotationProfile | None
     model_frame: FrameComparison | None
     adaptive_frame: FrameComparison | None
+    zeros: Zeros | None = None
 
     @property
     def worst_error(self) -> float:
@@ -76,14 +79,15 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
     if not isinstance(model, LinearFactorModel):
         raise ParameterError(f"audit reads linear factor models, got {type(model).__name__}.")
     rows, reason = _complete_rows(model, x)
-    shape = structure(model.prior, model.latents)
+    zeros = zeros_of(model, x, fit.names, seed) if isinstance(model, ConfirmatoryFactorAnalysis) else None
+    shape = structure(model.prior, model.latents) if zeros is None else zeros.structure
     checked = check_loadings(model)
     scores = None
     if rows is not None and model.latents > 1:
         scores, reason = _scores(model, rows, checked, reason)
     laws = None if model.gaussian else model.prior.coordinates(model.latents)
     data = None if rows is None else _data_evidence(model, rows, scores, reason, fit.names, seed)
-    precision: tuple[AngleError, ...] = ()
+    precision: tuple[AngleError, ...] = () if zeros is None else zeros.precision
     own_frame = other_frame = None
     if scores is not None and laws is not None:
         precision = tuple(angle_errors(scores, laws))
@@ -102,14 +106,15 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         structure=shape,
         loadings=checked,
         invariance=None
-        if rows is None or not model.gaussian or model.noise == "none"
+        if rows is None or not model.gaussian or model.noise == "none" or zeros is not None
         else haar_spread(model, rows),
         data=data,
         why_no_data=reason,
         precision=precision,
-        profile=_profile(fit, rows, precision, scores, seed),
+        profile=None if zeros is not None else _profile(fit, rows, precision, scores, seed),
         model_frame=own_frame,
         adaptive_frame=other_frame,
+        zeros=zeros,
     )
 
 
@@ -122,6 +127,8 @@ def _full_covariance(posterior: Any) -> bool:
 def _complete_rows(model: LinearFactorModel, x: Any) -> tuple[Tensor | None, str]:
     if x is None:
         return None, "No data were given: pass x to test what the data support."
+    if isinstance(x, SufficientStatistics):
+        return None, "The tests need the rows of x, and only their moments were given."
     values = check_data(x, features=model.features, missing="allow").values
     rows = values[~values.isnan().any(1)]
     needed = max(MINIMUM_ROWS, model.features + 10)

@@ -98,8 +98,8 @@ def rotation_profile(
 
 
 def gaussian_change(model: LinearFactorModel, x: Tensor, rotations: Tensor) -> Float[Tensor, "rotations"]:
-    """Return log p(x; W R) - log p(x; W) for Gaussian factors: differences per row, then summed."""
-    loadings, noise, mean = model._gaussian_parameters()
+    """Return log p(x; W L R) - log p(x; W L) for Gaussian factors with correlations L L', summed over rows."""
+    loadings, noise, mean = model._standard_parameters()
     reference = gaussian_log_density(x, loadings, noise, mean)
     turned = [gaussian_log_density(x, loadings @ rotation, noise, mean) - reference for rotation in rotations]
     return torch.stack([difference.sum() for difference in turned])
@@ -110,7 +110,7 @@ def haar_spread(model: LinearFactorModel, x: Tensor, count: int = 100) -> float:
     generator = torch.Generator().manual_seed(0)
     rows = sample_rows(x, 500, 0)
     change = gaussian_change(model, rows, haar_rotation(model.latents, generator, count=count))
-    level = gaussian_log_density(rows, *model._gaussian_parameters()).abs().sum()
+    level = gaussian_log_density(rows, *model._standard_parameters()).abs().sum()
     return float(change.abs().max() / level)
 
 

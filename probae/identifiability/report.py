@@ -109,6 +109,7 @@ class Report:
                 "rows_p": None if data.rows is None else data.rows.p_value,
                 "planes": [] if data.information is None else data.information.to_rows(),
             },
+            "zeros": _zeros_dict(evidence),
             "likelihood_ratio": None
             if profile is None
             else {
@@ -146,7 +147,9 @@ class Report:
         lines = [f"Identifiability of {self.model}, {self.evidence.samples} rows"]
         for section in sections:
             lines += section(self.evidence)
-        lines.append(f" VERDICT     {self.verdict.name}  {self.group}: {self.verdict.value}.")
+        lines.append(
+            f" VERDICT     {self.verdict.name}  {self.group}: {self.decision.meaning or self.verdict.value}."
+        )
         return "\n".join(lines + [f"             - {reason}" for reason in self.reasons])
 
     def _repr_html_(self) -> str:
@@ -159,15 +162,45 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _zeros_dict(evidence: Evidence) -> dict[str, Any] | None:
+    """Return what is known of fixed zeros as plain values."""
+    zeros = evidence.zeros
+    if zeros is None:
+        return None
+    found, test = zeros.nullity, zeros.test
+    return {
+        "fixed": zeros.fixed,
+        "parameters": found.parameters,
+        "flat_directions": found.dimension,
+        "rotations": found.rotations.dimension,
+        "identified_factors": list(found.rotations.fixed),
+        "conclusive": found.conclusive,
+        "test": None
+        if test is None
+        else {
+            "statistic": test.statistic,
+            "degrees_of_freedom": test.degrees_of_freedom,
+            "p": test.p_value,
+            "against": test.against,
+        },
+    }
+
+
 def _structure_lines(evidence: Evidence) -> list[str]:
     shape, loadings = evidence.structure, evidence.loadings
     kind = "exact" if shape.exact else "Monte Carlo"
-    planes = evidence.factors * (evidence.factors - 1) // 2
+    planes = evidence.factors * (evidence.factors - 1) // (1 if shape.family == "GL" else 2)
     lines = [
         f" STRUCTURE   group {shape.group}; null directions {shape.null_dimension} of {planes} ({kind}); "
         f"loadings of rank {loadings.rank} of {evidence.factors}, {'' if loadings.separable else 'not '}separable"
     ]
-    if evidence.noise == "diagonal":
+    if evidence.zeros is not None:
+        found = evidence.zeros.nullity
+        lines.append(
+            f"             {evidence.zeros.fixed} loadings fixed to zero, {found.parameters} free parameters, "
+            f"{found.dimension} flat direction(s), {found.rotations.dimension} of them rotations (exact, local)"
+        )
+    elif evidence.noise == "diagonal":
         verb = "within" if loadings.degrees_of_freedom >= 0 else "BEYOND"
         lines.append(
             f"             {verb} the Ledermann bound ({loadings.degrees_of_freedom:g} degrees of freedom)"
@@ -198,6 +231,8 @@ def _data_lines(evidence: Evidence) -> list[str]:
 
 def _inference_lines(evidence: Evidence) -> list[str]:
     lines = []
+    if evidence.zeros is not None and evidence.zeros.test is not None:
+        lines.append(evidence.zeros.test.describe())
     if evidence.invariance is not None:
         lines.append(
             f"likelihood over 100 Haar rotations changes by {evidence.invariance:.1e} of itself (exact)"

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.models import LinearFactorModel
-from probae.priors import Prior
+from probae.priors import CorrelatedGaussian, Prior
 
 NULL = 1e-6  # normalised information below this is zero for exact values
 SMOOTHING = 0.05  # noise variance that gives a law without finite information one
@@ -43,7 +43,10 @@ class Structure:
     exact : bool
         Closed form, or Monte Carlo with ``draws`` draws from the prior.
     equal_scales : bool
-        Whether the factors within each block have one variance; otherwise the group is a conjugate of O(m).
+        Whether the factors within each block have one variance and no correlations; otherwise the group is a conjugate
+        of O(m).
+    family : str
+        "O", or "GL" where the correlations of the factors are free, so that a block may be turned obliquely.
     """
 
     blocks: tuple[tuple[int, ...], ...]
@@ -51,11 +54,19 @@ class Structure:
     information: float
     exact: bool
     equal_scales: bool = True
+    family: str = "O"
 
     @property
     def group(self) -> str:
         """The group in words: ``SP(2) x O(2)``."""
-        return describe_blocks(self.blocks)
+        name = describe_blocks(self.blocks, self.family)
+        planes = sum(len(block) * (len(block) - 1) for block in self.blocks)
+        whole = planes if self.family == "GL" else planes // 2
+        return (
+            name
+            if self.null_dimension == whole
+            else f"a {self.null_dimension}-dimensional subgroup of {name}"
+        )
 
     @property
     def identified(self) -> bool:
@@ -63,11 +74,11 @@ class Structure:
         return self.null_dimension == 0
 
 
-def describe_blocks(blocks: tuple[tuple[int, ...], ...]) -> str:
-    """Name the group of a grouping of factors: singles are SP, larger blocks O."""
+def describe_blocks(blocks: tuple[tuple[int, ...], ...], family: str = "O") -> str:
+    """Name the group of a grouping of factors: singles are SP, larger blocks O (or another family)."""
     singles = sum(len(block) == 1 for block in blocks)
     parts = [f"SP({singles})"] if singles else []
-    parts += [f"O({len(block)})" for block in sorted(blocks, key=len) if len(block) > 1]
+    parts += [f"{family}({len(block)})" for block in sorted(blocks, key=len) if len(block) > 1]
     return " x ".join(parts)
 
 
@@ -81,6 +92,9 @@ def structure(prior: Prior, latents: int) -> Structure:
     ('O(3)', 'SP(3)')
     """
     laws = prior.coordinates(latents)
+    if isinstance(prior, CorrelatedGaussian) and laws is None:
+        null = latents * (latents - 1) // 2
+        return Structure((tuple(range(latents)),), null, 0.0, exact=True, equal_scales=False)
     return _independent(laws) if laws is not None else _joint(prior, latents)
 
 
@@ -166,7 +180,7 @@ class LoadingsCheck:
 def check_loadings(model: LinearFactorModel) -> LoadingsCheck:
     r"""Check the fitted loadings: numerical rank of Psi^{-1/2} W, and d = ((D - K)^2 - (D + K)) / 2 (Ledermann)."""
     loadings, noise, _ = model._gaussian_parameters()
-    variance = loadings.square().sum(1) + noise
+    variance = (model.communalities if model.gaussian else loadings.square().sum(1)) + noise
     scale = noise.sqrt() if model.noise != "none" else variance.sqrt()
     singular = torch.linalg.svdvals(loadings / scale.unsqueeze(1))
     rank = int((singular > RANK * singular[0]).sum())

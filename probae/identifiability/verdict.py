@@ -9,6 +9,7 @@ from enum import Enum
 from probae.identifiability.data_tests import RotationInformation
 from probae.identifiability.evidence import Evidence
 from probae.identifiability.structure import connected, describe_blocks
+from probae.identifiability.zeros import Zeros, ZerosTest
 
 ALPHA = 0.01  # level of every gate
 LARGEST_ERROR = 13.0  # degrees; above, the angle of a plane is not known in any useful sense
@@ -33,11 +34,12 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Decision:
-    """A verdict with the group it allows and its reasons, the deciding one first."""
+    """A verdict with the group it allows and its reasons, the deciding one first; what it means, if not as usual."""
 
     verdict: Verdict
     group: str
     reasons: tuple[str, ...]
+    meaning: str = ""
 
 
 def decide(evidence: Evidence) -> Decision:
@@ -48,6 +50,7 @@ def decide(evidence: Evidence) -> Decision:
         _noise_identified,
         _structural,
         _guide,
+        _zeros,
         _no_data,
         _rows,
         _noise_law,
@@ -77,6 +80,8 @@ def _rank(evidence: Evidence) -> Decision | None:
 
 
 def _noise_identified(evidence: Evidence) -> Decision | None:
+    if evidence.zeros is not None:
+        return _zeros_noise(evidence, evidence.zeros)
     if not evidence.gaussian or evidence.noise != "diagonal" or evidence.loadings.degrees_of_freedom >= 0:
         return None
     reason = (
@@ -86,7 +91,28 @@ def _noise_identified(evidence: Evidence) -> Decision | None:
     return _decision(Verdict.PSI_NOT_IDENTIFIED, evidence, reason)
 
 
+def _zeros_noise(evidence: Evidence, zeros: Zeros) -> Decision | None:
+    """Give the verdict where the covariance does not tell the noise variances of a confirmatory model."""
+    found = zeros.nullity
+    if not found.conclusive:
+        reason = (
+            f"The covariance tells the parameters apart too weakly to count the flat directions (singular values "
+            f"{found.largest_null:.1e} and {found.smallest_other:.1e}): the model is close to one not identified."
+        )
+        return _decision(Verdict.INCONCLUSIVE, evidence, reason)
+    if not found.beyond_rotations:
+        return None
+    rows = ", ".join(zeros.features[i] for i in found.features[:6])
+    reason = (
+        f"The covariance leaves {found.beyond_rotations} flat direction(s) beyond rotations, along which the noise of "
+        f"{rows} changes: free fewer loadings or correlations, or measure a factor by more features."
+    )
+    return _decision(Verdict.PSI_NOT_IDENTIFIED, evidence, reason)
+
+
 def _structural(evidence: Evidence) -> Decision | None:
+    if evidence.zeros is not None:
+        return _zeros_rotation(evidence, evidence.zeros)
     if evidence.structure.identified or any(len(block) == 1 for block in evidence.structure.blocks):
         return None
     law = "Gaussian" if evidence.gaussian else "spherical"
@@ -96,7 +122,8 @@ def _structural(evidence: Evidence) -> Decision | None:
     ]
     if not evidence.structure.equal_scales:
         reasons.append(
-            "The factors have unequal known variances: the group is the conjugate of O(k) by their scales."
+            "The factors have known, unequal variances or correlations: the group is the conjugate of O(k) by the "
+            "square root of their covariance."
         )
     if evidence.restricted_guide:
         reasons.append(
@@ -114,8 +141,94 @@ def _data_would_identify(evidence: Evidence) -> bool:
     information = None if evidence.data is None else evidence.data.information
     if information is None or _noise_rejected(evidence):
         return False
-    overall = min((test.p_value for test in information.overall), default=1.0)  # the planes of FA are arbitrary
+    overall = min(
+        (test.p_value for test in information.overall), default=1.0
+    )  # the planes of FA are arbitrary
     return information.some_plane(ALPHA) or overall < ALPHA / 2
+
+
+def _zeros_rotation(evidence: Evidence, zeros: Zeros) -> Decision | None:
+    """Give the verdict where the fixed zeros leave a rotation of the factors."""
+    turned = zeros.nullity.rotations
+    if not turned.dimension:
+        return None
+    free = ", ".join(name for k, name in enumerate(zeros.factors) if k not in turned.fixed)
+    kind = "oblique rotations" if turned.oblique else "rotations"
+    reason = (
+        f"The zeros of the loadings leave a {turned.dimension}-dimensional group of {kind} with the same likelihood, "
+        f"which changes the columns of {free}."
+    )
+    reasons = [reason]
+    if turned.fixed:
+        kept = ", ".join(zeros.factors[k] for k in turned.fixed)
+        reasons.append(
+            f"The columns of {kept} are the same under all of them: identified, if the zeros hold."
+        )
+    if _data_would_identify(evidence):
+        reasons.append(
+            "The data carry rotation information (directions of the scores are not uniform): "
+            "a model with non-Gaussian factors would be identified from them."
+        )
+    verdict = Verdict.PARTIAL if turned.fixed else Verdict.NOT_IDENTIFIED
+    meaning = "" if turned.fixed else "the likelihood is the same for rotations that the zeros allow"
+    return Decision(verdict, evidence.structure.group, tuple(reasons), meaning)
+
+
+def _zeros(evidence: Evidence) -> Decision | None:
+    """Give the verdict where the zeros leave no rotation: they are an assumption that data can refute, not prove."""
+    zeros = evidence.zeros
+    if zeros is None or evidence.factors == 1:
+        return None
+    group, test = evidence.structure.group, zeros.test
+    assumed = "The zeros of the loadings identify the axes up to sign, if they hold."
+    if test is None:
+        why = evidence.why_no_data or "These data allow no test of them."
+        return Decision(Verdict.INCONCLUSIVE, group, (assumed, why))
+    if test.degrees_of_freedom == 0:
+        reason = (
+            f"The zeros of the loadings choose axes, but {test.against} have the same likelihood: no data can refute "
+            "the choice, which is a convention."
+        )
+        meaning = "the zeros choose the axes, and no data could contradict them"
+        return Decision(Verdict.MODEL_ONLY, group, (reason,), meaning)
+    rows = evidence.data.rows if evidence.data else None
+    if rows is not None and rows.p_value < ALPHA:
+        reason = (
+            f"Dependent rows (p = {rows.p_value:.2g}): the test of the zeros and the standard errors count rows as "
+            f"independent. {_first_capital(test.describe())}."
+        )
+        return Decision(Verdict.INCONCLUSIVE, group, (reason, assumed))
+    return _zeros_tested(evidence, test)
+
+
+def _zeros_tested(evidence: Evidence, test: ZerosTest) -> Decision:
+    """Give the verdict on zeros that the data could have refuted."""
+    group, result = evidence.structure.group, f"{_first_capital(test.describe())}."
+    reasons = [result]
+    if _noise_rejected(evidence):
+        reasons.append("The rows are not normal, so the size of the test is not the stated one.")
+    if test.p_value < ALPHA:
+        reasons.insert(
+            0, "The data refute the zeros, so the axes rest on a wrong assumption: free some of them."
+        )
+        meaning = "the data refute the zeros that the axes rest on"
+        return Decision(Verdict.MISSPECIFIED_FRAME, group, tuple(reasons), meaning)
+    if evidence.worst_error > LARGEST_ERROR:
+        reason = (
+            f"The zeros identify the axes, but the worst plane is known only to {evidence.worst_error:.0f} degrees "
+            f"({LARGEST_ERROR:.0f} is the most that means anything)."
+        )
+        return Decision(Verdict.MODEL_ONLY, group, (reason, *reasons))
+    reason = (
+        f"The zeros of the loadings identify the axes up to sign: an assumption that these data could have refuted and "
+        f"do not. The worst plane is known to {evidence.worst_error:.1f} degrees."
+    )
+    meaning = "identified up to sign by the zeros of the loadings, which the data do not refute"
+    return Decision(Verdict.IDENTIFIED_SP, group, (reason, *reasons), meaning)
+
+
+def _first_capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _guide(evidence: Evidence) -> Decision | None:
@@ -199,7 +312,9 @@ def _data_support(evidence: Evidence) -> Decision:
     if largest >= ALPHA:
         return _some_support(evidence, information)
     if not structure.identified:
-        reason = f"Every axis that the model tells apart is supported by the data (largest p = {largest:.2g})."
+        reason = (
+            f"Every axis that the model tells apart is supported by the data (largest p = {largest:.2g})."
+        )
         return _decision(Verdict.PARTIAL, evidence, reason)
     if evidence.worst_error > LARGEST_ERROR:
         reason = (
