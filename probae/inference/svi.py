@@ -28,7 +28,7 @@ from probae.checks import (
 from probae.encoders import Encoder
 from probae.inference.base import Loop, Method, Outcome, few_threads
 from probae.inference.objectives import ELBO
-from probae.models import LatentModel, LinearFactorModel
+from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
 from probae.statistics import SufficientStatistics
 
@@ -220,6 +220,8 @@ def initialize(model: LatentModel, x: Tensor, generator: torch.Generator) -> Non
     spread = torch.where(spread > 0, spread, spread.mean().clamp_min(torch.finfo(x.dtype).tiny))
     draw = torch.randn(model.features, model.latents, generator=generator, dtype=torch.float64).to(x.dtype)
     model.mean = x.mean(0)
+    if isinstance(model, ConfirmatoryFactorAnalysis):  # every factor with a positive direction, zeros kept
+        draw = draw.abs() * model.pattern
     model.loadings = draw * spread.unsqueeze(1) / (2 * model.latents) ** 0.5
     variance = 0.5 * spread.square()
     model.noise_variance = variance if model.noise == "diagonal" else variance.mean()
