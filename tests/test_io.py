@@ -54,6 +54,7 @@ ML, MLP = pa.MaximumLikelihood, pa.MLPEncoder
 FITS = {
     "fa": (lambda: pa.FactorAnalysis(5, 2), None, torch.float64),
     "fa-em": (lambda: pa.FactorAnalysis(5, 2), lambda: pa.EM(steps=3), torch.float64),
+    "cfa": (lambda: pa.ConfirmatoryFactorAnalysis([[1, 0]] * 3 + [[0, 1]] * 2, True, ["f", "g"]), None, torch.float64),
     "ppca": (lambda: pa.ProbabilisticPCA(5, 2), None, torch.float64),
     "laplace": (lambda: pa.LinearFactorModel(5, 2, pa.priors.Laplace()), lambda: ML(draws=8), torch.float64),
     "ica": (lambda: pa.IndependentComponents(5, 5), None, torch.float64),

@@ -147,7 +147,7 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _build_model(spec: Any, state: dict[str, Tensor]) -> LinearFactorModel:
     """Build a model, having compared its sizes with the tensors: they bound what it may allocate."""
-    sizes = (spec.get("features"), spec.get("latents")) if isinstance(spec, dict) else None
+    sizes = _sizes(spec) if isinstance(spec, dict) else None
     loadings = state.get("loadings_unconstrained")
     if loadings is None or sizes != tuple(loadings.shape):
         raise FileError("the model and its loadings differ in size.")
@@ -155,6 +155,14 @@ def _build_model(spec: Any, state: dict[str, Tensor]) -> LinearFactorModel:
     _fill(model, state, spec)
     model.requires_grad_(False)
     return model
+
+
+def _sizes(spec: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the features and latents a model is described with: as numbers, or by a matrix with those sides."""
+    pattern = spec.get("pattern")
+    if isinstance(pattern, list) and pattern and isinstance(pattern[0], list):
+        return len(pattern), len(pattern[0])
+    return spec.get("features"), spec.get("latents")
 
 
 def _build_encoder(spec: Any, state: dict[str, Tensor], size: int) -> Encoder:

@@ -15,6 +15,7 @@ from probae.encoders import LinearGaussianEncoder, MLPEncoder
 from probae.inference import EM, MAP, SVI, MaximumLikelihood, MinimumResiduals, PrincipalAxis
 from probae.inference.fit import fit
 from probae.models import (
+    ConfirmatoryFactorAnalysis,
     FactorAnalysis,
     IndependentComponents,
     LinearFactorModel,
@@ -38,10 +39,17 @@ def svi(encoder, **settings):
     return SVI(encoder, **({"epochs": 4} | settings))
 
 
+def one_factor(features):
+    return ConfirmatoryFactorAnalysis(np.ones((features, 1)))
+
+
 FITS = {
     "fa-default": lambda d: Case(FactorAnalysis(d, 1), None, missing=True, statistics=True),
     "fa-ml": lambda d: Case(FactorAnalysis(d, 1), MaximumLikelihood(), statistics=True),
     "fa-em": lambda d: Case(FactorAnalysis(d, 1), EM(steps=500, tol=1e-9), missing=True, statistics=True),
+    "cfa-ml": lambda d: Case(one_factor(d), None, missing=True, statistics=True),
+    "cfa-em": lambda d: Case(one_factor(d), EM(steps=2000, tol=1e-9), missing=True, statistics=True),
+    "cfa-svi": lambda d: Case(one_factor(d), svi(LinearGaussianEncoder(d, 1))),
     "fa-minres": lambda d: Case(FactorAnalysis(d, 1), MinimumResiduals(), statistics=True),
     "fa-pa": lambda d: Case(FactorAnalysis(d, 1), PrincipalAxis(), statistics=True),
     "ppca-ml": lambda d: Case(ProbabilisticPCA(d, 2), MaximumLikelihood(), statistics=True),

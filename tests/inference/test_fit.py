@@ -207,9 +207,9 @@ def test_priors_of_parameters_are_honoured_or_refused(case, name, rows):
     if name == "noise_variance" and case.model.noise == "none":
         pytest.skip("this model has no noise")
     law = dist.Gamma if name == "noise_variance" else dist.Normal
-    random = case.model.with_priors(**{name: law(torch.tensor(1.0, dtype=torch.float64), 1.0)})
+    prior = {name: law(torch.tensor(1.0, dtype=torch.float64), 1.0)}
     with pytest.raises((ParameterError, NotExactError), match=name):
-        fit(random, rows, case.method)
+        fit(case.model.with_priors(**prior), rows, case.method)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from probae.models import (
+    ConfirmatoryFactorAnalysis,
     FactorAnalysis,
     IndependentComponents,
     LinearFactorModel,
@@ -34,6 +35,8 @@ MODELS = {
     "fa-correlated": lambda: LinearFactorModel(6, 3, prior=CorrelatedGaussian(PHI)),
     "ppca-correlated": lambda: LinearFactorModel(5, 3, prior=CorrelatedGaussian(PHI), noise="isotropic"),
     "correlated-noiseless": lambda: LinearFactorModel(3, 3, prior=CorrelatedGaussian(PHI), noise="none"),
+    "cfa": lambda: ConfirmatoryFactorAnalysis([[1, 0], [1, 0], [1, 1], [0, 1], [0, 1], [0, 0]]),
+    "bifactor": lambda: ConfirmatoryFactorAnalysis([[1, 1, 0]] * 3 + [[1, 0, 1]] * 3, correlated=False),
     "gaussian-noiseless": lambda: LinearFactorModel(3, 3, noise="none"),
     "sparse": lambda: SparseCoding(6, 2),
     "sparse-overcomplete": lambda: SparseCoding(4, 7),
@@ -53,7 +56,8 @@ MODELS = {
 def randomize(model, seed=0, noise=None):
     """Give a model seeded loadings, mean and (unless given) noise variances between 0.1 and 1.1."""
     generator = torch.Generator().manual_seed(seed)
-    model.loadings = torch.randn(model.features, model.latents, generator=generator, dtype=torch.float64)
+    drawn = torch.randn(model.features, model.latents, generator=generator, dtype=torch.float64)
+    model.loadings = drawn * getattr(model, "pattern", 1)
     model.mean = torch.randn(model.features, generator=generator, dtype=torch.float64)
     if model.noise != "none":
         drawn = 0.1 + torch.rand(model.noise_variance.shape, generator=generator, dtype=torch.float64)
