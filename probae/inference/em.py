@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from probae.inference.confirmatory import fit_by_em, standard_factors
 from probae.inference.factor_likelihood import FactorLikelihood
 from probae.inference.gaussian import (
     assign,
+    fit_diagonal,
     principal_components,
     summarize,
     usable_latents,
@@ -25,6 +28,9 @@ from probae.models import ConfirmatoryFactorAnalysis, LinearFactorModel
 from probae.models.patterns import Patterns
 from probae.priors import CorrelatedGaussian
 from probae.statistics import SufficientStatistics
+
+LEAST_NOISE = 0.05  # of a start, as a share of the column's variance: EM would take long to leave zero
+RANDOM_STARTS = 3
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,8 @@ class EM(Method):
 
     followed by :math:`W \leftarrow W E^{1/2}` [1]_, [2]_. Rows with missing entries enter with the entries they have,
     in groups of equal pattern. Anderson's acceleration makes few steps of many, and a step that would lower the
-    likelihood is refused. Loadings come in the canonical frame, as from :class:`MaximumLikelihood`.
+    likelihood is refused. Loadings come in the canonical frame, as from :class:`MaximumLikelihood`. Further starts are
+    tried only when a noise variance went to its floor, a millionth of the column's variance (:class:`HeywoodWarning`).
 
     Parameters
     ----------
@@ -84,25 +91,49 @@ class EM(Method):
             with standard_factors(model):
                 return self.fit(model, data, seed)
         patterns = group(data)
-        start = filled_statistics(patterns)
-        initialize(model, start)
         if model.noise == "diagonal":
             usable_latents(model, model.features)
-        problem = FactorLikelihood(patterns, model.latents, model.noise == "diagonal", start.variances)
-        history: list[float] = []
-        ascent: Ascent | None = None
+        climbs: list[Climb] = []
         with Loop("EM") as loop:
-            ascent = Ascent(problem, problem.join(*model._gaussian_parameters()), self.tol)
-            history.append(ascent.point.value)
-            for _, point in zip(loop.steps(self.steps), ascent, strict=False):
-                history.append(point.value)
-                loop.value = point.value
-        if ascent is not None:
-            set_canonical(model, *problem.split(ascent.point.theta))
-            warn_heywood(problem.at_floor(ascent.point.theta), data.names)
+            for problem in starting_points(model, patterns, seed):
+                climbs.append(Climb(problem, problem.join(*model._gaussian_parameters()), self.tol))
+                climbs[-1].run(loop, self.steps)
+                if not climbs[-1].suspicious:
+                    break
+        if not climbs:
+            return Outcome(ExactPosterior(model), [], False, loop.interrupted)
+        best = max(climbs, key=lambda climb: climb.ascent.point.value)
+        set_canonical(model, *best.problem.split(best.ascent.point.theta))
+        warn_heywood(best.problem.at_floor(best.ascent.point.theta), data.names)
+        ended = [climb.report(i, best) for i, climb in enumerate(climbs)] if len(climbs) > 1 else []
         return Outcome(
-            ExactPosterior(model), history, ascent is not None and ascent.converged, loop.interrupted
+            ExactPosterior(model), best.history, best.ascent.converged, loop.interrupted, restarts=ended
         )
+
+
+class Climb:
+    """One start and the values on the way up."""
+
+    def __init__(self, problem: FactorLikelihood, start: Tensor, tolerance: float) -> None:
+        self.problem = problem
+        self.ascent = Ascent(problem, start, tolerance)
+        self.history = [self.ascent.point.value]
+
+    def run(self, loop: Loop, steps: int) -> None:
+        """Climb until nothing is left to gain, or the steps run out."""
+        for _, point in zip(loop.steps(steps), self.ascent, strict=False):
+            self.history.append(point.value)
+            loop.value = point.value
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether the climb ended with a noise variance at its floor, where many a lower top lies."""
+        return self.ascent.converged and bool(self.problem.at_floor(self.ascent.point.theta))
+
+    def report(self, index: int, best: Climb) -> dict[str, Any]:
+        """Say how far below the best, in nats per row, the climb ended."""
+        below = best.history[-1] - self.history[-1]
+        return {"restart": index, "shortfall": below, "converged": self.ascent.converged}
 
 
 def group(data: Data | SufficientStatistics) -> Patterns:
@@ -110,6 +141,27 @@ def group(data: Data | SufficientStatistics) -> Patterns:
     if isinstance(data, SufficientStatistics) or data.missing is None:
         return Patterns.of_statistics(summarize(data))
     return Patterns.of(data.values)
+
+
+def starting_points(model: LinearFactorModel, patterns: Patterns, seed: int) -> Iterator[FactorLikelihood]:
+    """Put one start after the other into the model, and give the problem; the first is mostly the only one needed."""
+    moments = filled_statistics(patterns)
+    variance, diagonal = moments.variances, model.noise == "diagonal"
+    initialize(model, moments)
+    yield FactorLikelihood(patterns, model.latents, diagonal, variance)
+    if not diagonal or int((variance > 0).sum()) < 2:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what there is to say, the end of the climb says
+        fit_diagonal(model, moments, seed)
+    model.noise_variance = torch.maximum(model.noise_variance.detach(), LEAST_NOISE * variance)
+    yield FactorLikelihood(patterns, model.latents, diagonal, variance)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(RANDOM_STARTS):
+        drawn = torch.randn(model.features, model.latents, generator=generator, dtype=torch.float64)
+        model.loadings = drawn * (0.5 * variance / model.latents).sqrt().unsqueeze(1)
+        model.noise_variance = (0.5 * variance).clamp_min(1e-3 * float(variance.mean()))
+        yield FactorLikelihood(patterns, model.latents, diagonal, variance)
 
 
 def initialize(model: LinearFactorModel, statistics: SufficientStatistics) -> None:

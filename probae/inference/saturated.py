@@ -11,7 +11,7 @@ from torch import Tensor
 
 from probae.checks import ConvergenceWarning, DataError, check_count, check_data, check_positive, warn
 from probae.inference.acceleration import Ascent
-from probae.inference.unrestricted import LOG_TWO_PI, SINGULAR, UnrestrictedGaussian, unbounded
+from probae.inference.unrestricted import LOG_TWO_PI, UnrestrictedGaussian, unbounded
 from probae.models.patterns import Patterns
 from probae.statistics import SufficientStatistics
 from probae.tables import column_labels
@@ -115,7 +115,7 @@ def _complete(statistics: SufficientStatistics) -> Saturated:
             f"{column_labels(torch.nonzero(scale == 0).flatten().tolist(), statistics.names)}: leave that out."
         )
     values = torch.linalg.eigvalsh(correlation)
-    if values[0] < SINGULAR:
+    if values[0] < 1e-10:  # rounding, in a correlation matrix
         raise unbounded()
     per_row = statistics.features * (LOG_TWO_PI + 1.0) + float(values.log().sum() + 2 * scale.log().sum())
     return Saturated(statistics, -0.5 * statistics.count * per_row, True)

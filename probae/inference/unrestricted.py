@@ -25,7 +25,7 @@ from probae.inference.acceleration import Point
 from probae.models.patterns import Patterns, each_by_its_own
 
 LOG_TWO_PI = math.log(2 * math.pi)
-SINGULAR = 1e-10  # smallest eigenvalue of an estimated correlation matrix that still counts as one
+SINGULAR = 1e-8  # smallest eigenvalue of a correlation matrix that iterations can still tell from zero
 
 
 class UnrestrictedGaussian:
