@@ -146,6 +146,7 @@ def alpha(x: Any) -> Alpha:
     """
     statistics = _statistics(x)
     S = statistics.covariance
+    S = S / S.abs().max().clamp_min(torch.finfo(S.dtype).tiny)  # no unit is left in any result
     D = statistics.features
     variance = S.diagonal()
     if D < 2:

@@ -186,8 +186,8 @@ def bordered_inverse(information: Matrix, conditions: Float[Tensor, "conditions 
     pivots = lower.diagonal()
     if bool(failed) or pivots.min() < math.sqrt(SINGULAR) * pivots.max():
         raise ParameterError(
-            "The information matrix is singular, so standard errors do not exist: some parameter is not identified; "
-            "fit fewer factors, or fix more loadings at zero."
+            "The information matrix is not positive definite, so standard errors do not exist: some parameter is not "
+            "identified (fit fewer factors, or fix more loadings at zero), or the fit is to other data than these."
         )
     inverse = torch.cholesky_inverse(lower)
     if len(C):

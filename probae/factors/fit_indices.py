@@ -323,9 +323,13 @@ def _scaled(
 ) -> ScaledTest | None:
     if found.rows is None or math.isnan(T) or freedom <= 0 or structure.layout.size > SCALED_LIMIT:
         return None
-    c = satorra_bentler.trace_of_model(structure, found.rows, found.weights) / freedom
     isotropic = structure.layout.isotropic
-    c_b = satorra_bentler.trace_of_baseline(found.rows, found.weights, isotropic) / baseline_freedom
+    units = structure.variance.sqrt()
+    if isotropic:  # one unit for all features: its baseline knows no other
+        units = units.mean().expand(len(units))
+    rows = found.rows / units  # fourth powers of large numbers would leave the range of float64
+    c = satorra_bentler.trace_of_model(structure.scaled(units), rows, found.weights) / freedom
+    c_b = satorra_bentler.trace_of_baseline(rows, found.weights, isotropic) / baseline_freedom
     excess, baseline_excess = T - c * freedom, T_b - c_b * baseline_freedom
     tli = 1 - (excess / freedom) / (baseline_excess / baseline_freedom) if baseline_excess > 0 else NAN
     return ScaledTest(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-from probae.checks import ConvergenceWarning, HeywoodWarning, ParameterError, warn
+from probae.checks import ConvergenceWarning, DataError, HeywoodWarning, ParameterError, warn
 from probae.factors.estimators import (
     ExpectedInformation,
     Information,
@@ -20,13 +20,17 @@ from probae.factors.estimators import (
     is_complete,
 )
 from probae.factors.frames import frame_of
-from probae.factors.groups import group_rows
+from probae.factors.groups import Group, group_rows
 from probae.factors.printing import grid, number
 from probae.factors.structure import Layout, Structure, feature_names, structure_of
 from probae.inference import Fit
 from probae.inference.least_squares import LeastSquares
 from probae.rotation.result import Rotation
 
+SMALLEST_UNIT, LARGEST_UNIT = (
+    1e-60,
+    1e60,
+)  # standard deviations whose fourth powers and their inverses are in range
 GAIN = 0.05  # nats of all rows that may be left to gain at a maximum found by an iterative method
 
 
@@ -259,6 +263,7 @@ def standard_errors(
         )
     check_size(structure)
     groups = group_rows(run, x, weights)
+    structure = _hold_constant(structure, groups)
     if information is None:
         information = ExpectedInformation() if is_complete(groups) else ObservedInformation()
     if not isinstance(information, Information):
@@ -283,6 +288,24 @@ def standard_errors(
             ConvergenceWarning,
         )
     return errors
+
+
+def _hold_constant(structure: Structure, groups: list[Group]) -> Structure:
+    """Hold the noise variance of features that do not vary in x: it stands on its floor, above their variance."""
+    sd = structure.variance.sqrt()
+    if not SMALLEST_UNIT < float(sd.min()) <= float(sd.max()) < LARGEST_UNIT:
+        raise DataError(
+            f"x should have standard deviations between {SMALLEST_UNIT:g} and {LARGEST_UNIT:g} for standard errors, "
+            f"whose squares are held in float64, got {float(sd.min()):.2g} to {float(sd.max()):.2g}: rescale x."
+        )
+    count = torch.stack([g.count * g.observed for g in groups]).sum(0)
+    varies = torch.stack([g.second.diagonal() for g in groups]).sum(0) > 1e-6 * structure.noise * count
+    layout = structure.layout
+    return (
+        structure
+        if layout.isotropic
+        else replace(structure, layout=replace(layout, noise=layout.noise & varies))
+    )
 
 
 def standardize(structure: Structure, covariance: Tensor) -> tuple[Structure, Tensor]:
