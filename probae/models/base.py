@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
@@ -12,7 +13,7 @@ import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from pyro.nn import PyroModule, PyroSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from probae.checks import DataError, ParameterError, check_count
 from probae.priors import Prior
@@ -37,6 +38,20 @@ def ensure_local_context(module: PyroModule) -> None:
     context = module._pyro_context
     if not hasattr(context, "param_state"):
         context.param_state = {"params": {}, "constraints": {}}
+
+
+class Unconstrained:
+    """What stock SVI asks each parameter for, itself: Pyro gives it to a PyroParam, not to the parameters of a law."""
+
+    def __init__(self, parameter: nn.Parameter) -> None:
+        self.parameter = weakref.ref(parameter)
+
+    def __call__(self) -> nn.Parameter | None:
+        """Return the parameter."""
+        return self.parameter()
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()  # made anew at the next call
 
 
 def point_query(method: Callable[P, R]) -> Callable[P, R]:
@@ -96,6 +111,8 @@ class LatentModel(PyroModule):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the Pyro program with parameters kept in the module."""
         ensure_local_context(self)
+        for parameter in self.prior.parameters():
+            parameter.unconstrained = Unconstrained(parameter)  # type: ignore[attr-defined]
         return super().__call__(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
