@@ -1,4 +1,4 @@
-"""The unrestricted Gaussian with missing entries: closed forms where they exist, the top of the likelihood elsewhere."""
+"""The unrestricted Gaussian with missing entries: closed forms where there are any, else the top of the likelihood."""
 
 import numpy as np
 import pandas as pd
