@@ -32,7 +32,7 @@ from probae.rotation.base import Criterion
 MEMORY = 8  # past steps behind a direction
 LONGEST = 0.7  # Frobenius norm of a step: I + X stays invertible, and no minimum nearby is jumped over
 ENOUGH = 1e-4  # share of the decrease promised by the slope that a step must bring
-COLLAPSED = 1e4  # loadings this many times their first size: factors have become collinear
+COLLAPSED = 1e3  # loadings this many times their first size: factors have become collinear
 HALVINGS = 40
 ROUNDING = 1e-14  # relative to the size of the criterion: a change below it is none
 

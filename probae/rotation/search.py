@@ -23,6 +23,7 @@ from probae.rotation.tables import Loadings, read_loadings
 
 __all__ = ["rotate"]
 
+LARGEST = 1e50  # criteria are polynomials of degree up to 6
 RANK = 1e-8  # relative to the largest singular value
 
 
@@ -143,6 +144,11 @@ def _check(criterion: Any, loadings: Tensor, oblique: bool) -> None:
     criterion.check(*loadings.shape)
     if not loadings.any():
         raise DataError("loadings should have a value other than zero: there is nothing to rotate.")
+    largest = float(loadings.abs().max())
+    if not 1 / LARGEST <= largest <= LARGEST:
+        raise DataError(
+            f"loadings should be of a size whose powers float64 can hold, got {largest:g}: divide them by a constant."
+        )
     if oblique:
         _check_rank(loadings)
 

@@ -18,7 +18,7 @@ COARSE = (
 )
 KICK = 0.02  # radians or so: leaves a saddle point, not a valley
 LEAPS = (0.1, 0.7)  # lengths of the kicks that look for lower minima nearby
-ROUNDS = 10  # of such kicks, while they find something
+ROUNDS = 5  # of such kicks, while they find something
 TIED = 1e-9  # relative to the size of the criterion
 PROBES = 8  # random frames that tell the size of the criterion
 BLOCK = 2**21  # loadings rotated at a time, which bounds memory

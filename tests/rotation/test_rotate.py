@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+import polars
 import pytest
 import scipy.sparse
 import torch
+import xarray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,7 +120,7 @@ def test_simple_structure_is_recovered(oblique):
             )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), oblique=st.booleans(), normalize=st.booleans())
 def test_the_frame_one_starts_from_does_not_matter(seed, oblique, normalize):
     loadings = random_loadings(seed, 12, 3)
@@ -131,7 +133,21 @@ def test_the_frame_one_starts_from_does_not_matter(seed, oblique, normalize):
     assert one.value == pytest.approx(other.value, rel=1e-8)
 
 
-@settings(max_examples=25, deadline=None)
+def test_containers_of_every_kind_are_read():
+    values = random_loadings(18).numpy()
+    wanted = pa.rotate(values).loadings
+    masked = np.ma.masked_array(values, mask=False)
+    memory = torch.from_numpy(values).requires_grad_()
+    for source in (masked, memory, polars.DataFrame(values), xarray.DataArray(values), values[::-1][::-1]):
+        assert torch.equal(pa.rotate(source).loadings, wanted)
+    assert memory.requires_grad
+    rounded = torch.from_numpy(values).to(torch.bfloat16)
+    assert torch.allclose(pa.rotate(rounded).loadings, pa.rotate(rounded.double()).loadings)
+    whole = (10 * values).round()
+    assert torch.equal(pa.rotate(whole.astype(np.int8)).loadings, pa.rotate(whole).loadings)
+
+
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_scale_of_the_loadings_does_not_matter(seed):
     loadings = random_loadings(seed, 12, 3)
@@ -343,6 +359,8 @@ BAD = {
     "ragged": ([[1.0], [1.0, 2.0]], "rows of equal length"),
     "none": (None, "loadings should"),
     "zero": (np.zeros((4, 2)), "nothing to rotate"),
+    "tiny": (np.eye(3) * 1e-60, "powers float64 can hold, got 1e-60"),
+    "large": (np.eye(3) * 1e60, "powers float64 can hold, got 1e.60"),
     "repeated names": (pandas.DataFrame(np.eye(2), index=["a", "a"]), "distinct names"),
 }
 
