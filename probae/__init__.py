@@ -40,7 +40,8 @@ _HOME = {
     "probae.factors.omega": ("Omega", "omega"),
     "probae.factors.schmid_leiman": ("SchmidLeiman", "schmid_leiman"),
     "probae.factors.scores": ("FactorScores", "bartlett_scores", "regression_scores", "ten_berge_scores"),
-    "probae.factors.standard_errors": ("StandardErrors", "standard_errors"),
+    "probae.factors.standard_errors": ("standard_errors",),
+    "probae.factors.uncertainty": ("StandardErrors",),
     "probae.identifiability.counting": ("CountingRules", "counting_rules"),
     "probae.factors.rotated": ("rotated",),
     "probae.identifiability.likelihood_ratio": ("rotation_profile",),
@@ -109,7 +110,8 @@ if TYPE_CHECKING:
     from probae.factors.rotated import rotated
     from probae.factors.schmid_leiman import SchmidLeiman, schmid_leiman
     from probae.factors.scores import FactorScores, bartlett_scores, regression_scores, ten_berge_scores
-    from probae.factors.standard_errors import StandardErrors, standard_errors
+    from probae.factors.standard_errors import standard_errors
+    from probae.factors.uncertainty import StandardErrors
     from probae.identifiability.counting import CountingRules, counting_rules
     from probae.identifiability.likelihood_ratio import rotation_profile
     from probae.identifiability.nullity import fisher_nullity

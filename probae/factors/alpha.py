@@ -36,6 +36,13 @@ class Alpha:
         Correlation of each item with the sum of the others.
     count, items : int
     names : tuple of str or None
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> found = pa.alpha([[1, 2, 2], [3, 3, 4], [4, 6, 5], [5, 5, 6]])
+    >>> found.items, round(found.value, 3)
+    (3, 0.964)
     """
 
     value: float

@@ -15,16 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scipy import optimize, stats
 from torch import Tensor
 
 from probae.factors import satorra_bentler
 from probae.factors.discrepancy import Likelihoods, likelihoods
 from probae.factors.printing import grid, number
+from probae.factors.rmsea import close_fit, p_value, rmsea, rmsea_interval
 from probae.factors.structure import Structure, structure_of
 from probae.inference import Fit
 
-CLOSE = 0.05  # RMSEA of a model that fits closely (Browne & Cudeck, 1992)
 SCALED_LIMIT = 5000  # parameters beyond which the scaled test, whose time grows as their cube, is left out
 NAN = math.nan
 
@@ -82,6 +81,15 @@ class FitIndices:
     scaled : ScaledTest or None
         For complete rows, and up to 5000 parameters.
     note : str
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> table = pa.datasets.ability_cov()
+    >>> statistics = pa.SufficientStatistics.from_covariance(table.covariance, count=table.count)
+    >>> found = pa.fit_indices(pa.fit(pa.FactorAnalysis(6, 2), statistics), statistics)
+    >>> round(found.bartlett, 2), found.degrees_of_freedom, round(found.bartlett_p_value, 3)
+    (6.11, 4, 0.191)
     """
 
     count: int
@@ -254,48 +262,6 @@ def bartlett_factor(structure: Structure, found: Likelihoods) -> float:
     noise = values[:rest].mean()
     leading = float((noise / (values[rest:] - noise)).square().sum())
     return n - 1 - K - (2 * rest**2 + rest + 2) / (6 * rest) + leading
-
-
-def p_value(statistic: float, freedom: int) -> float:
-    """Upper tail of the chi-square law; NaN without degrees of freedom."""
-    return float(stats.chi2.sf(statistic, freedom)) if freedom > 0 else NAN
-
-
-def rmsea(statistic: float, freedom: float, divisor: int) -> float:
-    """Root mean square error of approximation."""
-    return math.sqrt(max(statistic - freedom, 0.0) / (freedom * divisor)) if freedom > 0 else NAN
-
-
-def rmsea_interval(statistic: float, freedom: int, divisor: int, level: float = 0.9) -> tuple[float, float]:
-    """Interval from the noncentralities under which the statistic is in either tail."""
-    if freedom <= 0 or math.isnan(statistic):
-        return NAN, NAN
-    tails = ((1 + level) / 2, (1 - level) / 2)
-    low, high = (_noncentrality(statistic, freedom, tail) for tail in tails)
-    return math.sqrt(low / (freedom * divisor)), math.sqrt(high / (freedom * divisor))
-
-
-def close_fit(statistic: float, freedom: int, divisor: int) -> float:
-    """p-value of the hypothesis that the RMSEA is at most .05."""
-    if freedom <= 0:
-        return NAN
-    return float(stats.ncx2.sf(statistic, freedom, CLOSE**2 * freedom * divisor))
-
-
-def _noncentrality(statistic: float, freedom: int, tail: float) -> float:
-    """The noncentrality at which the law function is ``tail``; 0 where it is below it already."""
-
-    def excess(noncentrality: float) -> float:
-        if noncentrality == 0:
-            return float(stats.chi2.cdf(statistic, freedom)) - tail
-        return float(stats.ncx2.cdf(statistic, freedom, noncentrality)) - tail
-
-    if excess(0.0) <= 0:
-        return 0.0
-    top = statistic + 10 * math.sqrt(statistic + 10) + 10
-    while excess(top) > 0:
-        top *= 2
-    return float(optimize.brentq(excess, 0.0, top, xtol=1e-10 * top))
 
 
 def _cfi(excess: float, baseline_excess: float) -> float:

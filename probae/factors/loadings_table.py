@@ -11,8 +11,8 @@ from torch import Tensor
 from probae.checks import ParameterError
 from probae.factors.frames import turn
 from probae.factors.printing import grid, number
-from probae.factors.standard_errors import Parameters, StandardErrors
 from probae.factors.structure import Structure, feature_names, structure_of
+from probae.factors.uncertainty import Parameters, StandardErrors
 from probae.inference import Fit
 from probae.rotation.result import Rotation
 
@@ -31,6 +31,14 @@ class LoadingsTable:
         Ends of the intervals, where standard errors were given.
     level : float
         Their coverage.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> data = pa.datasets.holzinger_swineford()
+    >>> table = pa.loadings_table(pa.fit(pa.FactorAnalysis(9, 2), data.x), standardized=True)
+    >>> bool(torch.allclose(table.communalities + table.noise_variance, torch.ones(9).double()))
+    True
     """
 
     names: tuple[str, ...]

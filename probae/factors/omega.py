@@ -30,6 +30,14 @@ class Omega:
         Due to the general factor alone; NaN where there is none.
     group : Tensor (K,)
         Due to each of the other factors alone, which depends on the frame; NaN for correlated factors.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> run = pa.fit(pa.FactorAnalysis(9, 1), pa.datasets.holzinger_swineford().x)
+    >>> found = pa.omega(run)
+    >>> found.total == found.hierarchical                                   # one factor is the general one
+    True
     """
 
     total: float

@@ -32,6 +32,14 @@ class SchmidLeiman:
         Loadings on the group factors, W diag(sqrt(1 - g^2)).
     factor_loadings : Tensor (K,)
         Loadings g of the factors on the general one.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> run = pa.fit(pa.FactorAnalysis(9, 3), pa.datasets.holzinger_swineford().x)
+    >>> split = pa.schmid_leiman(pa.rotate(run, pa.rotation.Quartimin(), oblique=True))
+    >>> split.general.shape, split.group.shape, split.factor_loadings.shape
+    (torch.Size([9]), torch.Size([9, 3]), torch.Size([3]))
     """
 
     general: Float[Tensor, " features"]

@@ -43,6 +43,14 @@ class FactorScores:
     determinacy : Tensor (*, K)
         The largest such correlation any linear score can have: the multiple correlation rho of the factor with x, which
         regression scores reach.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> x = pa.datasets.holzinger_swineford().x
+    >>> scores = pa.bartlett_scores(pa.fit(pa.FactorAnalysis(9, 2), x), x)
+    >>> scores.values.shape, scores.error_covariance.shape, bool((scores.validity <= scores.determinacy).all())
+    (torch.Size([301, 2]), torch.Size([2, 2]), True)
     """
 
     values: Float[Tensor, "samples latents"]

