@@ -3,14 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from probae import DataError, MissingRowWarning
+from probae.linalg import haar_rotation
 from probae.models import (
     FactorAnalysis,
     IndependentComponents,
     LinearFactorModel,
     SparseCoding,
+    marginal,
 )
 
 
@@ -86,3 +90,78 @@ def test_missing_entries_of_a_gaussian_model_without_noise(randomize):
         return
     expected = stats.multivariate_normal(mean[[0, 2]], covariance[np.ix_([0, 2], [0, 2])]).logpdf([0.5, 1.0])
     assert value.item() == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("noise", "tolerance"), [(1.0, 1e-12), (1e-2, 1e-12), (1e-4, 1e-11), (1e-6, 1e-10), (1e-8, 1e-8)]
+)
+def test_small_noise_costs_few_digits(noise, tolerance):
+    """Against fifty digits, rows with few and with many entries, each its own pattern."""
+    mpmath = pytest.importorskip("mpmath")
+    generator = torch.Generator().manual_seed(2)
+    model = FactorAnalysis(8, 3)
+    model.loadings = 5 * torch.randn(8, 3, generator=generator, dtype=torch.float64)
+    model.uniquenesses = noise * (0.5 + torch.rand(8, generator=generator, dtype=torch.float64))
+    x = model.sample(12, seed=1)
+    for row in range(12):
+        x[row, torch.randperm(8, generator=generator)[: row % 8]] = torch.nan
+    value = model.log_likelihood(x).tolist()
+    W, psi = model.loadings.tolist(), model.uniquenesses.tolist()
+    with mpmath.workdps(50):
+        for row, actual in zip(x.tolist(), value, strict=True):
+            seen = [d for d in range(8) if row[d] == row[d]]
+            sigma = mpmath.matrix(len(seen), len(seen))
+            for i, a in enumerate(seen):
+                for j, b in enumerate(seen):
+                    inner = mpmath.fsum(mpmath.mpf(u) * v for u, v in zip(W[a], W[b], strict=True))
+                    sigma[i, j] = inner + (psi[a] if a == b else 0)
+            own = mpmath.matrix([row[d] for d in seen])
+            form = (own.T * mpmath.lu_solve(sigma, own))[0]
+            exact = -(len(seen) * mpmath.log(2 * mpmath.pi) + mpmath.log(mpmath.det(sigma)) + form) / 2
+            assert actual == pytest.approx(float(exact), rel=tolerance)
+
+
+def test_shared_and_single_patterns_are_one_answer(randomize, monkeypatch, close):
+    """Rows of a pattern together, or in batches of patterns, or one batch a row."""
+    model = randomize(FactorAnalysis(6, 2))
+    x = model.sample(300, seed=2)
+    x[:150, 2] = x[100:200, 4] = x[290, :5] = torch.nan
+    parameters = model._gaussian_parameters()
+    answers = []
+    for many, block in ((1, 2**19), (10**6, 2**19), (10**6, 30), (64, 2**19)):
+        monkeypatch.setattr(marginal, "MANY", many)
+        monkeypatch.setattr(marginal, "BLOCK", block)
+        location, scale = marginal.gaussian_posterior(x, *parameters)
+        answers.append((marginal.gaussian_log_density(x, *parameters), location, scale @ scale.mT))
+    for answer in answers[1:]:
+        for one, other in zip(answer, answers[0], strict=True):
+            close(one, other, 1e-12)
+
+
+def test_a_row_without_values_says_nothing(gaussian_model):
+    x = gaussian_model.sample(3, seed=0)
+    x[1] = torch.nan
+    with pytest.warns(MissingRowWarning):
+        assert gaussian_model.log_likelihood(x)[1] == 0.0
+    with pytest.warns(MissingRowWarning):
+        posterior = gaussian_model.posterior(x[1:2])
+    assert torch.equal(posterior.mean[0], torch.zeros(gaussian_model.latents, dtype=torch.float64))
+    prior = gaussian_model.factor_correlation
+    assert torch.allclose(posterior.covariance_matrix, prior, rtol=0, atol=1e-14)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10**6), features=st.integers(2, 12), latents=st.integers(1, 4))
+def test_rotation_and_order_change_nothing(seed, features, latents):
+    generator = torch.Generator().manual_seed(seed)
+    W = torch.randn(features, latents, generator=generator, dtype=torch.float64)
+    psi = 10 ** (3 * torch.rand(features, generator=generator, dtype=torch.float64) - 2)
+    mu = torch.randn(features, generator=generator, dtype=torch.float64)
+    x = torch.randn(30, features, generator=generator, dtype=torch.float64)
+    x[torch.rand(30, features, generator=generator) < 0.4] = torch.nan
+    rows, columns = torch.randperm(30, generator=generator), torch.randperm(features, generator=generator)
+    base = marginal.gaussian_log_density(x, W, psi, mu)
+    turned = marginal.gaussian_log_density(x, W @ haar_rotation(latents, generator), psi, mu)
+    moved = marginal.gaussian_log_density(x[rows][:, columns], W[columns], psi[columns], mu[columns])
+    assert torch.allclose(turned, base, rtol=1e-9, atol=1e-9)
+    assert torch.allclose(moved, base[rows], rtol=1e-9, atol=1e-9)
