@@ -125,3 +125,15 @@ def test_what_has_no_rotated_form_is_refused(x):
     confirmed = pa.fit(pa.ConfirmatoryFactorAnalysis(pattern, correlated=False), x)
     with pytest.raises(ParameterError, match="zeros of this model fix its axes"):
         pa.rotated(confirmed, pa.rotate(confirmed))
+
+
+@pytest.mark.parametrize("way", ["varimax", "kaiser", "geomin"])
+def test_standard_errors_of_rotated_loadings_follow_the_units_of_x(x, way):
+    criterion, oblique, normalize = WAYS[way]
+    units = torch.tensor([10.0**i for i in range(-4, 5)], dtype=torch.float64)
+    errors = []
+    for data in (x, x * units):
+        run = pa.fit(pa.FactorAnalysis(9, 3), data)
+        rotation = pa.rotate(run, criterion, oblique=oblique, normalize=normalize, starts=10)
+        errors.append(pa.standard_errors(run, data, rotation=rotation).loadings)
+    assert torch.allclose(errors[1], errors[0] * units.unsqueeze(1), rtol=1e-4, atol=0)
