@@ -58,6 +58,8 @@ _HOME = {
         "PrincipalAxis",
     ),
     "probae.inference.fit": ("fit",),
+    "probae.inference.saturated": ("Saturated", "saturated"),
+    "probae.inference.scores": ("observed_scores",),
     "probae.io": ("load", "save"),
     "probae.matching": ("match_columns", "principal_angles", "procrustes"),
     "probae.models": (
@@ -127,6 +129,8 @@ if TYPE_CHECKING:
         PrincipalAxis,
     )
     from probae.inference.fit import fit
+    from probae.inference.saturated import Saturated, saturated
+    from probae.inference.scores import observed_scores
     from probae.io import load, save
     from probae.matching import match_columns, principal_angles, procrustes
     from probae.models import (

@@ -28,6 +28,14 @@ class Saturated:
     log_likelihood : float
         Of all rows, over their observed entries, in nats.
     converged : bool
+
+    Examples
+    --------
+    >>> best = saturated([[0.0], [2.0]])
+    >>> best.statistics.covariance
+    tensor([[1.]], dtype=torch.float64)
+    >>> round(best.log_likelihood, 6)                   # two rows, one sd from the mean: -log(2 pi) - 1
+    -2.837877
     """
 
     statistics: SufficientStatistics
