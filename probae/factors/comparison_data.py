@@ -16,7 +16,7 @@ from probae.factors.sequence import most_factors
 
 WORK = 2e10  # multiplications the samples of one number of factors may take
 FEWEST, MOST = 100, 500  # samples, when the work decides
-LARGEST_SAMPLE = 2_000_000  # values of x beyond which a population would take too long
+LARGEST_POPULATION = 5_000_000  # values beyond which making a population takes too long
 TRIALS = 5  # refinements without gain before a population is good enough
 AXIS_STEPS = 50
 
@@ -74,9 +74,10 @@ class ComparisonData(Rule):
     def judge(self, sample: Sample) -> Judgement:
         """Add factors until one does not help."""
         rows = sample.require_rows()
-        if rows.size > LARGEST_SAMPLE:
+        size = max(self.population, len(rows))
+        if size * rows.shape[1] > LARGEST_POPULATION:
             raise NotApplicable(
-                f"simulating {len(rows)} x {rows.shape[1]} values hundreds of times takes too long"
+                f"populations of {size} rows of {rows.shape[1]} columns take too long to make"
             )
         generator = sample.generator(self.name)
         before, medians, answer = None, [], None

@@ -108,39 +108,3 @@ class AccelerationFactor(Rule):
         """Find the largest second difference of the eigenvalues."""
         bend = np.diff(sample.eigenvalues, 2)
         return self.answer(1 + int(bend.argmax()), 1, bend)
-
-
-@dataclass(frozen=True)
-class OptimalCoordinates(Rule):
-    r"""Eigenvalues above 1 and above the line through the next one and the last.
-
-    .. math:: l_j \ge \max\Big(1,\; l_{j+1} + \frac{l_{j+1} - l_p}{p - j - 1}\Big)
-
-    The last factor is the one before the first eigenvalue that fails.
-
-    Notes
-    -----
-    Raiche, Walls, Magis, Riopel & Blais (2013), as the acceleration factor.
-
-    Examples
-    --------
-    >>> import probae as pa
-    >>> pa.number_of_factors(pa.datasets.holzinger_swineford().x, rules=[OptimalCoordinates()]).answers
-    {'optimal coordinates': 3}
-    """
-
-    statistic: ClassVar[str] = "eigenvalue"
-    source: ClassVar[str] = "Raiche et al. (2013)"
-
-    @property
-    def name(self) -> str:
-        """Name in tables."""
-        return "optimal coordinates"
-
-    def judge(self, sample: Sample) -> Judgement:
-        """Compare each eigenvalue with the line the smaller ones draw."""
-        values = sample.eigenvalues
-        following, last = values[1:-1], values[-1]
-        line = following + (following - last) / np.arange(sample.features - 2, 0, -1)
-        threshold = np.maximum(line, 1.0)
-        return self.answer(leading(values[:-2] >= threshold), 1, values[:-2], threshold)

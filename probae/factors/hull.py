@@ -21,8 +21,9 @@ class Hull(Rule):
 
     .. math:: st_k = \frac{(f_k - f_{k-1}) / (q_k - q_{k-1})}{(f_{k+1} - f_k) / (q_{k+1} - q_k)}
 
-    over 0 to J factors, where J is one more than parallel analysis names (the larger of its component and common-factor
-    forms), as in the original. Elbows lie between neighbours, so it never answers 0.
+    over 0 to J factors (infinite if all more factors fit no better), where J is one more than parallel analysis names
+    (the larger of its component and common-factor forms), as in the original. Elbows lie between neighbours, so it
+    never answers 0.
 
     Notes
     -----
@@ -51,7 +52,7 @@ class Hull(Rule):
                 f"an elbow needs three numbers of factors, got {len(values)} with a {self.statistic}"
             )
         answer = elbow(values, np.array([one.parameters for one in fits[: len(values)]], dtype=float))
-        note = f"of 0 to {len(values) - 1}" if answer is not None else "no elbow: the gains do not fall"
+        note = f"of 0 to {len(values) - 1}" if answer is not None else "no elbow"
         return self.answer(answer, 0, values, note=note)
 
     def _most(self, sample: Sample) -> int:
@@ -68,7 +69,7 @@ class HullCAF(Hull):
     >>> import probae as pa
     >>> x = pa.datasets.holzinger_swineford().x
     >>> pa.number_of_factors(x, rules=[HullCAF(), HullCFI(), HullRMSEA()]).answers
-    {'Hull (CAF)': 1, 'Hull (CFI)': 3, 'Hull (1 - RMSEA)': 1}
+    {'Hull (CAF)': 3, 'Hull (CFI)': 3, 'Hull (1 - RMSEA)': 1}
     """
 
     statistic: ClassVar[str] = "CAF"
@@ -136,25 +137,34 @@ def sampling_adequacy(correlation: np.ndarray) -> float:
 def elbow(fit: np.ndarray, parameters: np.ndarray) -> int | None:
     """Return the index of the sharpest elbow of the upper convex hull, or None if only its ends are left.
 
+    Points that fit no better than one with fewer parameters are not on the hull. If they are the last ones, the end of
+    the hull is an elbow itself: after it there is nothing to gain.
+
     Examples
     --------
     >>> elbow(np.array([0.0, 0.5, 0.9, 0.92, 0.93]), np.arange(5.0))
     2
+    >>> elbow(np.array([0.0, 0.3, 1.0, 1.0]), np.arange(4.0))
+    2
+    >>> elbow(np.array([0.0, 0.1, 0.3]), np.arange(3.0)) is None
+    True
     """
     hull: list[int] = []
     for index, value in enumerate(fit):
-        if hull and value <= max(fit[hull]):
-            continue  # fewer factors fit as well
+        if hull and value <= fit[hull].max():
+            continue
         while len(hull) > 1 and _slope(fit, parameters, hull[-2], hull[-1]) <= _slope(
             fit, parameters, hull[-1], index
         ):
             hull.pop()
         hull.append(index)
-    sharpest = {
+    if 0 < hull[-1] < len(fit) - 1:
+        return hull[-1]
+    sharpness = {
         middle: _slope(fit, parameters, before, middle) / _slope(fit, parameters, middle, after)
         for before, middle, after in zip(hull, hull[1:], hull[2:], strict=False)
     }
-    return max(sharpest, key=sharpest.__getitem__) if sharpest else None
+    return max(sharpness, key=sharpness.__getitem__) if sharpness else None
 
 
 def _slope(fit: np.ndarray, parameters: np.ndarray, first: int, second: int) -> float:

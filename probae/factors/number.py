@@ -8,7 +8,7 @@ from typing import Any
 
 from probae.checks import ParameterError, check_count
 from probae.factors.comparison_data import ComparisonData
-from probae.factors.eigenvalue_rules import AccelerationFactor, EmpiricalKaiser, Kaiser, OptimalCoordinates
+from probae.factors.eigenvalue_rules import AccelerationFactor, EmpiricalKaiser, Kaiser
 from probae.factors.hull import HullCAF, HullCFI, HullRMSEA
 from probae.factors.likelihood_rules import AIC, BIC, HeldOutLikelihood, SequentialChiSquare
 from probae.factors.minka import MinkaEvidence
@@ -33,7 +33,6 @@ __all__ = [
     "MinimumAveragePartial",
     "MinkaEvidence",
     "NumberOfFactors",
-    "OptimalCoordinates",
     "ParallelAnalysis",
     "Rule",
     "SequentialChiSquare",
@@ -50,7 +49,6 @@ RULES: tuple[Rule, ...] = (
     MinimumAveragePartial(2),
     MinimumAveragePartial(4),
     AccelerationFactor(),
-    OptimalCoordinates(),
     ComparisonData(),
     HullCAF(),
     HullCFI(),
@@ -75,8 +73,9 @@ def number_of_factors(
     Parameters
     ----------
     x : array, DataFrame, Tensor (N, D), or SufficientStatistics
-        Rows without missing values. Of a summary, such as a published correlation matrix with its number of rows, the
-        rules that need rows say so.
+        Of a summary, such as a published correlation matrix with its number of rows, the rules that need rows say so.
+        Of rows with missing values the other rules see the maximum likelihood covariance, as if it came from as many
+        complete rows: their tests are then somewhat too ready to see factors.
     largest : int, optional
         The most factors that are fitted. By default 4 more than parallel analysis names and at least 6, within the
         Ledermann bound. Rules that need no fit are not limited by it.
@@ -117,7 +116,9 @@ def number_of_factors(
     if limit is not None:
         most_factors(sample)  # says so before any work if the number is too large
     judgements = tuple(rule.apply(sample) for rule in asked)
-    return NumberOfFactors(sample.count, sample.features, judgements, sample.found(factor_fits) or ())
+    return NumberOfFactors(
+        sample.count, sample.features, judgements, sample.found(factor_fits) or (), sample.incomplete
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +133,8 @@ class NumberOfFactors:
         One for each rule: ``.answer``, ``.counts`` and ``.values`` of its statistic, ``.note``.
     fits : tuple of FactorFit
         Fits with 0, 1, 2, ... factors, with the warnings each gave; empty if no rule needed them.
+    incomplete : bool
+        Whether the covariance was estimated from rows with missing values.
 
     Examples
     --------
@@ -153,6 +156,7 @@ class NumberOfFactors:
     features: int
     judgements: tuple[Judgement, ...]
     fits: tuple[FactorFit, ...]
+    incomplete: bool = False
 
     @property
     def largest(self) -> int | None:
@@ -220,13 +224,19 @@ class NumberOfFactors:
             "samples": self.samples,
             "features": self.features,
             "largest": self.largest,
+            "incomplete": self.incomplete,
             "rules": rules,
             "agreement": {str(k): list(names) for k, names in self.agreement.items()},
             "fits": [one.to_dict() for one in self.fits],
         }
 
     def __str__(self) -> str:
-        lines = [f"Number of factors of {self.features} columns, {self.samples} rows", ""]
+        lines = [f"Number of factors of {self.features} columns, {self.samples} rows"]
+        if self.incomplete:
+            lines.append(
+                "Missing values: rules see the maximum likelihood covariance, as if all rows were complete."
+            )
+        lines.append("")
         lines += aligned(
             [
                 ("rule", "answer", "statistic", "source"),

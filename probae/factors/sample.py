@@ -12,6 +12,7 @@ import scipy.linalg
 import torch
 
 from probae.checks import ConstantColumnWarning, DataError, check_data, warn
+from probae.inference.saturated import saturated
 from probae.statistics import SufficientStatistics
 from probae.tables import column_labels
 
@@ -39,12 +40,20 @@ class Sample:
     seed : int
     limit : int or None
         The most factors the user wants fitted.
+    incomplete : bool
+        Whether the statistics were estimated from rows with missing values.
     """
 
     def __init__(
-        self, statistics: SufficientStatistics, rows: np.ndarray | None, seed: int, limit: int | None
+        self,
+        statistics: SufficientStatistics,
+        rows: np.ndarray | None,
+        seed: int,
+        limit: int | None,
+        incomplete: bool = False,
     ) -> None:
         self.statistics, self.rows, self.seed, self.limit = statistics, rows, seed, limit
+        self.incomplete = incomplete
         self._shared: dict[Any, Any] = {}
 
     @property
@@ -102,7 +111,10 @@ class Sample:
     def require_rows(self) -> np.ndarray:
         """Return the rows, or say that a summary is not enough."""
         if self.rows is None:
-            raise NotApplicable("it needs the rows of x, not a summary of them")
+            what = (
+                "rows without missing values" if self.incomplete else "the rows of x, not a summary of them"
+            )
+            raise NotApplicable(f"it needs {what}")
         return self.rows
 
     def generator(self, name: str) -> np.random.Generator:
@@ -121,14 +133,21 @@ class Sample:
 
 
 def open_sample(x: Any, seed: int, limit: int | None) -> Sample:
-    """Read a table or SufficientStatistics; columns that do not vary are left out with a warning."""
-    rows = None
+    """Read a table or SufficientStatistics; columns that do not vary are left out with a warning.
+
+    Of rows with missing values the maximum likelihood covariance is taken, and not the rows.
+    """
+    rows, incomplete = None, False
     if isinstance(x, SufficientStatistics):
         statistics = x
     else:
-        data = check_data(x, sparse="allow", minimum_rows=SMALLEST_FEATURES)
-        statistics = SufficientStatistics.from_data(data.values).named(data.names)
-        rows = data.values.numpy() if isinstance(data.values, torch.Tensor) else None
+        data = check_data(x, sparse="allow", missing="allow", minimum_rows=SMALLEST_FEATURES)
+        incomplete = data.missing is not None
+        if incomplete:
+            statistics = saturated(x).statistics
+        else:
+            statistics = SufficientStatistics.from_data(data.values).named(data.names)
+            rows = data.values.numpy() if isinstance(data.values, torch.Tensor) else None
     if statistics.count < SMALLEST_FEATURES:
         raise DataError(
             f"The number of factors needs at least 3 rows, the statistics have {statistics.count}."
@@ -148,7 +167,7 @@ def open_sample(x: Any, seed: int, limit: int | None) -> Sample:
         )
         statistics = _columns(statistics, varying)
         rows = None if rows is None else rows[:, varying]
-    return Sample(statistics, rows, seed, limit)
+    return Sample(statistics, rows, seed, limit, incomplete)
 
 
 def _columns(statistics: SufficientStatistics, kept: np.ndarray) -> SufficientStatistics:

@@ -12,7 +12,7 @@ from probae.factors.rule import Judgement, Rule
 from probae.factors.sample import Sample
 
 LEFT = 1e-8  # share of a column's variance that must be left for its partial correlations to mean anything
-MOST_COMPONENTS = 100
+FEWEST_COMPONENTS = 30  # looked at, where there are so many; more for few features
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class MinimumAveragePartial(Rule):
         """Partial out one component after the other."""
         both = sample.share(MinimumAveragePartial, lambda: average_partials(sample.correlation, sample.rank))
         values = both[self.power // 2 - 1]
-        return self.answer(int(values.argmin()), 0, values)
+        answer = int(values.argmin())
+        return self.answer(answer, 0, values, note="the most looked at" * (answer == len(values) - 1))
 
 
 def average_partials(correlation: np.ndarray, rank: int) -> np.ndarray:
@@ -74,7 +75,7 @@ def average_partials(correlation: np.ndarray, rank: int) -> np.ndarray:
     values, vectors = np.linalg.eigh(correlation)
     rest = correlation.copy()
     found = []
-    for k in range(min(p - 1, rank, MOST_COMPONENTS + 1)):
+    for k in range(min(p - 1, rank, max(FEWEST_COMPONENTS, 20_000 // p) + 1)):
         variance = rest.diagonal()
         if variance.min() < LEFT:
             break
