@@ -287,7 +287,7 @@ def test_em_of_complete_rows_is_maximum_likelihood(school_fit):
 
 
 def test_recovery_within_the_standard_errors():
-    """Loadings, correlations and log-uniquenesses over their errors from the expected information: 21 normal numbers."""
+    """Loadings, correlations and log-uniquenesses over their errors: 21 normal numbers."""
     x, truth = simulated(SIMPLE, phi=0.4, n=4000, seed=5)
     run = fit(ConfirmatoryFactorAnalysis(SIMPLE), x)
     layout = Layout(SIMPLE.astype(bool), ((0, 1), (0, 2), (1, 2)))
