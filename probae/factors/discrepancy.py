@@ -52,10 +52,14 @@ class Likelihoods:
 def likelihoods(run: Fit, x: Any, weights: Any = None) -> Likelihoods:
     """Compute the three likelihoods of rows, rows with missing entries, or sufficient statistics."""
     if isinstance(x, SufficientStatistics):
-        check_statistics(run, x)
+        check_statistics(run, x, weights)
         return _of_statistics(run, x)
     data = check_data(x, features=run.model.features, names=run.names, minimum_rows=2, missing="allow")
     if data.missing is not None:
+        if weights is not None:
+            raise DataError(
+                "weights need complete rows here, but x has missing values: leave the weights out."
+            )
         return _of_incomplete(run, data)
     chosen = None if weights is None else check_weights(weights, len(data.values))
     statistics = SufficientStatistics.from_data(data.values, weights=chosen)

@@ -24,7 +24,7 @@ from probae.factors.rmsea import close_fit, p_value, rmsea, rmsea_interval
 from probae.factors.structure import Structure, structure_of
 from probae.inference import Fit
 
-SCALED_LIMIT = 5000  # parameters beyond which the scaled test, whose time grows as their cube, is left out
+SCALED_LIMIT = 3000  # parameters beyond which the scaled test, whose time grows as their cube, is left out
 NAN = math.nan
 
 
@@ -79,7 +79,7 @@ class FitIndices:
     aic, bic, sample_size_adjusted_bic : float
         Smaller is better. The last takes log((n + 2) / 24) for log n.
     scaled : ScaledTest or None
-        For complete rows, and up to 5000 parameters.
+        For complete rows, and up to 3000 parameters.
     note : str
 
     Examples

@@ -27,7 +27,8 @@ from probae.rotation.result import Rotation
 
 Conditions = Callable[[Tensor, Tensor, Tensor], Tensor]  # of loadings, correlation, noise
 
-SAME = 1e-6  # two sets of loadings that differ by less, relative to the largest, are the same
+SAME = 1e-6  # largest cosine between columns of Psi^{-1/2} W that are at right angles
+CLOSE = 1e-4  # two sets of loadings that differ by less, relative to the largest, are the same
 STATIONARY = 1e-3  # largest condition, relative to its terms, that still counts as met
 
 
@@ -108,6 +109,8 @@ def _rotated(structure: Structure, rotation: Rotation) -> Frame:
 def turn(structure: Structure, rotation: Rotation) -> tuple[Structure, bool]:
     """Return the rotated structure, and whether the criterion looked at standardised loadings.
 
+    Where x was standardised before the fit both are one, and count as standardised.
+
     Raises
     ------
     ParameterError
@@ -133,7 +136,7 @@ def turn(structure: Structure, rotation: Rotation) -> tuple[Structure, bool]:
         for standardized, loadings in ((True, candidate.loadings / sd), (False, candidate.loadings)):
             if (
                 loadings.shape == wanted.shape
-                and (loadings - wanted).abs().max() <= SAME * wanted.abs().max()
+                and (loadings - wanted).abs().max() <= CLOSE * wanted.abs().max()
             ):
                 return candidate, standardized or bool((rotation.units != 1).any())
     raise ParameterError(

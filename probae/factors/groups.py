@@ -71,11 +71,7 @@ def group_rows(run: Fit, x: Any, weights: Any = None) -> list[Group]:
     """
     mean = run.model.mean.detach().double()
     if isinstance(x, SufficientStatistics):
-        check_statistics(run, x)
-        if weights is not None:
-            raise DataError(
-                "weights need the rows of x, got SufficientStatistics: make them by from_data(x, weights=...)."
-            )
+        check_statistics(run, x, weights)
         shift = x.mean - mean
         second = x.scatter + x.count * torch.outer(shift, shift)
         return [Group(torch.ones(x.features, dtype=torch.bool), x.count, x.count * shift, second)]
@@ -95,8 +91,12 @@ def _group(centred: Tensor, observed: Tensor, weights: Tensor | None) -> Group:
     return Group(observed, count, weighted.sum(0), weighted.mT @ rows, rows, weights)
 
 
-def check_statistics(run: Fit, statistics: SufficientStatistics) -> None:
-    """Refuse statistics of other features than a fit's."""
+def check_statistics(run: Fit, statistics: SufficientStatistics, weights: Any) -> None:
+    """Refuse statistics of other features than a fit's, and weights beside them."""
+    if weights is not None:
+        raise DataError(
+            "weights need the rows of x, got SufficientStatistics: make them by from_data(x, weights=...)."
+        )
     if statistics.features != run.model.features:
         raise DataError(
             f"The statistics have {statistics.features} features, the model was built for {run.model.features}."

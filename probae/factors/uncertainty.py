@@ -15,6 +15,8 @@ from probae.factors.estimators import Information
 from probae.factors.printing import grid, number
 from probae.factors.structure import Layout, Structure
 
+UNIT = 1e-9  # variances of standardised features differ from 1 by rounding only
+
 
 @dataclass(frozen=True, eq=False)
 class Parameters:
@@ -95,7 +97,8 @@ class StandardErrors:
     def interval(self, level: float = 0.95) -> tuple[Parameters, Parameters]:
         """Lower and upper ends of intervals, each parameter by itself.
 
-        Variances on the log scale, correlations on that of Fisher's z, loadings as they are.
+        Variances on the log scale, shares of a variance of 1 on that of log odds, correlations on that of Fisher's z,
+        loadings as they are.
 
         Parameters
         ----------
@@ -124,11 +127,13 @@ class StandardErrors:
         correlation[off] = torch.tanh(
             torch.atanh(rho) + z * self.factor_correlation[off] / (1 - rho.square())
         )
+        shares = bool((self.structure.variance - 1).abs().max() < UNIT)
+        end = _share_end if shares else _positive_end
         return Parameters(
             at.loadings + z * self.loadings,
-            _positive_end(at.noise_variance, self.noise_variance, z),
+            end(at.noise_variance, self.noise_variance, z),
             correlation,
-            _positive_end(at.communalities, self.communalities, z),
+            end(at.communalities, self.communalities, z),
         )
 
     def table(self, level: float = 0.95) -> str:
@@ -253,6 +258,13 @@ def collect(
 def _positive_end(value: Tensor, error: Tensor, z: float) -> Tensor:
     """End of an interval on the log scale; 0 stays 0."""
     return torch.where(value > 0, value * (z * error / value.clamp_min(1e-300)).exp(), value + z * error)
+
+
+def _share_end(value: Tensor, error: Tensor, z: float) -> Tensor:
+    """End of an interval on the scale of log odds; 0 and 1 stay."""
+    inside = (value > 0) & (value < 1)
+    spread = (value * (1 - value)).clamp_min(1e-300)
+    return torch.where(inside, torch.sigmoid(torch.logit(value) + z * error / spread), value)
 
 
 def _flatten(values: Any, layout: Layout) -> Tensor:

@@ -200,6 +200,13 @@ def test_equal_weights_are_no_weights_and_zeros_leave_rows_out(holzinger):
     assert one.scaled.p_value == pytest.approx(two.scaled.p_value, rel=1e-4)
 
 
+def test_weights_without_rows_to_weigh(three_factors, holzinger, with_holes):
+    with pytest.raises(pa.DataError, match="from_data"):
+        fit_indices(three_factors, pa.SufficientStatistics.from_data(holzinger), weights=torch.ones(301))
+    with pytest.raises(pa.DataError, match="missing"):
+        fit_indices(three_factors, with_holes, weights=torch.ones(301))
+
+
 def test_a_perfect_fit(statistics_of):
     W = torch.randn(8, 2, dtype=torch.float64)
     statistics = statistics_of(W @ W.T + torch.diag(torch.rand(8).double() + 0.5), 200)

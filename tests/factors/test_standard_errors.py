@@ -1,11 +1,12 @@
 """Standard errors in every frame: against lavaan, against refits of shifted covariances, against closed forms."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import probae as pa
@@ -314,9 +315,10 @@ def test_errors_follow_the_units(seed):
     W = torch.randn(7, 2, generator=generator, dtype=torch.float64)
     x = z @ W.T + torch.randn(200, 7, generator=generator, dtype=torch.float64)
     units = torch.logspace(-3, 3, 7, dtype=torch.float64)[torch.randperm(7, generator=generator)]
-    run, other = fit(FactorAnalysis(7, 2), x), fit(FactorAnalysis(7, 2), x * units)
-    if run.warnings:
-        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pa.HeywoodWarning)
+        run, other = fit(FactorAnalysis(7, 2), x), fit(FactorAnalysis(7, 2), x * units)
+    assume(not run.warnings)
     for rotation in (False, True):
         found = []
         for each, data in ((run, x), (other, x * units)):
@@ -410,6 +412,13 @@ def test_intervals_and_tables(confirmatory, holzinger):
     np.testing.assert_allclose(errors.covariance.diagonal().sqrt()[:3], errors.loadings[:3, 0])
     with pytest.raises(pa.ParameterError, match="level"):
         errors.interval(95)
+
+
+def test_shares_of_a_variance_stay_below_one(three_factors, holzinger):
+    errors = standard_errors(three_factors, holzinger[:, :]).standardized
+    lower, upper = errors.interval(0.999)
+    assert ((lower.communalities > 0) & (upper.communalities < 1)).all()
+    torch.testing.assert_close(lower.communalities, 1 - upper.noise_variance, rtol=1e-6, atol=0)
 
 
 def test_standardizing_twice_changes_nothing(three_factors, holzinger):
