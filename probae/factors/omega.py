@@ -2,6 +2,7 @@ r"""McDonald's omega: the reliability of a sum of items, from a factor model of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from probae.checks import DataError, ParameterError
 from probae.factors.printing import number
 from probae.factors.schmid_leiman import SchmidLeiman
 from probae.factors.structure import Structure, structure_of
+from probae.factors.uncertainty import StandardErrors
 from probae.inference import Fit
 
 SAME = 1e-6  # relative difference up to which two sets of communalities are the same
@@ -30,6 +32,8 @@ class Omega:
         Due to the general factor alone; NaN where there is none.
     group : Tensor (K,)
         Due to each of the other factors alone, which depends on the frame; NaN for correlated factors.
+    total_error, hierarchical_error : float
+        Standard errors, where those of the parameters were given; NaN for a general factor that the fit does not have.
 
     Examples
     --------
@@ -43,6 +47,8 @@ class Omega:
     total: float
     hierarchical: float
     group: Float[Tensor, " latents"]
+    total_error: float = math.nan
+    hierarchical_error: float = math.nan
 
     @property
     def limit(self) -> float:
@@ -50,11 +56,21 @@ class Omega:
         return self.hierarchical / self.total
 
     def __str__(self) -> str:
+        total, hierarchical = (
+            number(value) + (f" ({number(error)})" if not math.isnan(error) else "")
+            for value, error in ((self.total, self.total_error), (self.hierarchical, self.hierarchical_error))
+        )
         parts = ", ".join(number(v) for v in self.group.tolist())
-        return f"omega total {number(self.total)}, hierarchical {number(self.hierarchical)}, group factors {parts}"
+        return f"omega total {total}, hierarchical {hierarchical}, group factors {parts}"
 
 
-def omega(run: Fit, general: SchmidLeiman | int | None = None, *, weights: Any = None) -> Omega:
+def omega(
+    run: Fit,
+    general: SchmidLeiman | int | None = None,
+    *,
+    weights: Any = None,
+    standard_errors: StandardErrors | None = None,
+) -> Omega:
     r"""McDonald's omega of a weighted sum of the items, by default of their plain sum.
 
     .. math:: \omega_t = \frac{w' W \Phi W' w}{w' (W \Phi W' + \Psi) w}, \qquad
@@ -69,7 +85,10 @@ def omega(run: Fit, general: SchmidLeiman | int | None = None, *, weights: Any =
         factors are uncorrelated, the index of its general factor. Default: the only factor, or the only one on which
         a confirmatory model lets every item load.
     weights : vector (D,), optional
-        Weights of the items in the sum. One over each standard deviation gives omega of standardised items.
+        Weights of the items in the sum, known in advance. One over each standard deviation gives omega of standardised
+        items.
+    standard_errors : StandardErrors, optional
+        Those of this fit, from which omega gets its own (delta method).
 
     Returns
     -------
@@ -78,7 +97,7 @@ def omega(run: Fit, general: SchmidLeiman | int | None = None, *, weights: Any =
     Raises
     ------
     NotExactError, ParameterError
-        The fit is of another model; `general` does not belong to it.
+        The fit is of another model; `general` or `standard_errors` do not belong to it.
     DataError
         Weights of another length, or under which the sum does not vary.
 
@@ -105,11 +124,49 @@ def omega(run: Fit, general: SchmidLeiman | int | None = None, *, weights: Any =
     W, Phi = structure.loadings, structure.correlation
     common = W.mT @ w
     own, others = _parts(structure, general)
+    errors = (
+        (math.nan, math.nan) if standard_errors is None else _errors(structure, standard_errors, general, w)
+    )
     return Omega(
         total=float(common @ Phi @ common) / total,
-        hierarchical=float("nan") if own is None else float((own @ w).square()) / total,
+        hierarchical=math.nan if own is None else float((own @ w).square()) / total,
         group=(others.mT @ w).square() / total,
+        total_error=errors[0],
+        hierarchical_error=errors[1],
     )
+
+
+def _errors(
+    structure: Structure, errors: StandardErrors, general: SchmidLeiman | int | None, w: Tensor
+) -> tuple[float, float]:
+    """Standard errors of total and hierarchical omega by the delta method."""
+    found = errors.structure
+    own = found.communalities.shape == structure.communalities.shape
+    if not own or not torch.allclose(found.communalities, structure.communalities, rtol=SAME):
+        raise ParameterError("standard_errors should be those of this fit, but their communalities differ.")
+    total = _delta(found, errors.covariance, w, None)
+    same_frame = torch.allclose(found.loadings, structure.loadings, rtol=SAME, atol=SAME)
+    if isinstance(general, SchmidLeiman) or structure.layout.correlated or not same_frame:
+        return total, math.nan
+    index = _general_index(structure) if general is None else general
+    return total, math.nan if index is None else _delta(found, errors.covariance, w, index)
+
+
+def _delta(structure: Structure, covariance: Tensor, w: Tensor, index: int | None) -> float:
+    layout = structure.layout
+    t, u = layout.pairs
+
+    def share(loadings: Tensor, pairs: Tensor, noise: Tensor) -> Tensor:
+        identity = torch.eye(layout.latents, dtype=torch.float64)
+        Phi = identity.index_put((t, u), pairs).index_put((u, t), pairs)
+        common = loadings.mT @ w
+        explained = common @ Phi @ common
+        part = explained if index is None else common[index].square()
+        return part / (explained + noise @ w.square())
+
+    point = (structure.loadings, structure.correlation[t, u], structure.noise)
+    gradient = layout.reduce(torch.cat([g.flatten() for g in torch.func.grad(share, (0, 1, 2))(*point)]))
+    return float((gradient @ covariance @ gradient).clamp_min(0).sqrt())
 
 
 def _parts(structure: Structure, general: SchmidLeiman | int | None) -> tuple[Tensor | None, Tensor]:

@@ -178,6 +178,41 @@ class TestOmega:
         assert found.total == pytest.approx(w**2 / (w**2 + psi), rel=1e-12)
         assert np.isnan(found.hierarchical)
 
+    def test_standard_error_is_the_delta_method(self, three_factors, holzinger):
+        """One factor and equal noise: omega is a function of two numbers; and it is the same in every frame."""
+        run = fit(pa.FactorAnalysis(9, 1), holzinger)
+        errors = pa.standard_errors(run, holzinger)
+        found = omega(run, standard_errors=errors)
+        W, psi = run.model.loadings[:, 0], run.model.noise_variance
+        a, b = W.sum(), psi.sum()
+        gradient = torch.cat([(2 * a * b / (a**2 + b) ** 2).expand(9), (-(a**2) / (a**2 + b) ** 2).expand(9)])
+        assert found.total_error == pytest.approx(
+            float(gradient @ errors.covariance @ gradient) ** 0.5, rel=1e-9
+        )
+        assert found.hierarchical_error == pytest.approx(found.total_error, rel=1e-9)
+        turned = pa.standard_errors(three_factors, holzinger, rotation=pa.rotate(three_factors))
+        plain = pa.standard_errors(three_factors, holzinger)
+        one, two = (omega(three_factors, standard_errors=each) for each in (turned, plain))
+        assert one.total_error == pytest.approx(two.total_error, rel=1e-6)
+        assert np.isnan(one.hierarchical_error)
+        with pytest.raises(pa.ParameterError, match="this fit"):
+            omega(run, standard_errors=plain)
+
+    def test_standard_errors_of_a_bifactor_model_are_the_spread_of_omega(self):
+        """150 samples: a spread of 150 numbers is good to 6 %."""
+        pattern = torch.cat([torch.ones(9, 1), torch.eye(3).repeat_interleave(3, 0)], 1).bool()
+        W = torch.cat([torch.full((9, 1), 0.6), 0.5 * pattern[:, 1:]], 1).double()
+        W[::3, 0] = 0.8
+        generator, values, errors = torch.Generator().manual_seed(9), [], []
+        for _ in range(150):
+            z = torch.randn(800, 4, generator=generator, dtype=torch.float64)
+            x = z @ W.T + torch.randn(800, 9, generator=generator, dtype=torch.float64) * 0.6
+            run = fit(pa.ConfirmatoryFactorAnalysis(pattern, correlated=False), x)
+            found = omega(run, standard_errors=pa.standard_errors(run, x))
+            values.append([found.total, found.hierarchical])
+            errors.append([found.total_error, found.hierarchical_error])
+        np.testing.assert_allclose(np.mean(errors, 0) / np.std(values, 0), 1.0, atol=0.25)
+
     def test_two_factors_share_a_general_one_by_decree(self, holzinger):
         run = fit(pa.FactorAnalysis(9, 2), holzinger)
         rotation = pa.rotate(run, Quartimin(), oblique=True)
