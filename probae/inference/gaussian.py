@@ -13,10 +13,18 @@ from torch import Tensor
 
 from probae.checks import Data, DataError, HeywoodWarning, UnderidentifiedWarning
 from probae.inference import profile
-from probae.inference.eigenpairs import Correlation, DenseCorrelation, WideCorrelation, leading_eigenpairs
+from probae.inference.eigenpairs import (
+    DENSE_LIMIT,
+    Correlation,
+    DenseCorrelation,
+    WideCorrelation,
+    leading_eigenpairs,
+)
 from probae.models import LinearFactorModel
 from probae.statistics import SufficientStatistics
 
+QUICK = 8  # evaluations that a likelihood with one clear maximum takes
+AGREEING = 5  # starts that end at the same value where there is but one maximum
 SMALLEST = 1e-14  # isotropic noise, relative to the mean variance, that float64 still tells from none
 
 
@@ -70,7 +78,7 @@ def fit_diagonal(
     scale = np.sqrt(variance[varying])
     correlation = _correlation(statistics, varying, scale)
     latents = usable_latents(model, int(varying.sum()))
-    best, history, converged = _best_start(correlation, latents, seed)
+    best, history, converged = _best_start(correlation, latents, seed, statistics.count)
     loadings = np.zeros((model.features, model.latents))
     loadings[np.ix_(varying, np.arange(latents))] = scale[:, None] * best.loadings()
     noise = np.full(model.features, profile.FLOOR * scale.min() ** 2)
@@ -128,18 +136,44 @@ def _correlation(statistics: SufficientStatistics, varying: np.ndarray, scale: n
 
 
 def _best_start(
-    correlation: Correlation, latents: int, seed: int
+    correlation: Correlation, latents: int, seed: int, count: int
 ) -> tuple[profile.Profile, list[float], bool]:
-    """Minimise from the first start, and from the others only if a uniqueness hits its floor or it fails."""
+    """Minimise from the first start, and from others if that answer is suspicious.
+
+    Suspicious is an answer on the floor, one that took long, as where factors are too many, or one that does not fit,
+    as where they are too few: the likelihood may then have several maxima. When the first few starts agree there is
+    one; else all are tried.
+    """
     best: tuple[profile.Profile, list[float], bool] | None = None
+    values: list[float] = []
     for theta in profile.starting_points(correlation, latents, seed):
         answer = profile.minimize(correlation, latents, theta)
+        values.append(answer[0].value)
         if best is None or answer[0].value < best[0].value - 1e-12:
             best = answer
-        if best[2] and best[0].theta.min() > math.log(profile.FLOOR) + 1e-6:
+        if len(values) == 1 and not _suspicious(correlation, latents, answer, count):
+            break
+        if len(values) == AGREEING and max(values) - min(values) < 2e-8:
             break
     assert best is not None
     return best
+
+
+def _suspicious(
+    correlation: Correlation, latents: int, answer: tuple[profile.Profile, list[float], bool], count: int
+) -> bool:
+    point, history, converged = answer
+    if not converged or point.theta.min() <= math.log(profile.FLOOR) + 1e-6 or len(history) > QUICK:
+        return True
+    if not isinstance(correlation, DenseCorrelation) or correlation.features > DENSE_LIMIT:
+        return False
+    features = correlation.features
+    sign, log_det = np.linalg.slogdet(correlation.matrix)
+    degrees = max((features - latents) ** 2 - (features + latents), 0) / 2
+    excess = (
+        count * (point.value - features - log_det) - degrees
+    )  # of the likelihood-ratio statistic over its mean
+    return bool(sign <= 0 or excess > 4 * math.sqrt(2 * degrees))
 
 
 def usable_latents(model: LinearFactorModel, features: int) -> int:

