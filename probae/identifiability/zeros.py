@@ -28,8 +28,8 @@ from probae.checks import check_data
 from probae.identifiability.nullity import Nullity, Parts, fisher_nullity
 from probae.identifiability.precision import AngleError
 from probae.identifiability.structure import Structure
-from probae.inference.confirmatory import group_rows
 from probae.inference.fit import fit
+from probae.inference.grouped import group_rows
 from probae.inference.masked import evaluate, information
 from probae.models import ConfirmatoryFactorAnalysis, FactorAnalysis, LinearFactorModel
 from probae.models.marginal import missing_patterns

@@ -26,7 +26,7 @@ from probae import (
     UnderidentifiedWarning,
     fit,
 )
-from probae.inference.confirmatory import standardize
+from probae.inference.grouped import standardize
 from probae.inference.masked import Group, Layout, evaluate, information
 from probae.priors import CorrelatedGaussian
 
@@ -263,6 +263,20 @@ def test_missing_entries_by_newton_and_by_em(holes, pattern, correlated):
     assert (em.history.diff() > -1e-12).all()  # EM never falls
     for name in ("loadings", "mean", "uniquenesses", "factor_correlation"):
         assert (getattr(em.model, name) - getattr(newton.model, name)).abs().max() < 1e-4, name
+
+
+def test_more_entries_missing_than_not():
+    """More entries missing than not: the pairwise moments of a start need not be those of any rows."""
+    x, _ = simulated(SIMPLE, n=60, seed=8)
+    rng = np.random.default_rng(0)
+    x[torch.from_numpy(rng.random(x.shape) < 0.55)] = torch.nan
+    x = x[~x.isnan().all(1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pa.ProbaeWarning)
+        run = fit(ConfirmatoryFactorAnalysis(SIMPLE), x)
+        em = fit(ConfirmatoryFactorAnalysis(SIMPLE), x, EM(steps=300))
+    assert run.model.log_likelihood(x).isfinite().all()
+    assert float(run.history[-1]) >= float(em.history[-1]) - 1e-9
 
 
 @pytest.mark.filterwarnings("ignore::probae.MissingRowWarning")
