@@ -118,17 +118,17 @@ def omega(
     """
     structure = structure_of(run, "omega")
     w = _weights(weights, structure.layout.features)
-    total = float(w @ structure.covariance @ w)
+    common = structure.loadings.mT @ w
+    explained = float(common @ structure.correlation @ common)
+    total = explained + float(structure.noise @ w.square())
     if total <= 0:
         raise DataError("weights should give a sum that varies, got one without variance.")
-    W, Phi = structure.loadings, structure.correlation
-    common = W.mT @ w
     own, others = _parts(structure, general)
     errors = (
         (math.nan, math.nan) if standard_errors is None else _errors(structure, standard_errors, general, w)
     )
     return Omega(
-        total=float(common @ Phi @ common) / total,
+        total=explained / total,
         hierarchical=math.nan if own is None else float((own @ w).square()) / total,
         group=(others.mT @ w).square() / total,
         total_error=errors[0],
