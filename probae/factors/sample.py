@@ -73,9 +73,11 @@ class Sample:
 
     @cached_property
     def root(self) -> np.ndarray | None:
-        """Standardised centred rows Z (count, features) with R = Z'Z, kept only where they are fewer than columns."""
+        """Standardised centred rows Z (count, features) with R = Z'Z, where they are fewer than columns."""
         root = self.statistics.root
-        if root is None:
+        if (
+            root is None or len(root) >= self.features
+        ):  # columns may have been left out, and merged roots are longer
             return None
         return root.numpy() / np.sqrt(self.count * self.statistics.variances.numpy())
 

@@ -194,6 +194,23 @@ def test_constant_columns_are_left_out_and_named(clear):
         pa.number_of_factors(pa.SufficientStatistics.from_data(frame.assign(same=7.1)), rules=CHEAP)
 
 
+def test_columns_left_out_may_leave_fewer_columns_than_rows():
+    x = pa.datasets.linear_factors(30, 20, 2, seed=0).x
+    padded = torch.cat([x, torch.ones(30, 20).double()], 1)
+    with pytest.warns(ConstantColumnWarning, match="left out"):
+        result = pa.number_of_factors(padded, rules=CHEAP)
+    assert result.answers == pa.number_of_factors(x, rules=CHEAP).answers
+
+
+def test_wide_statistics_may_have_been_merged():
+    x = pa.datasets.linear_factors(30, 100, 2, seed=0).x
+    parts = [pa.SufficientStatistics.from_data(part) for part in (x[:10], x[10:20], x[20:])]
+    merged = pa.number_of_factors(parts[0] + parts[1] + parts[2], rules=CHEAP)
+    for one, two in zip(merged.judgements, pa.number_of_factors(x, rules=CHEAP).judgements, strict=True):
+        assert one.answer == two.answer
+        assert torch.allclose(one.values, two.values, rtol=1e-6, atol=1e-9)
+
+
 def test_a_copied_column_stops_only_the_rules_that_invert():
     x = pa.datasets.holzinger_swineford().x
     doubled = torch.cat([x, 2 * x[:, :1]], 1)
