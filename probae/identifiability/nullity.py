@@ -212,7 +212,8 @@ def _singular(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
         tail = parts.layout.split[1]
         jacobian = np.column_stack([jacobian[:, :tail], jacobian[:, tail:].sum(axis=1)])
     jacobian /= np.maximum(np.linalg.norm(jacobian, axis=0), 1e-300)
-    _, values, right = np.linalg.svd(jacobian, full_matrices=True)
+    triangular = np.linalg.qr(jacobian, mode="r")  # the same singular values, without the long side
+    _, values, right = np.linalg.svd(triangular, full_matrices=True)
     values = np.concatenate([values, np.zeros(jacobian.shape[1] - len(values))])
     return values, right.T
 
@@ -236,9 +237,9 @@ def remaining_rotations(parts: Parts) -> Rotations:
     fixed = np.triu(~free)
     constraints = np.array([np.concatenate([w[~pattern], p[fixed]]) for w, p in moved])
     effect = np.array([np.concatenate([w[pattern], p[free]]) for w, p in moved])
-    basis = scipy.linalg.null_space(constraints.T, rcond=1e-10)
+    basis = scipy.linalg.null_space(np.linalg.qr(constraints.T, mode="r"), rcond=1e-10)
     shift = effect.T @ basis
-    _, values, right = np.linalg.svd(shift, full_matrices=True)
+    _, values, right = np.linalg.svd(np.linalg.qr(shift, mode="r"), full_matrices=True)
     rank = int((values > 1e-9 * max(float(values.max(initial=0.0)), 1.0)).sum())
     algebra = (basis @ right[:rank].T).T.reshape(rank, latents, latents)
     mixing = np.abs(algebra).max(axis=0, initial=0.0) > MIXING
