@@ -42,6 +42,7 @@ class LoadingsTable:
     """
 
     names: tuple[str, ...]
+    factors: tuple[str, ...]
     loadings: Float[Tensor, "features latents"]
     communalities: Float[Tensor, " features"]
     noise_variance: Float[Tensor, " features"]
@@ -64,21 +65,20 @@ class LoadingsTable:
         >>> data = pa.datasets.holzinger_swineford()
         >>> table = pa.loadings_table(pa.fit(pa.FactorAnalysis(9, 2), data.x))
         >>> pd.DataFrame(table.to_dict(), index=table.names).columns.tolist()
-        ['factor 1', 'factor 2', 'communality', 'noise variance']
+        ['z[0]', 'z[1]', 'communality', 'noise variance']
         """
         found: dict[str, list[float]] = {}
-        for k in range(self.loadings.shape[1]):
-            found[f"factor {k + 1}"] = self.loadings[:, k].tolist()
+        for k, factor in enumerate(self.factors):
+            found[factor] = self.loadings[:, k].tolist()
             if self.lower is not None and self.upper is not None:
-                found[f"factor {k + 1} lower"] = self.lower.loadings[:, k].tolist()
-                found[f"factor {k + 1} upper"] = self.upper.loadings[:, k].tolist()
+                found[f"{factor} lower"] = self.lower.loadings[:, k].tolist()
+                found[f"{factor} upper"] = self.upper.loadings[:, k].tolist()
         found["communality"] = self.communalities.tolist()
         found["noise variance"] = self.noise_variance.tolist()
         return found
 
     def __str__(self) -> str:
         latents = self.loadings.shape[1]
-        factors = [f"factor {k + 1}" for k in range(latents)]
         rows = [
             [
                 name,
@@ -89,13 +89,13 @@ class LoadingsTable:
             for i, name in enumerate(self.names)
         ]
         rows.append(["explained", *(number(v) for v in self.explained.tolist()), "", ""])
-        text = grid(["", *factors, "communality", "noise variance"], rows)
+        text = grid(["", *self.factors, "communality", "noise variance"], rows)
         if self.lower is not None:
             text = f"Loadings with {100 * self.level:g} % intervals\n{text}"
         if not torch.equal(self.factor_correlation, torch.eye(latents, dtype=torch.float64)):
-            pairs = zip(factors, self.factor_correlation.tolist(), strict=True)
+            pairs = zip(self.factors, self.factor_correlation.tolist(), strict=True)
             lines = [[name, *(number(v) for v in line)] for name, line in pairs]
-            text += "\n\nFactor correlations\n" + grid(["", *factors], lines)
+            text += "\n\nFactor correlations\n" + grid(["", *self.factors], lines)
         return text
 
     def _cell(self, i: int, k: int) -> str:
@@ -144,14 +144,14 @@ def loadings_table(
     >>> statistics = pa.SufficientStatistics.from_covariance(table.covariance, count=table.count)
     >>> run = pa.fit(pa.FactorAnalysis(6, 1), statistics)
     >>> print(pa.loadings_table(run, standardized=True))
-               factor 1  communality  noise variance
-    column 0      0.682        0.465           0.535
-    column 1      0.384        0.147           0.853
-    column 2      0.502        0.252           0.748
-    column 3      0.300        0.090           0.910
-    column 4      0.877        0.768           0.232
-    column 5      0.849        0.720           0.280
-    explained     2.443
+                z[0]  communality  noise variance
+    column 0   0.682        0.465           0.535
+    column 1   0.384        0.147           0.853
+    column 2   0.502        0.252           0.748
+    column 3   0.300        0.090           0.910
+    column 4   0.877        0.768           0.232
+    column 5   0.849        0.720           0.280
+    explained  2.443
     """
     structure = structure_of(run, "loadings_table")
     names = feature_names(run.names, run.model.features)
@@ -196,6 +196,7 @@ def _table(
 ) -> LoadingsTable:
     return LoadingsTable(
         names,
+        structure.layout.factors,
         structure.loadings,
         structure.communalities,
         structure.noise,

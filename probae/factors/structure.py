@@ -36,12 +36,19 @@ class Layout:
         False where a noise variance stands on its floor.
     isotropic : bool
         Whether all noise variances are one parameter.
+    factor_names : tuple of str, or None
     """
 
     loadings: Bool[Tensor, "features latents"]
     correlated: bool
     noise: Bool[Tensor, " features"]
     isotropic: bool
+    factor_names: tuple[str, ...] | None = None
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """Names of the factors, or z[0] and so on."""
+        return self.factor_names or tuple(f"z[{k}]" for k in range(self.latents))
 
     @property
     def features(self) -> int:
@@ -103,14 +110,14 @@ class Layout:
         return loadings, correlation, noise
 
     def labels(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Name the free parameters: "x1 on factor 1", "factor 1 with factor 2", "noise of x1"."""
+        """Name the free parameters: "x1 on z[0]", "z[0] with z[1]", "noise of x1"."""
         rows, columns = self.loadings.nonzero(as_tuple=True)
         found = [
-            f"{names[i]} on factor {k + 1}" for i, k in zip(rows.tolist(), columns.tolist(), strict=True)
+            f"{names[i]} on {self.factors[k]}" for i, k in zip(rows.tolist(), columns.tolist(), strict=True)
         ]
         if self.correlated:
             pairs = zip(*(part.tolist() for part in self.pairs), strict=True)
-            found += [f"factor {t + 1} with factor {u + 1}" for t, u in pairs]
+            found += [f"{self.factors[t]} with {self.factors[u]}" for t, u in pairs]
         if self.isotropic:
             return (*found, "noise")
         return (*found, *(f"noise of {names[i]}" for i in self.noise.nonzero().flatten().tolist()))
@@ -224,7 +231,11 @@ def structure_of(run: Fit, what: str) -> Structure:
         torch.ones(len(noise), dtype=torch.bool) if isotropic else noise > AT_FLOOR * (communality + noise)
     )
     return Structure(
-        loadings, model.factor_correlation, noise, mean, Layout(free, correlated, above, isotropic)
+        loadings,
+        model.factor_correlation,
+        noise,
+        mean,
+        Layout(free, correlated, above, isotropic, getattr(model, "factor_names", None)),
     )
 
 

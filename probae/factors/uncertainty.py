@@ -67,7 +67,7 @@ class StandardErrors:
     >>> x = pa.datasets.holzinger_swineford().x
     >>> errors = pa.standard_errors(pa.fit(pa.FactorAnalysis(9, 1), x), x)
     >>> errors.labels[0], errors.labels[-1], errors.covariance.shape
-    ('column 0 on factor 1', 'noise of column 8', torch.Size([18, 18]))
+    ('column 0 on z[0]', 'noise of column 8', torch.Size([18, 18]))
     >>> errors.standardized.loadings.shape
     torch.Size([9, 1])
     """
@@ -157,7 +157,7 @@ class StandardErrors:
 
     def __str__(self) -> str:
         at = self.estimate
-        factors = [f"factor {k + 1}" for k in range(at.loadings.shape[1])]
+        factors = self.structure.layout.factors
         noise = at.noise_variance.expand(len(self.names)), self.noise_variance.expand(len(self.names))
         rows = [
             [

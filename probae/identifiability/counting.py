@@ -162,7 +162,7 @@ def counting_rules(model: Fit | LinearFactorModel, *, smallest: float | None = N
     >>> rules.identified, rules.degrees_of_freedom
     (True, 8)
     >>> print(counting_rules(pa.ConfirmatoryFactorAnalysis([[1], [1]]))["three features"].sentence)
-    factor 0 has 2 features that measure nothing else
+    z[0] has 2 features that measure nothing else
     """
     fitted = isinstance(model, Fit)
     found = model.model if isinstance(model, Fit) else model
@@ -180,7 +180,7 @@ def counting_rules(model: Fit | LinearFactorModel, *, smallest: float | None = N
     pattern = parts.layout.pattern.copy()
     if smallest is not None:
         pattern &= np.abs(parts.loadings) >= check_positive("smallest", smallest)
-    factors = getattr(found, "factor_labels", tuple(f"factor {k}" for k in range(found.latents)))
+    factors = getattr(found, "factor_labels", tuple(f"z[{k}]" for k in range(found.latents)))
     names = found.feature_names or tuple(f"column {i}" for i in range(found.features))
     check = _Check(parts, pattern, nullity, tuple(factors), tuple(names), point)
     free = nullity.parameters + len(nullity.boundary)

@@ -166,8 +166,8 @@ class ConfirmatoryFactorAnalysis(LinearFactorModel):
 
     @property
     def factor_labels(self) -> tuple[str, ...]:
-        """Names of the factors, or their numbers."""
-        return self.factor_names or tuple(f"factor {k}" for k in range(self.latents))
+        """Names of the factors, or z[0] and so on."""
+        return self.factor_names or tuple(f"z[{k}]" for k in range(self.latents))
 
     def with_priors(
         self,

@@ -61,10 +61,10 @@ class Rotation:
     >>> print(pa.rotate(W, pa.rotation.Quartimin(), oblique=True))
     Quartimin, oblique: value 0.00286157, 1 minimum found by 100 of 100 starts
                z[0]   z[1]  communality
-    x[0]       0.76  -0.07         0.58
-    x[1]       0.82   0.06         0.68
-    x[2]       0.02   0.76         0.58
-    x[3]      -0.03   0.63         0.40
+    column 0    0.76  -0.07         0.58
+    column 1    0.82   0.06         0.68
+    column 2    0.02   0.76         0.58
+    column 3   -0.03   0.63         0.40
     variance   1.25   0.99         2.24
     <BLANKLINE>
     factor correlations
@@ -143,7 +143,7 @@ class Rotation:
 
     def __repr__(self) -> str:
         features, latents = self.loadings.shape
-        names = self.names or tuple(f"x[{d}]" for d in range(features))
+        names = self.names or tuple(f"column {d}" for d in range(features))
         factors = [f"z[{k}]" for k in range(latents)]
         shares = self.communalities / self.units.square()
         table = zip(names, self.standardized.tolist(), shares.tolist(), strict=True)

@@ -403,11 +403,11 @@ def test_intervals_and_tables(confirmatory, holzinger):
     table = errors.table().splitlines()
     assert len(table) == 1 + len(errors.labels) == 1 + 21
     assert "Factor correlations" in str(errors)
-    assert errors.labels[0] == "column 0 on factor 1"
+    assert errors.labels[0] == "column 0 on z[0]"
     assert errors.labels[9:12] == (
-        "factor 1 with factor 2",
-        "factor 1 with factor 3",
-        "factor 2 with factor 3",
+        "z[0] with z[1]",
+        "z[0] with z[2]",
+        "z[1] with z[2]",
     )
     np.testing.assert_allclose(errors.covariance.diagonal().sqrt()[:3], errors.loadings[:3, 0])
     with pytest.raises(pa.ParameterError, match="level"):

@@ -81,7 +81,7 @@ def test_columns_that_may_be_mixed_are_named():
     pattern = np.array([[1, 1], [1, 1], [1, 1], [1, 1], [1, 1], [1, 0]])
     report = counting_rules(ConfirmatoryFactorAnalysis(pattern))
     assert report["zeros"].factors == (0,)  # the second column may be added to the first, not the other way
-    assert "factor 0" in report["zeros"].sentence
+    assert "z[0]" in report["zeros"].sentence
 
 
 def test_a_fit_is_checked_where_it_is():

@@ -94,7 +94,7 @@ def test_patterns_that_leave_rotations(pattern, correlated, verdict, group, rows
     assert (found.verdict, found.group) == (verdict, group)
     assert "group of" in found.reasons[0]
     if verdict is Verdict.PARTIAL:
-        assert "The columns of factor 2 are the same under all of them" in found.reasons[1]
+        assert "The columns of z[2] are the same under all of them" in found.reasons[1]
 
 
 def test_doublets_leave_the_noise_open(rows):

@@ -359,7 +359,7 @@ def test_factors_that_are_one_are_named(seed):
 def test_the_boundary_cases_above_contain_a_boundary():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 1)) @ rng.uniform(0.5, 1, (1, 6)) + 0.6 * rng.normal(size=(300, 6))
-    with pytest.warns(BoundaryWarning, match="factor 0, factor 1 reached the boundary"):
+    with pytest.warns(BoundaryWarning, match=r"z\[0\], z\[1\] reached the boundary"):
         run = fit(ConfirmatoryFactorAnalysis(np.kron(np.eye(2), np.ones((3, 1)))), x)
     single = fit(ConfirmatoryFactorAnalysis(np.ones((6, 1))), x)
     assert float(run.history[-1]) == pytest.approx(float(single.history[-1]), abs=1e-7)
@@ -382,7 +382,7 @@ def test_constant_columns_keep_their_place():
     assert (run.model.loadings[4] == 0).all()
     assert run.model.mean[4] == 2.5
     x[:, 3:6] = 1.0
-    with pytest.raises(DataError, match="Every column that measures factor 1 is constant"):
+    with pytest.raises(DataError, match=r"Every column that measures z\[1\] is constant"):
         fit(ConfirmatoryFactorAnalysis(SIMPLE), x)
 
 

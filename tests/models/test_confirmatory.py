@@ -138,7 +138,7 @@ def test_a_frame_names_rows_and_columns():
         model = ConfirmatoryFactorAnalysis(table)
         assert model.feature_names == tuple("abcde")
         assert model.factor_names == model.factor_labels == ("f", "g")
-    assert ConfirmatoryFactorAnalysis(PATTERN).factor_labels == ("factor 0", "factor 1")
+    assert ConfirmatoryFactorAnalysis(PATTERN).factor_labels == ("z[0]", "z[1]")
 
 
 def test_any_matrix_of_zeros_and_ones_is_taken():

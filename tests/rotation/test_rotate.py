@@ -267,7 +267,7 @@ def test_a_fit_a_model_a_frame_and_an_array_give_the_same(run):
     assert pa.rotate(pandas.DataFrame(bare, names)).names == tuple(names)
     assert torch.equal(pa.rotate(run.model).loadings, pa.rotate(run).loadings)
     assert "test 4 " in repr(pa.rotate(pandas.DataFrame(bare, names)))
-    assert "x[4]" in repr(pa.rotate(bare))
+    assert "column 4" in repr(pa.rotate(bare))
 
 
 def test_names_of_a_fit_are_kept():
