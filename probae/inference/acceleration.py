@@ -132,7 +132,8 @@ class Ascent:
 
     def _try(self, theta: Tensor) -> Point | None:
         point = self.problem.evaluate(theta)
-        return point if point.value >= self.point.value else None  # False for NaN too
+        usable = math.isfinite(point.value) and bool(point.following.isfinite().all())
+        return point if usable and point.value >= self.point.value else None
 
     def _anderson(self) -> Tensor | None:
         if self.waiting or not self.moves:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probae.checks import Data, NotExactError, ParameterError, check_count, check_positive
+from probae.checks import Data, DataError, NotExactError, ParameterError, check_count, check_positive
 from probae.inference.acceleration import Ascent
 from probae.inference.base import ExactPosterior, Loop, Method, Outcome
 from probae.inference.confirmatory import fit_by_em, standard_factors
@@ -147,6 +147,8 @@ def starting_points(model: LinearFactorModel, patterns: Patterns, seed: int) -> 
     """Put one start after the other into the model, and give the problem; the first is mostly the only one needed."""
     moments = filled_statistics(patterns)
     variance, diagonal = moments.variances, model.noise == "diagonal"
+    if not (variance > (1e-14 * moments.mean).square()).any():
+        raise DataError("x needs at least one column that varies, but every column is constant.")
     initialize(model, moments)
     yield FactorLikelihood(patterns, model.latents, diagonal, variance)
     if not diagonal or int((variance > 0).sum()) < 2:
@@ -169,9 +171,10 @@ def initialize(model: LinearFactorModel, statistics: SufficientStatistics) -> No
     variance = statistics.variances.numpy()
     latents = min(model.latents, model.features)
     values, vectors = principal_components(statistics, latents)
-    noise = np.maximum(variance - np.square(vectors) @ (0.5 * values), 1e-3 * variance.mean())
     loadings = np.zeros((model.features, model.latents))
-    loadings[:, : len(values)] = vectors * np.sqrt(0.5 * np.maximum(values, 0.0))
+    kept = values > 1e-12 * values.max()  # fewer rows than factors have fewer components
+    loadings[:, np.flatnonzero(kept)] = vectors[:, kept] * np.sqrt(0.5 * values[kept])
+    noise = np.maximum(variance - np.square(loadings).sum(1), 1e-3 * variance.mean())
     assign(model, loadings, noise if model.noise == "diagonal" else noise.mean(), statistics.mean)
 
 

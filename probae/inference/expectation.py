@@ -27,6 +27,7 @@ from torch import Tensor
 from probae.models.patterns import Patterns, each_by_its_own
 
 LOG_TWO_PI = math.log(2 * math.pi)
+SQUARES = 1e8  # signal over noise from which M_p is factored without forming it
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,14 +134,16 @@ def _collect(
 ) -> None:
     latents = whitened.shape[1]
     mask, counts = block.observed.double(), block.counts
-    capacitance = (mask @ outer).unflatten(1, (latents, latents)) + torch.eye(latents, dtype=torch.float64)
-    lower = torch.linalg.cholesky(capacitance)
-    covariance = torch.cholesky_inverse(lower)
+    log_det, covariance, regression = _factor(mask, whitened, outer)
     weight = counts.sqrt()
     centred = (block.means - mean) * mask * weight.unsqueeze(1) / scale
     roots = block.roots / scale
-    inner = each_by_its_own(covariance, roots @ whitened, block.owner)
-    outside = (covariance @ (centred @ whitened).unsqueeze(-1)).squeeze(-1)
+    if regression is None:
+        inner = each_by_its_own(covariance, roots @ whitened, block.owner)
+        outside = (covariance @ (centred @ whitened).unsqueeze(-1)).squeeze(-1)
+    else:
+        inner = each_by_its_own(regression, roots, block.owner)
+        outside = (regression @ centred.unsqueeze(-1)).squeeze(-1)
     z, rows = torch.cat([inner, outside]), torch.cat([roots, centred])
     owner = torch.cat([block.owner, torch.arange(len(counts))])
     residual = rows - (z @ whitened.mT) * mask[owner]
@@ -149,10 +152,27 @@ def _collect(
     second = torch.zeros(len(counts), latents + 1, latents + 1, dtype=torch.float64)
     second[:, :-1, :-1] = covariance * counts.view(-1, 1, 1)
     second.index_add_(0, owner, first.unsqueeze(2) * first.unsqueeze(1))
-    sums.energy += 2 * (counts * lower.diagonal(dim1=1, dim2=2).log().sum(1)).sum()
+    sums.energy += counts @ log_det
     sums.energy += residual.square().sum() + z.square().sum()
     sums.moment += (mask.T[: len(sums.moment)] @ second.flatten(1)).unflatten(1, second.shape[1:])
     sums.total += second.sum(0)
     sums.cross += rows.mT @ first
     sums.power += rows.square().sum(0)
     sums.counts += mask.mT @ counts
+
+
+def _factor(mask: Tensor, whitened: Tensor, outer: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return log |M_p|, M_p^{-1}, and M_p^{-1} A' O_p where it is wanted by QR: squares would lose too many digits."""
+    latents = whitened.shape[1]
+    identity = torch.eye(latents, dtype=torch.float64)
+    if float(whitened.square().sum(0).max()) < SQUARES:
+        lower = torch.linalg.cholesky((mask @ outer).unflatten(1, (latents, latents)) + identity)
+        return _log_det(lower), torch.cholesky_inverse(lower), None
+    identity = identity.expand(len(mask), latents, latents)
+    q, upper = torch.linalg.qr(torch.cat([whitened * mask.unsqueeze(2), identity], 1))
+    inverse = torch.linalg.solve_triangular(upper, identity, upper=True)
+    return _log_det(upper), inverse @ inverse.mT, inverse @ q[:, :-latents].mT
+
+
+def _log_det(triangle: Tensor) -> Tensor:
+    return 2 * triangle.diagonal(dim1=1, dim2=2).abs().log().sum(1)

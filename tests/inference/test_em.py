@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 from sklearn.datasets import load_iris
 
-from probae import ConvergenceWarning, HeywoodWarning, MissingRowWarning, ProbaeWarning, fit
+from probae import ConvergenceWarning, DataError, HeywoodWarning, MissingRowWarning, ProbaeWarning, fit
 from probae.datasets import holzinger_swineford
 from probae.inference import EM, MaximumLikelihood
 from probae.models import FactorAnalysis, ProbabilisticPCA, patterns
@@ -336,3 +336,36 @@ def test_convergence_is_as_asked():
     assert abs(run.history[-2] - run.history[-1]) < 1e-6 * 1.01
     best = fit(FactorAnalysis(9, 1), x).history[-1]
     assert em(FactorAnalysis(9, 1), x, tol=1e-12).history[-1].item() == pytest.approx(best.item(), abs=1e-7)
+
+
+def test_small_awkward_tables_end_well_or_are_refused_in_words():
+    """Few rows, many holes, copies and constants: finite numbers that belong together, or a sentence."""
+    fitted = 0
+    for seed in range(60):
+        generator = np.random.default_rng(seed)
+        rows, features, latents = (int(generator.integers(*ends)) for ends in ((2, 12), (1, 6), (1, 4)))
+        x = generator.normal(size=(rows, features)) * 10.0 ** generator.uniform(-3, 3)
+        x[:, -1] = {0: x[:, -1], 1: x[:, 0], 2: np.full(rows, 3.0)}[seed % 3]
+        x[generator.random((rows, features)) < generator.uniform(0, 0.8)] = np.nan
+        build = (FactorAnalysis, ProbabilisticPCA)[seed % 2]
+        try:
+            run = em(build(features, latents), x, steps=60)
+        except DataError:
+            continue
+        fitted += 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MissingRowWarning)
+            value = run.log_likelihood(x).mean().item()
+        assert all(p.isfinite().all() for p in run.model.parameters())
+        assert (run.history.diff() >= 0).all()
+        assert run.history[-1].item() == pytest.approx(value, rel=1e-6, abs=1e-6), seed
+    assert fitted > 30
+
+
+def test_a_table_of_constants_with_holes_is_refused():
+    x = torch.full((6, 3), 2.0, dtype=torch.float64)
+    x[0, 0] = x[3, 1] = torch.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ProbaeWarning)
+        with pytest.raises(DataError, match="at least one column that varies"):
+            fit(FactorAnalysis(3, 1), x)
