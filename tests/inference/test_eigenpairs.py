@@ -74,7 +74,9 @@ def test_more_factors_than_rows_span():
     assert np.isfinite(vectors).all()
 
 
-@pytest.mark.parametrize("build", [lambda x: DenseCorrelation(x.T @ x), lambda x: WideCorrelation(x, np.ones(300))])
+@pytest.mark.parametrize(
+    "build", [lambda x: DenseCorrelation(x.T @ x), lambda x: WideCorrelation(x, np.ones(300))]
+)
 def test_crowded_eigenvalues_go_to_a_direct_solver(build):
     """Three factors and seven asked for: the others lie close together at the edge of the noise."""
     x = rows_of(250, 300, 3, seed=0)
