@@ -11,6 +11,7 @@ deviations of zero needs none, and then no copy is made of the rows.
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -152,19 +153,14 @@ def _collect_sums(array: np.ndarray, point: np.ndarray | None, weights: np.ndarr
 def release(array: np.ndarray) -> None:
     """Let go of the pages of a read-only or shared memory map that were read: they would count as used memory."""
     owner: Any = array
-    while owner is not None and not isinstance(owner, np.memmap):
+    maps = []
+    while owner is not None:
+        maps += [owner] if isinstance(owner, np.memmap) else []
         owner = getattr(owner, "base", None)
-    while isinstance(getattr(owner, "base", None), np.memmap):
-        owner = owner.base
-    if owner is None or getattr(owner, "mode", None) not in (
-        "r",
-        "r+",
-    ):  # "c" keeps changes in these pages only
+    if not maps or maps[-1].mode not in ("r", "r+"):  # "c" keeps changes in these pages only
         return
-    mapped = getattr(owner, "_mmap", None)
+    mapped = getattr(maps[-1], "_mmap", None)
     if mapped is not None and hasattr(mapped, "madvise"):
-        import mmap
-
         mapped.madvise(mmap.MADV_DONTNEED)
 
 

@@ -53,10 +53,12 @@ class Correlation:
     features : number of features D
     slow : whether the block did not settle, so that the direct solver answers from now on
     loose, tight : residuals relative to the eigenvalue, on the way and for the answer
+    diagonal : diagonal of R, (D,)
     """
 
     loose: float
     tight: float
+    diagonal: np.ndarray
 
     def __init__(self, features: int, dimension: int, slow: bool) -> None:
         self.features = features
