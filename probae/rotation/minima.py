@@ -32,6 +32,13 @@ class Minimum:
     matrix : Tensor (K, K)
         ``loadings = unrotated @ matrix``.
     factor_correlation : Tensor (K, K)
+
+    Examples
+    --------
+    >>> import torch, probae as pa
+    >>> W = torch.tensor([[0.7, 0.3], [0.8, 0.2], [0.3, -0.7], [0.2, -0.6]], dtype=torch.float64)
+    >>> pa.rotate(W, pa.rotation.Varimax(), starts=20).minima[0].count
+    20
     """
 
     value: float

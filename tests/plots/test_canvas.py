@@ -10,13 +10,16 @@ from matplotlib.figure import Figure
 
 import probae as pa
 from probae.checks import ParameterError
+from probae.factors.number import Kaiser, ParallelAnalysis
 from probae.identifiability.likelihood_ratio import rotation_profile
 
+RULES = [Kaiser(), ParallelAnalysis(replicates=20)]
 DRAWINGS = {
     "loadings": lambda fit, x, ax: pa.plots.loadings(fit, ax=ax),
     "dictionary": lambda fit, x, ax: pa.plots.dictionary(fit, ax=ax),
     "rotation": lambda fit, x, ax: pa.plots.rotation(rotation_profile(fit, x), ax=ax),
     "scores": lambda fit, x, ax: pa.plots.scores(fit, x, ax=ax),
+    "scree": lambda fit, x, ax: pa.plots.scree(pa.number_of_factors(x, 3, rules=RULES), ax=ax),
 }
 every_drawing = pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
 
