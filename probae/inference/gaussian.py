@@ -181,14 +181,16 @@ def usable_latents(model: LinearFactorModel, features: int) -> int:
     bound = (2 * features + 1 - math.sqrt(8 * features + 1)) / 2
     if model.latents > bound:
         _warn_count(
-            features, model.latents, f"the uniquenesses are identified for at most {int(bound)} factors"
+            features,
+            model.latents,
+            f"the uniquenesses are identified for at most {int(bound)} (Ledermann bound)",
         )
     return min(model.latents, features - 1)
 
 
 def _warn_count(features: int, latents: int, consequence: str) -> None:
     warnings.warn(
-        f"{latents} factors are too many for {features} features: {consequence} (Ledermann bound).",
+        f"{latents} factors are too many for {features} features: {consequence}.",
         UnderidentifiedWarning,
         stacklevel=2,
     )

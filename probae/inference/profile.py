@@ -60,7 +60,7 @@ class Profile:
                 step[free] = found
                 if np.abs(step).max() <= STEP_LIMIT:
                     break
-        if not step.any():
+        if not step.any() and hessian is not None:  # nowhere positive definite
             return self.newton_direction(free)
         return step * min(1.0, STEP_LIMIT / np.abs(step).max(initial=1e-300))
 
@@ -211,9 +211,11 @@ def starting_points(matrix: np.ndarray | Correlation, latents: int, seed: int) -
 
 def _more_starting_points(explained: np.ndarray, seed: int) -> Iterator[np.ndarray]:
     """Yield starts for a likelihood of several maxima: Heywood cases, often maxima of their own, and random ones."""
-    random = np.log(np.random.default_rng([seed, 1]).uniform(1e-3, 0.99, (RANDOM_STARTS, len(explained))))
-    columns = np.argsort(-explained)[:MOST_HEYWOOD]
-    for i in range(RANDOM_STARTS):
+    size = len(explained)
+    count = min(RANDOM_STARTS, max(5, 1200 // size))  # the work for one grows with the square of the features
+    random = np.log(np.random.default_rng([seed, 1]).uniform(1e-3, 0.99, (count, size)))
+    columns = np.argsort(-explained)[: min(MOST_HEYWOOD, count)]
+    for i in range(count):
         if i < len(columns):
             theta = np.log(np.clip(1.0 - explained, 0.2, 0.8))
             theta[columns[i]] = np.log(1e-3)
