@@ -27,6 +27,7 @@ from probae.tables import LARGEST, Table, column_label, sparse_data
 BLOCK = 2**17  # values held at a time: 1 MB of float64 stays in the cache of one processor
 SECTION = 2**22  # values summed up by one processor before its sums are merged with those of the others
 NEAR = 4.0  # standard deviations a mean may be from zero and lose at most a digit without a shift
+ROUNDING = 1e-20  # root mean square, relative to the mean, that only the rounding of sums leaves: no column varies less
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,14 +111,17 @@ class Sums:
         """Return the mean, and the scatter about it."""
         mean = self.total / self.mass
         scatter = self.outer - np.outer(self.total, self.total) / self.mass
-        return Moments(self.mass, mean if self.point is None else self.point + mean, scatter)
+        mean = mean if self.point is None else self.point + mean
+        still = scatter.diagonal() <= self.mass * (ROUNDING * mean) ** 2
+        scatter[still] = scatter[:, still] = 0.0
+        return Moments(self.mass, mean, scatter)
 
 
 def collect(array: np.ndarray, weights: np.ndarray | None = None) -> Moments:
     """Read a table once, in float64; raise :class:`NotFinite` at the first block that cannot be summed."""
-    if len(array) < array.shape[1] and weights is None:
-        return _collect_root(array)
-    return _collect_sums(array, _shift(array), weights).moments()
+    if len(array) < array.shape[1]:
+        return _collect_root(array, weights)
+    return _collect_sums(array, _shift(array, weights), weights).moments()
 
 
 def _collect_sums(array: np.ndarray, point: np.ndarray | None, weights: np.ndarray | None = None) -> Sums:
@@ -164,9 +168,13 @@ def release(array: np.ndarray) -> None:
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def _shift(array: np.ndarray) -> np.ndarray | None:
-    """Return the mean of the first thousand rows where a column is far from zero, else zero; None if all are near."""
-    head = np.array(array[:1000], dtype=np.float64, order="C")  # one layout, so one order of adding up
+def _shift(array: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray | None:
+    """Return the mean of the first thousand rows where a column is far from zero, else zero; None if all are near.
+
+    Rows of less than the mean weight are passed over: those that hardly count may lie elsewhere.
+    """
+    chosen = slice(1000) if weights is None else np.flatnonzero(weights >= weights.mean())[:1000]
+    head = np.array(array[chosen], dtype=np.float64, order="C")  # one layout, so one order of adding up
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is found in the sums
         mean = head.mean(axis=0)
         far = ~(np.abs(mean) <= NEAR * head.std(axis=0))
@@ -206,18 +214,23 @@ def _sum_section(rows: np.ndarray, point: np.ndarray | None, start: int, weights
     return Sums(point, len(rows) if weights is None else mass, total, outer)
 
 
-def _collect_root(array: np.ndarray) -> Moments:
-    """Keep the centred rows: fewer numbers than a scatter has."""
+def _collect_root(array: np.ndarray, weights: np.ndarray | None = None) -> Moments:
+    """Keep the centred rows, times the roots of their weights: fewer numbers than a scatter has."""
+    mass = len(array) if weights is None else float(weights.sum())
+    share = np.ones(len(array)) / mass if weights is None else weights / mass
     with np.errstate(over="ignore", invalid="ignore"):
         root = np.array(array, dtype=np.float64, order="C")
-        mean = (np.ones(len(root)) / len(root)) @ root
+        mean = share @ root
         root -= mean
-        mean += (correction := (np.ones(len(root)) / len(root)) @ root)
+        mean += (correction := share @ root)
         root -= correction  # what rounding left in the mean of columns far from zero
+        if weights is not None:
+            root *= np.sqrt(weights)[:, None]
         size = np.einsum("nd,nd->d", root, root)
     if not np.isfinite(size).all():
         raise NotFinite(np.array(array, dtype=np.float64), 0)
-    return Moments(len(root), mean, root=root)
+    root[:, size <= mass * (ROUNDING * mean) ** 2] = 0.0
+    return Moments(mass, mean, root=root)
 
 
 class Stream:
@@ -283,16 +296,16 @@ def of_table(table: Table, weights: np.ndarray | None = None) -> Moments:
 
 
 def _collect_sparse(table: Table, weights: np.ndarray | None) -> Moments:
-    """The scatter as X'X - N m m' without a dense copy of x; its zeros keep m small against the spread."""
+    """Sum a table without a dense copy: its zeros keep a mean small against the spread, a column without is shifted."""
     matrix: Any = sparse_data(table).values
-    if weights is None:
-        mean = np.asarray(matrix.mean(axis=0)).ravel()
-        scatter = (matrix.T @ matrix).toarray() - matrix.shape[0] * np.outer(mean, mean)
-        return Moments(matrix.shape[0], mean, scatter)
-    mass = float(weights.sum())
-    mean = matrix.T @ weights / mass
-    scaled = matrix.multiply(np.sqrt(weights)[:, None]).tocsr()
-    return Moments(mass, mean, (scaled.T @ scaled).toarray() - mass * np.outer(mean, mean))  # type: ignore[arg-type]
+    share = np.ones(matrix.shape[0]) if weights is None else weights
+    mass = matrix.shape[0] if weights is None else float(weights.sum())
+    full = np.bincount(matrix.indices, minlength=matrix.shape[1]) == matrix.shape[0]
+    point = np.where(full, matrix.T @ share / mass, 0.0) if full.any() else None
+    if point is not None:
+        matrix.data -= point[matrix.indices]  # a copy already
+    scaled = matrix if weights is None else matrix.multiply(np.sqrt(weights)[:, None]).tocsr()
+    return Sums(point, mass, matrix.T @ share, (scaled.T @ scaled).toarray()).moments()
 
 
 def shared_names(

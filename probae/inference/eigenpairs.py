@@ -38,11 +38,24 @@ def leading_eigenpairs(
         values, vectors = scipy.linalg.eigh(
             matrix, subset_by_index=(size - count, size - 1), check_finite=False
         )
+    elif not matrix.any():
+        values, vectors = np.zeros(count), np.eye(size, count)
     else:
-        first = np.ones(size) if start is None else start.sum(axis=1)
+        first = _first(size) if start is None else start.sum(axis=1)
         values, vectors = scipy.sparse.linalg.eigsh(matrix, k=count, which="LA", v0=first)
     order = np.argsort(values)[::-1]
     return values[order], vectors[:, order]
+
+
+def _first(size: int) -> np.ndarray:
+    """Return where Lanczos starts: patterned matrices may send a vector of equal entries to zero."""
+    return np.random.default_rng(0).normal(size=size)
+
+
+def _padded(values: np.ndarray, vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Add the zero eigenvalues of dimensions that the rows do not span."""
+    short = count - len(values)
+    return np.pad(values, (0, short)), np.pad(vectors, ((0, 0), (0, short)))
 
 
 class Correlation:
@@ -87,11 +100,9 @@ class Correlation:
             for _ in range(PATIENCE):
                 values, vectors, residual = self._step(scale, found)
                 if residual <= self.tolerance:
-                    return values, vectors
+                    return _padded(values, vectors, count)
             self.slow = True
-        values, vectors = self._direct(scale, found)
-        short = count - found  # N centred rows span fewer dimensions: the other eigenvalues are zero
-        return np.pad(values, (0, short)), np.pad(vectors, ((0, 0), (0, short)))
+        return _padded(*self._direct(scale, found), count)
 
     def dense(self) -> np.ndarray:
         """Return the matrix entry by entry, for few features."""
@@ -191,7 +202,7 @@ class WideCorrelation(Correlation):
             operator = scipy.sparse.linalg.LinearOperator(
                 (rows, rows), matvec=lambda v: self.root @ (squares * (self.root.T @ v)), dtype=np.float64
             )
-            values, left = scipy.sparse.linalg.eigsh(operator, k=count, which="LA", v0=np.ones(rows))
+            values, left = scipy.sparse.linalg.eigsh(operator, k=count, which="LA", v0=_first(rows))
             values, left = values[::-1], left[:, ::-1]
         values = np.maximum(values, 0.0)
         vectors = (left.T @ self.root * weight).T

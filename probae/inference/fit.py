@@ -31,6 +31,7 @@ from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorM
 from probae.moments import NotFinite, of_table
 from probae.statistics import SufficientStatistics, is_dask
 
+ALIKE = 1e3  # units of wide rows between 1 over this and this are left as they are
 ALL_CONSTANT = "x needs at least one column that varies, but every column is constant."
 
 
@@ -138,9 +139,10 @@ def _units(model: Any, method: Method, data: Any) -> torch.Tensor | None:
     if not isinstance(model, LinearFactorModel) or not method.unit_free:
         return None
     if isinstance(data, SufficientStatistics):
-        if data.root is not None:
-            return None  # the exact fits standardise by themselves, without a second copy of wide rows
         spread = data.variances.sqrt()
+        varying = spread[spread > 0]
+        if data.root is not None and varying.amin() > 1 / ALIKE and varying.amax() < ALIKE:
+            return None  # fits cope with such units, without a second copy of wide rows
     else:
         values = data.values
         largest = values.nan_to_num().abs().amax(0)

@@ -1,0 +1,76 @@
+"""Moments and eigenpairs where a usual shortcut fails: weights of zero, full sparse columns, odd units, patterns."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+
+from probae import EM, FactorAnalysis, MaximumLikelihood, MinimumResiduals, ProbabilisticPCA, fit
+from probae.errors import HeywoodWarning
+from probae.inference.eigenpairs import leading_eigenpairs
+from probae.statistics import SufficientStatistics
+
+from_data = SufficientStatistics.from_data
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def test_rows_without_weight_do_not_choose_the_shift():
+    """Summed about the mean of the first rows, which lie 1e8 away, the others would lose all digits."""
+    rest = 1e8 + noise(1000, 3)
+    x = np.concatenate([noise(1000, 3, seed=1), rest])
+    found = from_data(x, weights=np.repeat([0.0, 1.0], 1000))
+    torch.testing.assert_close(found.covariance, from_data(rest).covariance, rtol=1e-6, atol=1e-6)
+
+
+def test_weighted_wide_rows_keep_their_root():
+    x, weights = 1e6 + noise(20, 50), np.random.default_rng(1).integers(0, 4, 20)
+    found, repeated = from_data(x, weights=weights), from_data(np.repeat(x, weights, axis=0))
+    assert found.root is not None
+    torch.testing.assert_close(found.mean, repeated.mean)
+    torch.testing.assert_close(found.covariance, repeated.covariance, atol=1e-7, rtol=1e-7)
+
+
+def test_full_columns_of_sparse_tables_may_lie_far_from_zero():
+    x = noise(300, 4) * (noise(300, 4, seed=1) > 0)
+    x[:, 1] = 1e8 + noise(300)
+    x[:, 2] = 1 / 3
+    for weights in (None, np.random.default_rng(2).uniform(size=300)):
+        found = from_data(scipy.sparse.csr_array(x), weights=weights)
+        torch.testing.assert_close(found.scatter, from_data(x, weights=weights).scatter, rtol=1e-7, atol=1e-5)
+        assert not found.scatter[2].any()
+
+
+@pytest.mark.parametrize("method", [MaximumLikelihood(), EM(), MinimumResiduals()])
+def test_units_of_wide_rows(method):
+    """Columns in small units are no constants: all is as in units of one."""
+    x = noise(40, 2) @ noise(2, 60, seed=1) + noise(40, 60, seed=2)
+    units = 10.0 ** np.random.default_rng(3).uniform(-10, 10, 60)
+    plain, scaled = fit(FactorAnalysis(60, 2), x, method), fit(FactorAnalysis(60, 2), x * units, method)
+    noise_variance = scaled.model.uniquenesses / torch.from_numpy(units) ** 2
+    torch.testing.assert_close(noise_variance, plain.model.uniquenesses, rtol=1e-3, atol=1e-4)
+
+
+def test_eigenpairs_of_a_matrix_that_sends_equal_entries_to_zero():
+    """Pairs of opposite columns, as in ranks and shares."""
+    block = np.array([[1.0, -1.0], [-1.0, 1.0]])
+    values, vectors = leading_eigenpairs(np.kron(np.diag(np.arange(1.0, 101.0)), block), 3)
+    np.testing.assert_allclose(values, [200.0, 198.0, 196.0])
+    np.testing.assert_allclose(np.abs(vectors[-1, 0]), 0.5**0.5)
+    values, vectors = leading_eigenpairs(np.zeros((200, 200)), 2)
+    assert not values.any()
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(2))
+    table = SufficientStatistics.from_covariance(np.kron(np.eye(100), block), count=500)
+    run = fit(ProbabilisticPCA(200, 3), table)
+    assert float(run.model.noise_variance) == pytest.approx((200 - 3 * 2) / 197)
+
+
+def test_few_distinct_rows_and_more_factors():
+    """300 rows of 5 kinds span four dimensions; a block of eight factors has four eigenvalues of zero."""
+    x = noise(5, 400)[np.random.default_rng(1).integers(0, 5, 300)]
+    with pytest.warns(HeywoodWarning):
+        run = fit(FactorAnalysis(400, 8), x)
+    assert run.model.loadings.shape == (400, 8)
+    assert bool(run.model.loadings.isfinite().all())
