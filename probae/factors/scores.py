@@ -34,13 +34,13 @@ class FactorScores:
     Attributes
     ----------
     values : Tensor (N, K)
-    covariance : Tensor (*, K, K)
+    covariance : Tensor (K, K) or (N, K, K)
         Covariance of the scores over rows of the population.
-    error_covariance : Tensor (*, K, K)
+    error_covariance : Tensor (K, K) or (N, K, K)
         Mean of (score - z)(score - z)'. For regression scores it is also the posterior covariance of z.
-    validity : Tensor (*, K)
+    validity : Tensor (K,) or (N, K)
         Correlation of each score with its factor.
-    determinacy : Tensor (*, K)
+    determinacy : Tensor (K,) or (N, K)
         The largest such correlation any linear score can have: the multiple correlation rho of the factor with x, which
         regression scores reach.
 
