@@ -6,8 +6,8 @@ import scipy.sparse
 import torch
 
 from probae import EM, FactorAnalysis, MaximumLikelihood, MinimumResiduals, ProbabilisticPCA, fit
-from probae.errors import HeywoodWarning
-from probae.inference.eigenpairs import leading_eigenpairs
+from probae.errors import HeywoodWarning, ProbaeWarning
+from probae.inference.eigenpairs import WideCorrelation, leading_eigenpairs
 from probae.statistics import SufficientStatistics
 
 from_data = SufficientStatistics.from_data
@@ -73,4 +73,17 @@ def test_few_distinct_rows_and_more_factors():
     with pytest.warns(HeywoodWarning):
         run = fit(FactorAnalysis(400, 8), x)
     assert run.model.loadings.shape == (400, 8)
+    assert bool(run.model.loadings.isfinite().all())
+
+
+@pytest.mark.parametrize(("rows", "features", "latents"), [(2, 8, 2), (2, 8, 1), (4, 30, 6)])
+def test_rows_of_fewer_dimensions_than_factors(rows, features, latents):
+    """Where the rows have no direction left the eigenvectors are zero, not rounding blown up."""
+    wide = WideCorrelation(noise(rows, features) - noise(rows, features).mean(0), np.ones(features))
+    values, vectors = wide.leading(np.ones(features), latents)
+    np.testing.assert_allclose(wide.dense() @ vectors, vectors * values, atol=1e-12)
+    assert np.abs(vectors).max() <= 1
+    with pytest.warns(ProbaeWarning):
+        run = fit(FactorAnalysis(features, latents), noise(rows, features))
+    assert bool(run.history.isfinite().all())
     assert bool(run.model.loadings.isfinite().all())

@@ -26,6 +26,7 @@ FEW = 200  # rows up to which the N x N matrix costs no more than a block
 SPARE = 6  # directions carried along, so that the K wanted ones settle sooner
 PATIENCE = 8  # Rayleigh-Ritz steps before a block is called slow
 GRAM_LIMIT = 3000  # rows up to which the N x N matrix is cheaper than Lanczos on the rows
+NOTHING = 1e-14  # eigenvalue, relative to the largest, that rounding leaves of zero
 APPROACH = 1e-2  # promised decrease per row below which eigenvectors are wanted exactly
 
 
@@ -179,7 +180,7 @@ class WideCorrelation(Correlation):
         gram = images @ images.T
         values, turn = np.linalg.eigh(gram)
         turn = turn[:, ::-1]  # largest first
-        keep = values[::-1] > 1e-14 * values[-1]
+        keep = values[::-1] > NOTHING * values[-1]
         images, values = (turn[:, keep].T @ images), values[::-1][keep]
         back = (images * weight) @ self.root.T  # Z
         power = back @ back.T
@@ -204,6 +205,6 @@ class WideCorrelation(Correlation):
             )
             values, left = scipy.sparse.linalg.eigsh(operator, k=count, which="LA", v0=_first(rows))
             values, left = values[::-1], left[:, ::-1]
-        values = np.maximum(values, 0.0)
-        vectors = (left.T @ self.root * weight).T
-        return values, vectors / np.maximum(np.sqrt(values), np.finfo(float).tiny)
+        kept = values > NOTHING * values[0]
+        vectors = (left[:, kept].T @ self.root * weight).T
+        return _padded(values[kept], vectors / np.sqrt(values[kept]), count)
