@@ -1,6 +1,8 @@
 """Moments that stream by: sections on several processors, roots of wide rows, weights, memory maps, Dask."""
 
+import math
 import pickle
+import warnings
 
 import dask
 import dask.array
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probae import FactorAnalysis, ProbabilisticPCA, fit, moments
-from probae.checks import DataError
+from probae.checks import DataError, ProbaeWarning
 from probae.statistics import SufficientStatistics, is_dask
 
 from_data = SufficientStatistics.from_data
@@ -281,3 +283,50 @@ def test_equivariance(seed, shape):
     np.testing.assert_allclose(
         moved.model.mean.numpy(), (base.model.mean.numpy() * units + shift)[columns], atol=1e-9
     )
+
+
+def test_sparse_columns_far_from_zero():
+    """X'X - N m m' would lose the variation: 1e14 per row at a relative 1e-16, against a variance of one."""
+    x = np.c_[noise(400, 2) * (noise(400, 2, seed=1) > 0), 1e7 + noise(400, 1), np.full(400, 0.1)]
+    weights = np.random.default_rng(2).integers(0, 3, 400)
+    for share in (None, weights):
+        found = from_data(scipy.sparse.csr_array(x), weights=share)
+        np.testing.assert_allclose(found.scatter, exact(x, share)[1], rtol=1e-8, atol=1e-6)
+        assert found.variances[3] == 0
+
+
+@pytest.mark.parametrize("build", [np.asarray, scipy.sparse.csr_array])
+@pytest.mark.parametrize("shape", [(500, 6), (4, 6)])
+def test_a_constant_has_no_variance_left_by_rounding(build, shape):
+    x = noise(*shape)
+    x[:, 2] = 0.1
+    weights = np.random.default_rng(0).uniform(0, 1, len(x))
+    for found in (
+        from_data(build(x)),
+        from_data(build(x), weights=weights),
+        from_data(build(x)) + from_data(build(x[:3])),
+    ):
+        assert found.variances[2] == 0
+        assert not found.scatter[2].any()
+        assert (found.variances[[0, 1, 3, 4, 5]] > 0).all()
+
+
+def test_merged_roots_have_as_many_rows_as_the_data():
+    x = noise(40, 60)
+    found = from_data(x[:1])
+    for row in x[1:]:
+        found = found + from_data(row[None])
+    assert found.root.shape == (40, 60)
+    np.testing.assert_allclose(found.scatter, exact(x)[1], atol=1e-11)
+
+
+@pytest.mark.parametrize(("samples", "features", "latents"), [(300, 400, 5), (10, 50, 12)])
+def test_rows_that_span_fewer_dimensions_than_factors(samples, features, latents):
+    x = np.repeat(noise(3, features), -(-samples // 3), axis=0)[:samples]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("ignore", ProbaeWarning)
+        run = fit(FactorAnalysis(features, latents), x)
+    assert torch.isfinite(run.model.loadings).all()
+    assert torch.isfinite(run.model.uniquenesses).all()
+    assert math.isfinite(float(run.history[-1]))
