@@ -51,7 +51,10 @@ class Moments:
         weight = self.count * other.count / count
         mean = self.mean + delta * (other.count / count)
         if self.root is not None and other.root is not None:
-            root = np.concatenate([self.root, other.root, math.sqrt(weight) * delta[None]])
+            parts = [self.root, other.root, math.sqrt(weight) * delta[None]]
+            if self._holds_rows() and other._holds_rows():  # no more rows than there were
+                parts = [self.root - delta * (other.count / count), other.root + delta * (self.count / count)]
+            root = np.concatenate(parts)
             if len(root) < len(delta):
                 return Moments(count, mean, root=root)
             return Moments(count, mean, root.T @ root)
@@ -60,6 +63,12 @@ class Moments:
     def dense(self) -> np.ndarray:
         """Return the scatter, formed from the root where there is only that."""
         return self.root.T @ self.root if self.scatter is None else self.scatter  # type: ignore[union-attr]
+
+    def _holds_rows(self) -> bool:
+        """Whether the root is as good as the centred rows: one for each, with sums of zero."""
+        assert self.root is not None
+        left = np.abs(np.ones(len(self.root)) @ self.root).max()
+        return len(self.root) == self.count and bool(left <= 1e-10 * np.abs(self.root).max())
 
 
 class NotFinite(Exception):

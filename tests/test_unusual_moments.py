@@ -87,3 +87,16 @@ def test_rows_of_fewer_dimensions_than_factors(rows, features, latents):
         run = fit(FactorAnalysis(features, latents), noise(rows, features))
     assert bool(run.history.isfinite().all())
     assert bool(run.model.loadings.isfinite().all())
+
+
+def test_a_root_need_not_be_rows():
+    """Merging shifts centred rows; another root of a scatter, whose count differs, must not be shifted."""
+    x, root = noise(4, 30), noise(3, 30, seed=1)
+    root -= root.mean(0)
+    other = SufficientStatistics(100, torch.ones(30).double(), root=torch.from_numpy(root))
+    merged = from_data(x) + other
+    dense = SufficientStatistics(100, other.mean, other.scatter)
+    torch.testing.assert_close(merged.scatter, (from_data(x) + dense).scatter)
+    weighted = from_data(x, weights=[3, 0, 2, 1]) + from_data(1 + x, weights=[0, 1, 1, 1])
+    rows = [*x[[0, 0, 0, 2, 2, 3]]] * 2 + [*(1 + x[[1, 2, 3]])] * 4
+    torch.testing.assert_close(weighted.covariance, from_data(np.array(rows)).covariance)

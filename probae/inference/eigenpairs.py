@@ -56,6 +56,8 @@ def _first(size: int) -> np.ndarray:
 def _padded(values: np.ndarray, vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Add the zero eigenvalues of dimensions that the rows do not span."""
     short = count - len(values)
+    if short == 0:  # nearly always, and padding by nothing takes longer than a small decomposition
+        return values, vectors
     return np.pad(values, (0, short)), np.pad(vectors, ((0, 0), (0, short)))
 
 
