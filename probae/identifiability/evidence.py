@@ -10,18 +10,12 @@ import torch
 from torch import Tensor
 
 from probae.checks import FitError, ParameterError, check_data
-from probae.identifiability.data_tests import (
-    NoiseCheck,
-    RotationInformation,
-    RowDependence,
-    discrete_columns,
-    noise_check,
-    rotation_information,
-    row_dependence,
-)
+from probae.identifiability.data_tests import RotationInformation, rotation_information
 from probae.identifiability.frames import MAX_LATENTS, FrameComparison, adaptive_frame, model_frame
 from probae.identifiability.likelihood_ratio import RotationProfile, haar_spread, rotation_profile
+from probae.identifiability.noise import NoiseCheck, discrete_columns, noise_check
 from probae.identifiability.precision import AngleError, angle_errors
+from probae.identifiability.rows import RowDependence, row_dependence
 from probae.identifiability.structure import LoadingsCheck, Structure, check_loadings, structure
 from probae.identifiability.zeros import Zeros, zeros_of
 from probae.inference import Fit, ImportancePosterior

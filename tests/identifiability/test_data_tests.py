@@ -14,16 +14,11 @@ from sklearn.decomposition import FactorAnalysis
 
 from probae import priors
 from probae.checks import DataError, FitError
-from probae.identifiability import data_tests
-from probae.identifiability.data_tests import (
-    DataTest,
-    PlaneTest,
-    RotationInformation,
-    discrete_columns,
-    noise_check,
-    rotation_information,
-    row_dependence,
-)
+from probae.identifiability import data_tests, rows
+from probae.identifiability.data_test import DataTest
+from probae.identifiability.data_tests import PlaneTest, RotationInformation, rotation_information
+from probae.identifiability.noise import discrete_columns, noise_check
+from probae.identifiability.rows import row_dependence
 from probae.identifiability.spherical import (
     Sphere,
     harmonic_statistic,
@@ -499,7 +494,7 @@ def test_rank_moments_are_those_over_all_orders():
 
     orders = torch.tensor(list(itertools.permutations(range(6))), dtype=torch.float64).T - 2.5
     for lag in (1, 2, 3):
-        deviates = data_tests._rank_deviate(orders, orders.square().sum(0), lag)
+        deviates = rows._rank_deviate(orders, orders.square().sum(0), lag)
         assert float(deviates.mean()) == pytest.approx(0, abs=1e-12)
         assert float(deviates.square().mean()) == pytest.approx(1, rel=1e-12)
 

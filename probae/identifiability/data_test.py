@@ -1,0 +1,37 @@
+"""One test of the data: its statistic and p-value; and what every test asks of its table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from probae.checks import DataError
+
+
+@dataclass(frozen=True)
+class DataTest:
+    """One test: its statistic, degrees of freedom where it has them, p-value, and how its null law is known."""
+
+    name: str
+    statistic: float
+    degrees_of_freedom: int | None
+    p_value: float
+    null: str
+
+    def describe(self) -> str:
+        """Say the result in a sentence."""
+        freedom = (
+            "" if self.degrees_of_freedom is None else f" on {self.degrees_of_freedom} degrees of freedom"
+        )
+        return f"{self.name}: {self.statistic:.4g}{freedom}, p = {self.p_value:.3g} ({self.null})."
+
+
+def checked_rows(x: Tensor, minimum: int) -> Tensor:
+    """Return finite rows in float64, or refuse."""
+    if x.ndim != 2 or len(x) < minimum:
+        raise DataError(f"The test needs a table of at least {minimum} rows, got shape {tuple(x.shape)}.")
+    if not bool(torch.isfinite(x).all()):
+        raise DataError("The test needs finite values, got NaN or infinity: leave those rows out.")
+    return x.detach().to(torch.float64)

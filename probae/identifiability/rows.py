@@ -1,0 +1,124 @@
+r"""Are the rows independent? The strongest lag of the ranks of each score, and of the directions of all.
+
+Rates of rejection at level .01, by simulation (runs in brackets):
+
+    rows, size    3 scores, Gaussian / Laplace / t3             n=60  .004 / .007 / .005  (2,000)
+                                                                n=200 .008 / .009 / .004  (2,000)
+    rows, power   autoregressive .8, .47, .32                   n=300 1.00 (100)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from scipy import stats
+from torch import Tensor
+
+from probae.checks import DataError
+from probae.identifiability.data_test import DataTest, checked_rows
+from probae.identifiability.spherical import spherize
+
+MINIMUM_ROWS = 30
+
+
+@dataclass(frozen=True)
+class RowDependence:
+    """Whether a row helps to predict the next ones: the strongest lag of each score and of the directions."""
+
+    tests: tuple[DataTest, ...]
+    lags: int
+
+    @property
+    def p_value(self) -> float:
+        """Bonferroni over the scores and the directions."""
+        return min(1.0, len(self.tests) * min(test.p_value for test in self.tests))
+
+    def describe(self) -> str:
+        """Say the result in a sentence."""
+        strongest = min(self.tests, key=lambda test: test.p_value)
+        return f"Rows independent up to lag {self.lags}: p = {self.p_value:.3g}. Strongest: {strongest.describe()}"
+
+
+def row_dependence(scores: Float[Tensor, "samples latents"]) -> RowDependence:
+    r"""Test that rows are independent, from lag 1 to m = min(10, n // 5).
+
+    For each score the autocorrelations of its ranks, standardised by their exact moments over all orders of the rows,
+
+        mean -(n-l) / (n (n-1)),
+        variance (5 n^4 - (5l+9) n^3 + 9 (l-2) n^2 + 2l (5l+8) n + 16 l^2) / (5 (n-1)^2 n^2 (n+1)),
+
+    and the largest of the m (Bonferroni). For the directions u of all scores, which see one score follow another,
+    K^2 ||sum_t u_t u_(t-l)'||^2 / (n-l) -> chi2(K^2) for independent rows of any law, and again the largest. Ranks and
+    directions are bounded: no tail spoils them.
+
+    Parameters
+    ----------
+    scores : Tensor (N, K), in the order in which the rows were collected
+
+    Returns
+    -------
+    RowDependence
+
+    Raises
+    ------
+    DataError
+        Fewer than 30 rows, values that are not finite, or a constant column.
+
+    Notes
+    -----
+    The largest lag rather than the sum of squares of all (Ljung & Box 1978): with 60 rows and 3 scores the sum rejected
+    independent rows at a rate of .035 for a level of .01, the largest lag at .007; autoregressive rows (.32, n = 300)
+    are found at rates .93 and .96. The directions need ten rows a latent, and are left out below that.
+
+    References
+    ----------
+    Dufour & Roy (1985), J. Econometrics 29:257; Paindaveine (2009), J. Multivariate Analysis 100:1638.
+
+    Examples
+    --------
+    >>> import torch
+    >>> steps = torch.randn(300, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> row_dependence(steps).p_value > 0.01, row_dependence(steps.cumsum(0)).p_value < 1e-9
+    (True, True)
+    """
+    y = checked_rows(scores, MINIMUM_ROWS)
+    samples, latents = y.shape
+    lags = min(10, samples // 5)
+    ranks = torch.from_numpy(stats.rankdata(y.numpy(), axis=0)) - (samples + 1) / 2
+    total = ranks.square().sum(0)
+    if bool((total == 0).any()):
+        raise DataError(f"scores should vary, got a constant column {int((total == 0).nonzero()[0])}.")
+    deviates = torch.stack([_rank_deviate(ranks, total, lag) for lag in range(1, lags + 1)])
+    tests = [_strongest_rank(column, index) for index, column in enumerate(deviates.T)]
+    if samples >= 10 * latents:
+        tests.append(_directions(spherize(y).directions, lags))
+    return RowDependence(tuple(tests), lags)
+
+
+def _rank_deviate(ranks: Tensor, total: Tensor, lag: int) -> Tensor:
+    n = len(ranks)
+    found = (ranks[lag:] * ranks[:-lag]).sum(0) / total
+    mean = -(n - lag) / (n * (n - 1))
+    variance = (
+        5 * n**4 - (5 * lag + 9) * n**3 + 9 * (lag - 2) * n**2 + 2 * lag * (5 * lag + 8) * n + 16 * lag**2
+    ) / (5 * (n - 1) ** 2 * n**2 * (n + 1))
+    return (found - mean) / math.sqrt(variance)
+
+
+def _strongest_rank(deviates: Tensor, index: int) -> DataTest:
+    lag = int(deviates.abs().argmax())
+    p = min(1.0, len(deviates) * float(2 * stats.norm.sf(abs(float(deviates[lag])))))
+    return DataTest(
+        f"Ranks of z[{index}] at lag {lag + 1} (normal deviate)", float(deviates[lag]), None, p, "asymptotic"
+    )
+
+
+def _directions(u: Tensor, lags: int) -> DataTest:
+    n, k = u.shape
+    found = [k * k * float((u[lag:].T @ u[:-lag]).square().sum()) / (n - lag) for lag in range(1, lags + 1)]
+    lag = max(range(lags), key=found.__getitem__)
+    p = min(1.0, lags * float(stats.chi2.sf(found[lag], k * k)))
+    return DataTest(f"Directions at lag {lag + 1}", found[lag], k * k, p, "asymptotic")
