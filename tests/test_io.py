@@ -199,6 +199,8 @@ def test_what_cannot_be_loaded_is_not_saved(tmp_path):
         save(from_parameters(broken), tmp_path)
     import pyro.distributions as dist
 
+    with pytest.raises(pa.FileError, match="only the result of pa.fit"):
+        pa.save(torch.zeros(3), tmp_path / "tensor")
     with pytest.raises(pa.FileError, match="priors"):
         save(from_parameters(pa.FactorAnalysis(5, 2).with_priors(loadings=dist.Normal(0.0, 1.0))), tmp_path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

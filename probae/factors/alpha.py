@@ -160,7 +160,7 @@ def alpha(x: Any) -> Alpha:
         raise DataError(f"alpha needs at least 2 items, got {D}.")
     if not bool((variance > 0).all()):
         where = column_labels((variance <= 0).nonzero().flatten().tolist(), statistics.names)
-        raise DataError(f"alpha needs items that vary, but {where} does not: leave it out.")
+        raise DataError(f"alpha needs items that vary, got no variation in {where}: leave that out.")
     sd = variance.sqrt()
     R = S / torch.outer(sd, sd)
     total = float(S.sum())
@@ -174,7 +174,7 @@ def alpha(x: Any) -> Alpha:
     if bool((item_rest < 0).any()):
         where = column_labels((item_rest < 0).nonzero().flatten().tolist(), statistics.names)
         warn(
-            f"{where} correlates negatively with the sum of the other items: should it be reversed?",
+            f"Negative correlation with the sum of the other items in {where}: should that be reversed?",
             ProbaeWarning,
         )
     dropped = (

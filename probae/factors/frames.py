@@ -120,6 +120,11 @@ def turn(structure: Structure, rotation: Rotation) -> tuple[Structure, bool]:
         raise ParameterError(f"rotation should be the result of pa.rotate, got {type(rotation).__name__}.")
     if not structure.rotatable:
         raise ParameterError("A model with fixed loadings is not rotated: leave rotation out.")
+    if rotation.loadings.shape != structure.loadings.shape:
+        raise ParameterError(
+            f"rotation should be that of this fit, with loadings of shape {tuple(structure.loadings.shape)}, got "
+            f"{tuple(rotation.loadings.shape)}: run pa.rotate(run) again."
+        )
     sd = structure.variance.sqrt().unsqueeze(1)
     layout = replace(structure.layout, correlated=bool(rotation.oblique))
     turned = replace(

@@ -67,7 +67,7 @@ def group_rows(run: Fit, x: Any, weights: Any = None) -> list[Group]:
     Raises
     ------
     DataError
-        As `check_data`; statistics of another width; weights with statistics.
+        As `check_data`; no value is observed; statistics of another width; weights with statistics.
     """
     mean = run.model.mean.detach().double()
     if isinstance(x, SufficientStatistics):
@@ -77,11 +77,14 @@ def group_rows(run: Fit, x: Any, weights: Any = None) -> list[Group]:
         return [Group(torch.ones(x.features, dtype=torch.bool), x.count, x.count * shift, second)]
     data = check_data(x, features=run.model.features, names=run.names, minimum_rows=2, missing="allow")
     chosen = None if weights is None else check_weights(weights, len(data.values))
-    return [
+    groups = [
         _group(data.values[index] - mean, observed, None if chosen is None else chosen[index])
         for index, observed in missing_patterns(data.values)
         if observed.any()
     ]
+    if not groups:
+        raise DataError("x should have an observed value, got missing ones only: pass the data of the fit.")
+    return groups
 
 
 def _group(centred: Tensor, observed: Tensor, weights: Tensor | None) -> Group:

@@ -61,7 +61,8 @@ class Omega:
             for value, error in ((self.total, self.total_error), (self.hierarchical, self.hierarchical_error))
         )
         parts = ", ".join(number(v) for v in self.group.tolist())
-        return f"omega total {total}, hierarchical {hierarchical}, group factors {parts}"
+        groups = f", group factors {parts}" if parts else ""
+        return f"omega total {total}, hierarchical {hierarchical}{groups}"
 
 
 def omega(
@@ -140,6 +141,10 @@ def _errors(
     structure: Structure, errors: StandardErrors, general: SchmidLeiman | int | None, w: Tensor
 ) -> tuple[float, float]:
     """Standard errors of total and hierarchical omega by the delta method."""
+    if not isinstance(errors, StandardErrors):
+        raise ParameterError(
+            f"standard_errors should be the result of pa.standard_errors, got {type(errors).__name__}."
+        )
     found = errors.structure
     own = found.communalities.shape == structure.communalities.shape
     if not own or not torch.allclose(found.communalities, structure.communalities, rtol=SAME):
@@ -174,7 +179,7 @@ def _parts(structure: Structure, general: SchmidLeiman | int | None) -> tuple[Te
     W = structure.loadings
     latents = W.shape[1]
     if isinstance(general, SchmidLeiman):
-        found = general.general.square() + general.group.square().sum(1)
+        found = general.communalities
         for scale in (torch.ones_like(found), structure.variance):
             if found.shape == scale.shape and torch.allclose(
                 found * scale, structure.communalities, rtol=SAME

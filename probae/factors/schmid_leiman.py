@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -14,10 +13,8 @@ from probae.checks import HeywoodWarning, ParameterError, UnderidentifiedWarning
 from probae.inference import MinimumResiduals
 from probae.inference.fit import fit
 from probae.models import FactorAnalysis
+from probae.rotation.result import Rotation
 from probae.statistics import SufficientStatistics
-
-if TYPE_CHECKING:
-    from probae.rotation.result import Rotation
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +29,9 @@ class SchmidLeiman:
         Loadings on the group factors, W diag(sqrt(1 - g^2)).
     factor_loadings : Tensor (K,)
         Loadings g of the factors on the general one.
+    communalities : Tensor (D,)
+        Of the correlated factors. The sums of squares of the loadings above are equal to them where one factor
+        explains all correlations, and close to them otherwise.
 
     Examples
     --------
@@ -45,6 +45,7 @@ class SchmidLeiman:
     general: Float[Tensor, " features"]
     group: Float[Tensor, "features latents"]
     factor_loadings: Float[Tensor, " latents"]
+    communalities: Float[Tensor, " features"]
 
 
 def schmid_leiman(rotation: Rotation) -> SchmidLeiman:
@@ -65,7 +66,7 @@ def schmid_leiman(rotation: Rotation) -> SchmidLeiman:
     Raises
     ------
     ParameterError
-        The factors are uncorrelated, or there is only one; two correlate negatively.
+        `rotation` is none; the factors are uncorrelated, or there is only one; two correlate negatively.
 
     Warns
     -----
@@ -88,6 +89,8 @@ def schmid_leiman(rotation: Rotation) -> SchmidLeiman:
     >>> bool(torch.allclose(rebuilt, run.model.loadings @ run.model.loadings.T))
     True
     """
+    if not isinstance(rotation, Rotation):
+        raise ParameterError(f"rotation should be the result of pa.rotate, got {type(rotation).__name__}.")
     correlation = rotation.factor_correlation.double()
     latents = len(correlation)
     if not rotation.oblique or latents < 2:
@@ -96,7 +99,8 @@ def schmid_leiman(rotation: Rotation) -> SchmidLeiman:
     largest = g.abs().argmax()
     g = g * torch.where(g.sum() < 0, -1.0, 1.0) if g.sum() != 0 else g * g[largest].sign()
     loadings = rotation.loadings.double()
-    return SchmidLeiman(loadings @ g, loadings * (1 - g.square()).clamp_min(0).sqrt(), g)
+    communalities = ((loadings @ correlation) * loadings).sum(1)
+    return SchmidLeiman(loadings @ g, loadings * (1 - g.square()).clamp_min(0).sqrt(), g, communalities)
 
 
 def _two(correlation: Tensor) -> Tensor:

@@ -355,7 +355,7 @@ def _position(member: Any, names: tuple[str, ...] | None, size: int, factor: Any
         return int(member)
     if names is not None and isinstance(member, str) and member in names:
         return names.index(member)
-    known = f"the names {', '.join(names[:SHOWN])}{', ...' if size > SHOWN else ''}" if names else "numbers"
+    shown = f"the names {', '.join(names[:SHOWN])}{', ...' if size > SHOWN else ''} or " if names else ""
     raise ParameterError(
-        f"groups[{factor!r}] has the feature {member!r}, which is not among {known} or the numbers 0 to {size - 1}."
+        f"groups[{factor!r}] has the feature {member!r}, which is not among {shown}the numbers 0 to {size - 1}."
     )

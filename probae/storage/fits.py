@@ -47,6 +47,8 @@ def pack(fit: Fit) -> tuple[dict[str, Any], bytes]:
     >>> content["model"]
     {'class': 'FactorAnalysis', 'features': 9, 'latents': 1}
     """
+    if not isinstance(fit, Fit):
+        raise FileError(f"it is a {type(fit).__name__}, and only the result of pa.fit can be saved.")
     if fit.program is not fit.model or fit.model.random_parameters:
         raise FileError(
             "its parameters carry priors, which cannot be saved: save the fit of a model without."

@@ -89,7 +89,7 @@ class TestAlpha:
         ("change", "text"),
         [
             (lambda x: x[:, :1], "2 items"),
-            (lambda x: torch.where(torch.arange(9) == 2, 1.0, x), "column 2 does not"),
+            (lambda x: torch.where(torch.arange(9) == 2, 1.0, x), "no variation in column 2"),
             (lambda x: torch.where(torch.arange(9) == 2, torch.nan, x), "NaN"),
             (lambda x: torch.stack([x[:, 0], -x[:, 0]], 1), "reverse"),
             (lambda x: x[:1], "2 rows"),
@@ -147,6 +147,7 @@ class TestOmega:
         assert found.total == pytest.approx(w**2 / (w**2 + psi), rel=1e-12)
         assert found.hierarchical == found.total
         assert found.limit == 1.0
+        assert "group" not in str(found)
 
     def test_equal_loadings_give_alpha(self, statistics_of):
         S = torch.full((6, 6), 0.4, dtype=torch.float64).fill_diagonal_(1.0)
@@ -213,6 +214,21 @@ class TestOmega:
             errors.append([found.total_error, found.hierarchical_error])
         np.testing.assert_allclose(np.mean(errors, 0) / np.std(values, 0), 1.0, atol=0.25)
 
+    def test_four_factors_whose_correlations_one_factor_does_not_explain(self):
+        Phi = torch.tensor([[1.0, 0.6, 0.2, 0.1], [0.6, 1, 0.3, 0.2], [0.2, 0.3, 1, 0.5], [0.1, 0.2, 0.5, 1]])
+        blocks = torch.kron(torch.eye(4), torch.tensor([[0.8], [0.7], [0.6], [0.75]])).double()
+        blocks[::4] = blocks[::4] * 0.5 + 0.15  # features of several factors
+        common = blocks @ Phi.double() @ blocks.mT
+        covariance = common + torch.diag(1 - common.diagonal())
+        run = fit(pa.FactorAnalysis(16, 4), pa.SufficientStatistics.from_covariance(covariance, count=500))
+        parts = schmid_leiman(pa.rotate(run, Quartimin(), oblique=True))
+        assert (parts.general.square() + parts.group.square().sum(1) - common.diagonal()).abs().max() > 1e-3
+        found = omega(run, parts)
+        assert found.total == pytest.approx(float(common.sum() / covariance.sum()), rel=1e-6)
+        assert found.hierarchical == pytest.approx(
+            float(parts.general.sum().square() / covariance.sum()), rel=1e-6
+        )
+
     def test_two_factors_share_a_general_one_by_decree(self, holzinger):
         run = fit(pa.FactorAnalysis(9, 2), holzinger)
         rotation = pa.rotate(run, Quartimin(), oblique=True)
@@ -223,6 +239,10 @@ class TestOmega:
     def test_refusals(self, three_factors, confirmatory, holzinger):
         with pytest.raises(pa.ParameterError, match="oblique=True"):
             schmid_leiman(pa.rotate(three_factors))
+        with pytest.raises(pa.ParameterError, match="got Fit"):
+            schmid_leiman(three_factors)
+        with pytest.raises(pa.ParameterError, match="result of pa.standard_errors, got str"):
+            omega(three_factors, standard_errors="no")
         with pytest.raises(pa.ParameterError, match="correlated"):
             omega(confirmatory, 0)
         with pytest.raises(pa.ParameterError, match="index"):

@@ -462,8 +462,15 @@ class TestRefusals:
         other = pa.rotate(torch.randn(9, 3, dtype=torch.float64))
         with pytest.raises(pa.ParameterError, match="this fit"):
             standard_errors(three_factors, holzinger, rotation=other)
+        with pytest.raises(pa.ParameterError, match=r"of shape \(9, 3\), got \(9, 2\)"):
+            standard_errors(three_factors, holzinger, rotation=pa.rotate(other.loadings[:, :2]))
         with pytest.raises(pa.ParameterError, match=r"pa\.rotate"):
             standard_errors(three_factors, holzinger, rotation=Varimax())
+
+    @pytest.mark.filterwarnings("ignore::probae.MissingRowWarning")
+    def test_nothing_observed(self, three_factors, holzinger):
+        with pytest.raises(pa.DataError, match="missing ones only"):
+            standard_errors(three_factors, torch.full_like(holzinger, torch.nan))
 
     def test_a_rotation_of_fixed_zeros(self, confirmatory, three_factors, holzinger):
         with pytest.raises(pa.ParameterError, match="fixed loadings"):

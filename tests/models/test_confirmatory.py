@@ -189,7 +189,7 @@ def test_a_wrong_pattern_ends_in_one_sentence(pattern, message):
         ({"f": [0, 2]}, ["a", "b"], "has the feature 2, which is not among"),
         ({"f": [0, -1]}, 3, "has the feature -1"),
         ({"f": [True]}, 3, "has the feature True"),
-        ({"f": ["a"]}, 3, "has the feature 'a', which is not among numbers"),
+        ({"f": ["a"]}, 3, "has the feature 'a', which is not among the numbers 0 to 2"),
         ({"f": "ab"}, ["a", "b"], "should be a list of features, got 'ab'"),
         ({"f": []}, ["a", "b"], "got none in column 0"),
         ({}, ["a", "b"], "groups should map each factor"),
