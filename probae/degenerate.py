@@ -94,8 +94,10 @@ def _warn_counts(counts: np.ndarray, names: tuple[str, ...] | None) -> None:
 
 def warn_degenerate_moments(
     array: np.ndarray, names: tuple[str, ...] | None, mean: np.ndarray, scatter: np.ndarray
-) -> None:
+) -> np.ndarray:
     """Warn as `warn_degenerate` of complete rows whose moments are known: most of them need not be read again.
+
+    Returns which columns are constant, (features,).
 
     Parameters
     ----------
@@ -109,7 +111,8 @@ def warn_degenerate_moments(
     >>> x = np.array([[0.1, 5.5], [0.2, 5.5], [0.4, 5.5]])
     >>> with warnings.catch_warnings(record=True) as caught:
     ...     warnings.simplefilter("always")
-    ...     warn_degenerate_moments(x, ("u", "v"), x.mean(0), 3 * np.cov(x.T, bias=True))
+    ...     warn_degenerate_moments(x, ("u", "v"), x.mean(0), 3 * np.cov(x.T, bias=True)).tolist()
+    [False, True]
     >>> str(caught[0].message)[:29]
     "x is constant in column 'v': "
     """
@@ -128,6 +131,7 @@ def warn_degenerate_moments(
             [tuple(pair) for pair in np.argwhere(np.triu(np.abs(correlation) > 1 - 1e-9, 1))[:6]], names
         )
     _warn_counts(_whole_columns(array, (mean >= 0) & (mean <= 20) & ~constant), names)
+    return constant
 
 
 def _whole_columns(array: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import scipy.sparse
 import torch
 
 from probae import EM, FactorAnalysis, MaximumLikelihood, MinimumResiduals, ProbabilisticPCA, fit
-from probae.errors import HeywoodWarning, ProbaeWarning
+from probae.errors import ConstantColumnWarning, HeywoodWarning, ProbaeWarning
 from probae.inference.eigenpairs import WideCorrelation, leading_eigenpairs
 from probae.statistics import SufficientStatistics
 
@@ -100,3 +100,15 @@ def test_a_root_need_not_be_rows():
     weighted = from_data(x, weights=[3, 0, 2, 1]) + from_data(1 + x, weights=[0, 1, 1, 1])
     rows = [*x[[0, 0, 0, 2, 2, 3]]] * 2 + [*(1 + x[[1, 2, 3]])] * 4
     torch.testing.assert_close(weighted.covariance, from_data(np.array(rows)).covariance)
+
+
+@pytest.mark.parametrize(("rows", "features"), [(200, 6), (40, 60)])
+def test_a_constant_that_varies_in_its_last_digit_is_still_one(rows, features):
+    """Its rounding follows another column here, which would then look like a factor of two."""
+    x = noise(rows, 1, seed=1) + noise(rows, features)
+    rounded, plain = x.copy(), x.copy()
+    plain[:, 2], rounded[:, 2] = 0.7, np.where(x[:, 0] > 0, np.nextafter(0.7, 1), 0.7)
+    with pytest.warns(ConstantColumnWarning):
+        one, other = (fit(FactorAnalysis(features, 1), table) for table in (rounded, plain))
+    torch.testing.assert_close(one.model.uniquenesses, other.model.uniquenesses)
+    assert not one.model.loadings[2].any()

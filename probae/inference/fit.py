@@ -206,8 +206,17 @@ def _read_moments(model: LatentModel, x: Any) -> SufficientStatistics | None:
         raise DataError(ALL_CONSTANT)
     small = statistics.features <= 2000  # as many as pairs are looked for among
     scatter = statistics.scatter if small else statistics.variances * statistics.count
-    warn_degenerate_moments(table.array, table.names, found.mean, scatter.numpy())
-    return statistics
+    constant = warn_degenerate_moments(table.array, table.names, found.mean, scatter.numpy())
+    return _without_variation(statistics, constant) if constant.any() else statistics
+
+
+def _without_variation(statistics: SufficientStatistics, constant: np.ndarray) -> SufficientStatistics:
+    """Take out what rounding varies in a constant column: in units of its spread it would look like any other."""
+    kept = torch.from_numpy(~constant).double()
+    count, mean, names = statistics.count, statistics.mean, statistics.names
+    if statistics.root is not None:
+        return SufficientStatistics(count, mean, names=names, root=statistics.root * kept)
+    return SufficientStatistics(count, mean, statistics.scatter * torch.outer(kept, kept), names)
 
 
 def _check_statistics(model: LatentModel, statistics: SufficientStatistics) -> SufficientStatistics:
