@@ -38,6 +38,8 @@ class Likelihoods:
     rows : Tensor (N, D) or None
         Complete rows about their mean.
     weights : Tensor (N,) or None
+    mean : Tensor (D,) or None
+        That of complete rows.
     """
 
     count: int
@@ -47,6 +49,7 @@ class Likelihoods:
     covariance: Float[Tensor, "features features"] | None
     rows: Float[Tensor, "samples features"] | None = None
     weights: Float[Tensor, " samples"] | None = None
+    mean: Float[Tensor, " features"] | None = None
 
 
 def likelihoods(run: Fit, x: Any, weights: Any = None) -> Likelihoods:
@@ -79,7 +82,7 @@ def _of_statistics(
     covariance = statistics.covariance
     log_det = log_determinant(covariance)
     saturated = math.inf if log_det is None else count * gaussian_maximum(features, log_det)
-    return Likelihoods(count, model, saturated, baseline, covariance, rows, weights)
+    return Likelihoods(count, model, saturated, baseline, covariance, rows, weights, statistics.mean)
 
 
 def _of_incomplete(run: Fit, data: Data) -> Likelihoods:

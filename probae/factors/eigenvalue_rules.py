@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from probae.factors.rule import Judgement, Rule, leading
-from probae.factors.sample import Sample
+from probae.factors.sample import NotApplicable, Sample
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ class EmpiricalKaiser(Rule):
     def judge(self, sample: Sample) -> Judgement:
         """Compare with the edge of the spectrum of noise, in the variance the larger eigenvalues left."""
         values, p = sample.eigenvalues, sample.features
+        if p > sample.count:
+            raise NotApplicable("the edge of noise it looks for is that of no more columns than rows")
         left = p - np.concatenate([[0.0], np.cumsum(values)[:-1]])
         edge = left / np.arange(p, 0, -1) * (1.0 + np.sqrt(p / sample.count)) ** 2
         threshold = np.maximum(edge, 1.0)

@@ -17,13 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from probae.checks import ConvergenceWarning, warn
 from probae.factors import satorra_bentler
 from probae.factors.discrepancy import Likelihoods, likelihoods
 from probae.factors.printing import grid, number
 from probae.factors.rmsea import close_fit, p_value, rmsea, rmsea_interval
 from probae.factors.structure import Structure, structure_of
-from probae.inference import Fit
+from probae.inference import EM, Fit, MaximumLikelihood
 
+OTHER = 1e-3  # of diag(Sigma^{-1} S) from 1: a likelihood that has converged leaves less
 SCALED_LIMIT = 3000  # parameters beyond which the scaled test, whose time grows as their cube, is left out
 NAN = math.nan
 
@@ -174,6 +176,11 @@ def fit_indices(run: Fit, x: Any, *, weights: Any = None) -> FitIndices:
     DataError
         As `check_data`.
 
+    Warns
+    -----
+    ConvergenceWarning
+        The fit is not at the maximum of the likelihood of x: other data, or a search that had not ended.
+
     Notes
     -----
     The baseline has uncorrelated features, of one variance where the noise is isotropic. Bartlett's factor is
@@ -199,6 +206,8 @@ def fit_indices(run: Fit, x: Any, *, weights: Any = None) -> FitIndices:
     """
     structure = structure_of(run, "fit_indices")
     found = likelihoods(run, x, weights)
+    if isinstance(run.method, MaximumLikelihood | EM):
+        _warn_other_data(structure, found)
     parameters = count_parameters(structure)
     features = structure.layout.features
     freedom = features * (features + 3) // 2 - parameters
@@ -264,6 +273,21 @@ def bartlett_factor(structure: Structure, found: Likelihoods) -> float:
     return n - 1 - K - (2 * rest**2 + rest + 2) / (6 * rest) + leading
 
 
+def _warn_other_data(structure: Structure, found: Likelihoods) -> None:
+    """Warn where mean or diag(Sigma^{-1} S) is not what it is at every maximum of a likelihood: that of x, and 1."""
+    if found.covariance is None or found.mean is None or not bool(structure.layout.noise.all()):
+        return
+    variance = found.covariance.diagonal()
+    shift = (found.mean - structure.mean).abs() - OTHER * variance.sqrt()
+    ratio = (structure.inverse() * found.covariance).sum(1)[variance > 0]
+    off = ratio.mean() - 1 if structure.layout.isotropic else ratio - 1
+    if bool((shift > 0).any()) or float(off.abs().max()) > OTHER:
+        warn(
+            "The fit is not at the maximum of the likelihood of x: pass the data it was fitted to, or let it converge.",
+            ConvergenceWarning,
+        )
+
+
 def _cfi(excess: float, baseline_excess: float) -> float:
     if math.isnan(excess):
         return NAN
@@ -296,6 +320,8 @@ def _scaled(
     rows = found.rows / units  # fourth powers of large numbers would leave the range of float64
     c = satorra_bentler.trace_of_model(structure.scaled(units), rows, found.weights) / freedom
     c_b = satorra_bentler.trace_of_baseline(rows, found.weights, isotropic) / baseline_freedom
+    if not (c > 0 and c_b > 0):  # rows that are not those of the fit
+        return None
     excess, baseline_excess = T - c * freedom, T_b - c_b * baseline_freedom
     tli = 1 - (excess / freedom) / (baseline_excess / baseline_freedom) if baseline_excess > 0 else NAN
     return ScaledTest(

@@ -11,6 +11,7 @@ import math
 from scipy import optimize, stats
 
 CLOSE = 0.05  # RMSEA of a model that fits closely (Browne & Cudeck, 1992)
+LARGEST = 1e12  # statistic beyond which the noncentral law is lost to rounding
 NAN = math.nan
 
 
@@ -26,7 +27,7 @@ def rmsea(statistic: float, freedom: float, divisor: int) -> float:
 
 def rmsea_interval(statistic: float, freedom: int, divisor: int, level: float = 0.9) -> tuple[float, float]:
     """Interval from the noncentralities under which the statistic is in either tail."""
-    if freedom <= 0 or math.isnan(statistic):
+    if freedom <= 0 or not statistic < LARGEST:
         return NAN, NAN
     tails = ((1 + level) / 2, (1 - level) / 2)
     low, high = (_noncentrality(statistic, freedom, tail) for tail in tails)

@@ -14,7 +14,7 @@ from scipy import stats
 from probae.checks import ParameterError
 from probae.factors.parallel_analysis import ParallelAnalysis
 from probae.factors.sample import NotApplicable, Sample
-from probae.inference import Fit
+from probae.inference import Fit, MaximumLikelihood
 from probae.inference.fit import fit
 from probae.models import FactorAnalysis
 from probae.statistics import SufficientStatistics
@@ -125,11 +125,12 @@ def factor_fits(sample: Sample) -> tuple[FactorFit, ...]:
     return sample.share(factor_fits, lambda: _fit_all(sample))
 
 
-def fit_quietly(statistics: SufficientStatistics, factors: int, seed: int) -> Fit:
+def fit_quietly(statistics: SufficientStatistics, factors: int, seed: int, starts: int | None = None) -> Fit:
     """Fit factor analysis; its warnings are in the Fit only."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return fit(FactorAnalysis(statistics.features, factors), statistics, seed=seed)
+        method = MaximumLikelihood(starts=starts)
+        return fit(FactorAnalysis(statistics.features, factors), statistics, method, seed=seed)
 
 
 def independence_log_likelihood(sample: Sample) -> float:

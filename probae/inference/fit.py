@@ -16,9 +16,11 @@ from probae.checks import (
     ConvergenceWarning,
     DataError,
     ParameterError,
+    ProbaeWarning,
     check_count,
     check_data,
     check_table,
+    warn,
     warn_degenerate,
     warn_degenerate_moments,
 )
@@ -204,6 +206,7 @@ def _read_moments(model: LatentModel, x: Any) -> SufficientStatistics | None:
         return _check_statistics(model, statistics)
     if not bool((statistics.variances > 0).any()):
         raise DataError(ALL_CONSTANT)
+    _warn_covariance(table.array)
     small = statistics.features <= 2000  # as many as pairs are looked for among
     scatter = statistics.scatter if small else statistics.variances * statistics.count
     constant = warn_degenerate_moments(table.array, table.names, found.mean, scatter.numpy())
@@ -217,6 +220,17 @@ def _without_variation(statistics: SufficientStatistics, constant: np.ndarray) -
     if statistics.root is not None:
         return SufficientStatistics(count, mean, names=names, root=statistics.root * kept)
     return SufficientStatistics(count, mean, statistics.scatter * torch.outer(kept, kept), names)
+
+
+def _warn_covariance(array: np.ndarray) -> None:
+    """Warn of a table that looks like a covariance matrix taken for rows."""
+    square = array.shape[0] == array.shape[1] and array.shape[0] > 2
+    if square and bool((array == array.T).all()) and bool((np.diagonal(array) > 0).all()):
+        warn(
+            "x is square and symmetric, like a covariance or correlation matrix, and is read as rows: if it is one, "
+            "pass SufficientStatistics.from_covariance(x, count=n).",
+            ProbaeWarning,
+        )
 
 
 def _check_statistics(model: LatentModel, statistics: SufficientStatistics) -> SufficientStatistics:

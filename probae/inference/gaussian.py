@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Iterable
@@ -68,9 +69,13 @@ def fit_isotropic(
 
 
 def fit_diagonal(
-    model: LinearFactorModel, statistics: SufficientStatistics, seed: int
+    model: LinearFactorModel,
+    statistics: SufficientStatistics,
+    seed: int,
+    starts: int | None = None,
+    restarts: list[dict[str, Any]] | None = None,
 ) -> tuple[list[float], bool]:
-    """Maximise the FA likelihood on the correlation matrix and undo the standardisation."""
+    """Maximise the FA likelihood on the correlation matrix and undo the standardisation; note each start."""
     variance = statistics.variances.numpy()
     varying = variance > profile.FLOOR**2 * max(variance.max(), np.finfo(float).tiny)
     if varying.sum() < 2:
@@ -78,7 +83,12 @@ def fit_diagonal(
     scale = np.sqrt(variance[varying])
     correlation = _correlation(statistics, varying, scale)
     latents = usable_latents(model, int(varying.sum()))
-    best, history, converged = _best_start(correlation, latents, seed, statistics.count)
+    (best, history, converged), tried = _best_start(correlation, latents, seed, statistics.count, starts)
+    if restarts is not None and len(tried) > 1:
+        restarts += [
+            {"restart": i, "shortfall": 0.5 * (value - best.value), "converged": reached}
+            for i, (value, reached) in enumerate(tried)
+        ]
     loadings = np.zeros((model.features, model.latents))
     loadings[np.ix_(varying, np.arange(latents))] = scale[:, None] * best.loadings()
     noise = np.full(model.features, profile.FLOOR * scale.min() ** 2)
@@ -136,34 +146,35 @@ def _correlation(statistics: SufficientStatistics, varying: np.ndarray, scale: n
 
 
 def _best_start(
-    correlation: Correlation, latents: int, seed: int, count: int
-) -> tuple[profile.Profile, list[float], bool]:
+    correlation: Correlation, latents: int, seed: int, count: int, starts: int | None
+) -> tuple[tuple[profile.Profile, list[float], bool], list[tuple[float, bool]]]:
     """Minimise from the first start, and from others if that answer is suspicious.
 
     Suspicious is an answer on the floor, one that took long, as where factors are too many, or one that does not fit,
-    as where they are too few: the likelihood may then have several maxima. When the first few starts agree there is
-    one; else all are tried.
+    as where they are too few: the likelihood may then have several maxima. When the first few starts agree on a point
+    off the floor there is one; else all are tried, up to ``starts``.
     """
     best: tuple[profile.Profile, list[float], bool] | None = None
-    values: list[float] = []
-    for theta in profile.starting_points(correlation, latents, seed):
+    tried: list[tuple[float, bool]] = []
+    for theta in itertools.islice(profile.starting_points(correlation, latents, seed), starts):
         answer = profile.minimize(correlation, latents, theta)
-        values.append(answer[0].value)
+        tried.append((answer[0].value, answer[2]))
         if best is None or answer[0].value < best[0].value - 1e-12:
             best = answer
-        if len(values) == 1 and not _suspicious(correlation, latents, answer, count):
+        if len(tried) == 1 and not _suspicious(correlation, latents, answer, count):
             break
-        if len(values) == AGREEING and max(values) - min(values) < 2e-8:
+        agree = len(tried) == AGREEING and max(tried)[0] - min(tried)[0] < 2e-8
+        if agree and not _on_floor(best[0]):
             break
     assert best is not None
-    return best
+    return best, tried
 
 
 def _suspicious(
     correlation: Correlation, latents: int, answer: tuple[profile.Profile, list[float], bool], count: int
 ) -> bool:
     point, history, converged = answer
-    if not converged or point.theta.min() <= math.log(profile.FLOOR) + 1e-6 or len(history) > QUICK:
+    if not converged or _on_floor(point) or len(history) > QUICK:
         return True
     if not isinstance(correlation, DenseCorrelation) or correlation.features > DENSE_LIMIT:
         return False
@@ -174,6 +185,10 @@ def _suspicious(
         count * (point.value - features - log_det) - degrees
     )  # of the likelihood-ratio statistic over its mean
     return bool(sign <= 0 or excess > 4 * math.sqrt(2 * degrees))
+
+
+def _on_floor(point: profile.Profile) -> bool:
+    return bool(point.theta.min() <= math.log(profile.FLOOR) + 1e-6)
 
 
 def usable_latents(model: LinearFactorModel, features: int) -> int:

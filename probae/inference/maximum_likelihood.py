@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from probae.checks import Data, ParameterError, check_count
 from probae.inference.base import ExactPosterior, Method, Outcome
@@ -38,6 +38,9 @@ class MaximumLikelihood(Method):
     ----------
     draws : int, optional
         Importance draws per row, for non-Gaussian factors with noise; chosen from N and K when absent.
+    starts : int, optional
+        Most starts of a Gaussian factor analysis; by default as many as may find another maximum. What each reached
+        stands in ``Fit.restarts``.
 
     Examples
     --------
@@ -48,12 +51,15 @@ class MaximumLikelihood(Method):
     """
 
     draws: int | None = None
+    starts: int | None = None
     objective_name: ClassVar[str] = "log-likelihood"
     accepts_statistics: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.draws is not None:
             check_count("draws", self.draws)
+        if self.starts is not None:
+            check_count("starts", self.starts)
 
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
         """Fit a linear factor model in place."""
@@ -72,7 +78,11 @@ class MaximumLikelihood(Method):
             history, converged = fit_confirmatory(model, data, seed)
             return Outcome(ExactPosterior(model), history, converged)
         statistics = summarize(data)
-        solve = {"diagonal": fit_diagonal, "isotropic": fit_isotropic, "none": fit_noiseless}[model.noise]
+        restarts: list[dict[str, Any]] = []
         with standard_factors(model):
-            history, converged = solve(model, statistics, seed)
-        return Outcome(ExactPosterior(model), history, converged)
+            if model.noise == "diagonal":
+                history, converged = fit_diagonal(model, statistics, seed, self.starts, restarts)
+            else:
+                solve = fit_isotropic if model.noise == "isotropic" else fit_noiseless
+                history, converged = solve(model, statistics, seed)
+        return Outcome(ExactPosterior(model), history, converged, restarts=restarts)

@@ -10,6 +10,7 @@ from sklearn.datasets import load_wine
 
 import probae as pa
 from probae import FactorAnalysis, ProbabilisticPCA, fit, fit_indices
+from probae.checks import ConvergenceWarning
 from probae.factors.rmsea import close_fit, rmsea_interval
 
 # R 4.2.2, lavaan 0.6-14: fitMeasures(cfa(HS, HolzingerSwineford1939[, paste0("x", 1:9)], std.lv = TRUE,
@@ -259,3 +260,15 @@ def test_p_values_are_those_of_their_laws(three_factors, holzinger):
     assert found.p_value == stats.chi2.sf(found.chi_square, 12)
     for tail, end in zip((0.95, 0.05), found.rmsea_interval, strict=True):
         assert stats.ncx2.cdf(found.chi_square, 12, end**2 * 12 * 300) == pytest.approx(tail, abs=1e-8)
+
+
+def test_data_of_another_fit_are_noticed():
+    x = pa.datasets.holzinger_swineford().x
+    for model in (pa.FactorAnalysis(9, 3), pa.ProbabilisticPCA(9, 3)):
+        run = pa.fit(model, x)
+        pa.fit_indices(run, x)  # a warning would be an error here
+        with pytest.warns(ConvergenceWarning, match="pass the data it was fitted to"):
+            found = pa.fit_indices(run, x > x.mean(0))
+        assert found.scaled is None or found.scaled.factor > 0
+        with pytest.warns(ConvergenceWarning):
+            assert np.isnan(pa.fit_indices(run, x + 1e10).rmsea_interval[0])

@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,13 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from probae import DataError, NotExactError, ParameterError, SufficientStatistics, fit
+from probae import (
+    DataError,
+    NotExactError,
+    ParameterError,
+    SufficientStatistics,
+    fit,
+)
 from probae.encoders import Encoder, LinearGaussianEncoder
 from probae.encoders.base import DiagonalCode
 from probae.inference import EM, MAP, SVI, Fit, MaximumLikelihood
@@ -305,3 +312,11 @@ def test_missing_entries_choose_em(rows):
     x = rows.clone()
     x[0, 0] = torch.nan
     assert isinstance(fit(FactorAnalysis(4, 1), x).method, EM)
+
+
+def test_a_covariance_passed_as_rows_is_noticed():
+    x = np.random.default_rng(0).normal(size=(200, 1)) + np.random.default_rng(1).normal(size=(200, 6))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(FactorAnalysis(6, 1), np.cov(x.T))
+    assert any("square and symmetric" in str(one.message) for one in caught)

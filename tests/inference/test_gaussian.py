@@ -16,6 +16,7 @@ from sklearn.decomposition import FactorAnalysis as SklearnFactorAnalysis
 from probae import (
     DataError,
     HeywoodWarning,
+    ParameterError,
     ProbaeWarning,
     SufficientStatistics,
     UnderidentifiedWarning,
@@ -358,3 +359,23 @@ def test_missing_entries_name_the_method_that_takes_them():
     x[0, 0] = torch.nan
     with pytest.raises(DataError, match=r"EM\(\)"):
         fit(FactorAnalysis(9, 3), x, MaximumLikelihood())
+
+
+def test_every_start_is_reported():
+    x = np.random.default_rng(12).normal(size=(97, 12))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HeywoodWarning)
+        run = fit(FactorAnalysis(12, 4), x)
+        one = fit(FactorAnalysis(12, 4), x, MaximumLikelihood(starts=1))
+        three = fit(FactorAnalysis(12, 4), x, MaximumLikelihood(starts=3))
+    shortfalls = [start["shortfall"] for start in run.restarts]
+    assert len(shortfalls) > 5
+    assert min(shortfalls) == pytest.approx(0.0, abs=1e-12)
+    assert one.restarts == ()
+    assert len(three.restarts) == 3
+    assert one.history[-1] <= three.history[-1] <= run.history[-1]
+
+
+def test_starts_are_a_count():
+    with pytest.raises(ParameterError, match="starts should be a whole number of at least 1, got 0"):
+        MaximumLikelihood(starts=0)
