@@ -25,7 +25,6 @@ from probae.models import LinearFactorModel
 from probae.statistics import SufficientStatistics
 
 QUICK = 8  # evaluations that a likelihood with one clear maximum takes
-AGREEING = 5  # starts that end at the same value where there is but one maximum
 SMALLEST = 1e-14  # isotropic noise, relative to the mean variance, that float64 still tells from none
 
 
@@ -151,20 +150,27 @@ def _best_start(
     """Minimise from the first start, and from others if that answer is suspicious.
 
     Suspicious is an answer on the floor, one that took long, as where factors are too many, or one that does not fit,
-    as where they are too few: the likelihood may then have several maxima. When the first few starts agree on a point
-    off the floor there is one; else all are tried, up to ``starts``.
+    as where they are too few: the likelihood may then have several maxima. A few more starts and Heywood cases are
+    tried; if all of these end at one point off the floor, or higher, that is the maximum. Else random starts follow.
     """
     best: tuple[profile.Profile, list[float], bool] | None = None
     tried: list[tuple[float, bool]] = []
-    for theta in itertools.islice(profile.starting_points(correlation, latents, seed), starts):
+    usual = profile.starting_points(correlation, latents, seed)
+    ladder = itertools.chain(
+        ((0, theta) for theta in usual),
+        ((1, theta) for theta in profile.heywood_points(correlation, latents)),
+        ((2, theta) for theta in profile.random_points(correlation, seed)),
+    )
+    first: list[float] = []
+    for kind, theta in itertools.islice(ladder, starts):
+        if kind == 2 and best is not None and not _on_floor(best[0]) and max(first) < best[0].value + 2e-8:
+            break
         answer = profile.minimize(correlation, latents, theta)
         tried.append((answer[0].value, answer[2]))
+        first += [answer[0].value] if kind == 0 else []
         if best is None or answer[0].value < best[0].value - 1e-12:
             best = answer
         if len(tried) == 1 and not _suspicious(correlation, latents, answer, count):
-            break
-        agree = len(tried) == AGREEING and max(tried)[0] - min(tried)[0] < 2e-8
-        if agree and not _on_floor(best[0]):
             break
     assert best is not None
     return best, tried

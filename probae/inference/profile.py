@@ -191,11 +191,8 @@ def starting_points(matrix: np.ndarray | Correlation, latents: int, seed: int) -
     The components come first because the usual guess, from the inverse correlations, costs more for many features.
     """
     correlation = Correlation.of(matrix)
-    correlation.expect(np.inf)
     size = correlation.features
-    values, vectors = correlation.leading(np.ones(size), latents)
-    noise = max((size - values.sum()) / max(size - latents, 1), 0.0)
-    explained = np.square(vectors) @ np.maximum(values - noise, 0.0)
+    explained = _explained(correlation, latents)
     yield np.log(np.clip(1.0 - explained, 0.005, 0.95))
     if isinstance(correlation, DenseCorrelation):
         factor, info = scipy.linalg.lapack.dpotrf(correlation.matrix)
@@ -205,19 +202,37 @@ def starting_points(matrix: np.ndarray | Correlation, latents: int, seed: int) -
             yield np.log(np.clip(guess, 0.005, 0.995))
     yield np.full(size, np.log(0.5))
     yield from np.log(np.random.default_rng(seed).uniform(0.05, 0.95, (2, size)))
-    if size <= DENSE_LIMIT:
-        yield from _more_starting_points(explained, seed)
 
 
-def _more_starting_points(explained: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """Yield starts for a likelihood of several maxima: Heywood cases, often maxima of their own, and random ones."""
-    size = len(explained)
-    count = min(RANDOM_STARTS, max(5, 1200 // size))  # the work for one grows with the square of the features
-    random = np.log(np.random.default_rng([seed, 1]).uniform(1e-3, 0.99, (count, size)))
-    columns = np.argsort(-explained)[: min(MOST_HEYWOOD, count)]
-    for i in range(count):
-        if i < len(columns):
-            theta = np.log(np.clip(1.0 - explained, 0.2, 0.8))
-            theta[columns[i]] = np.log(1e-3)
-            yield theta
-        yield random[i]
+def heywood_points(matrix: np.ndarray | Correlation, latents: int) -> Iterator[np.ndarray]:
+    """Yield starts with one uniqueness near zero, those most explained first: each may end at a maximum of its own."""
+    correlation = Correlation.of(matrix)
+    if correlation.features > DENSE_LIMIT:
+        return
+    explained = _explained(correlation, latents)
+    for column in np.argsort(-explained)[: min(MOST_HEYWOOD, _affordable(len(explained)))]:
+        theta = np.log(np.clip(1.0 - explained, 0.2, 0.8))
+        theta[column] = np.log(1e-3)
+        yield theta
+
+
+def random_points(matrix: np.ndarray | Correlation, seed: int) -> Iterator[np.ndarray]:
+    """Yield random uniquenesses."""
+    size = Correlation.of(matrix).features
+    count = _affordable(size) if size <= DENSE_LIMIT else 0
+    yield from np.log(np.random.default_rng([seed, 1]).uniform(1e-3, 0.99, (count, size)))
+
+
+def _affordable(size: int) -> int:
+    return min(
+        RANDOM_STARTS, max(5, 1200 // size)
+    )  # the work for one start grows with the square of the features
+
+
+def _explained(correlation: Correlation, latents: int) -> np.ndarray:
+    """Return the share of each variance that the principal components explain beyond noise."""
+    correlation.expect(np.inf)
+    size = correlation.features
+    values, vectors = correlation.leading(np.ones(size), latents)
+    noise = max((size - values.sum()) / max(size - latents, 1), 0.0)
+    return np.square(vectors) @ np.maximum(values - noise, 0.0)

@@ -316,7 +316,8 @@ def test_the_caller_s_data_stay_as_they_were(clear):
 @pytest.mark.slow
 def test_four_factors_are_found_on_nearly_every_sample():
     """Loadings of .6 and correlated with nothing: each of these rules misses at most one sample of twenty."""
-    loose = {"AIC", "Kaiser", "comparison data"}  # a level of .30 adds a factor now and then
+    # a level of .30 adds a factor now and then; fourth powers miss a factor of five weak columns one time in four
+    loose = {"AIC", "Kaiser", "comparison data", "minimum average partial (2000)"}
     misses = dict.fromkeys((rule.name for rule in RULES), 0)
     for seed in range(20):
         for name, answer in pa.number_of_factors(four_factors(100 + seed, 0.6), seed=seed).answers.items():
