@@ -104,7 +104,7 @@ def as_installed(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def close():
+def assert_close():
     """Compare tensors: the largest error against the largest value."""
 
     def compare(actual, expected, relative):

@@ -26,13 +26,13 @@ def correlated(phi=0.4):
     return model
 
 
-def test_it_is_the_linear_model_with_zeros_and_correlations(close):
+def test_it_is_the_linear_model_with_zeros_and_correlations(assert_close):
     model, plain = correlated(), LinearFactorModel(5, 2, prior=CorrelatedGaussian([[1.0, 0.4], [0.4, 1.0]]))
     plain.loadings = model.loadings.detach()
     x = model.sample(7, seed=0)
-    close(model.log_likelihood(x), plain.log_likelihood(x), 1e-12)
-    close(model.posterior(x).mean, plain.posterior(x).mean, 1e-12)
-    close(model.posterior(x).covariance_matrix, plain.posterior(x).covariance_matrix, 1e-12)
+    assert_close(model.log_likelihood(x), plain.log_likelihood(x), 1e-12)
+    assert_close(model.posterior(x).mean, plain.posterior(x).mean, 1e-12)
+    assert_close(model.posterior(x).covariance_matrix, plain.posterior(x).covariance_matrix, 1e-12)
 
 
 def test_covariance_by_hand():
@@ -109,13 +109,13 @@ def test_copies_keep_the_pattern_and_their_own_parameters():
     assert "pattern" not in model.state_dict()  # an argument of the constructor, so stored only once
 
 
-def test_rescale_puts_the_model_into_units(close):
+def test_rescale_puts_the_model_into_units(assert_close):
     model, units = correlated(), torch.tensor([1.0, 2.0, 0.5, 10.0, 3.0], dtype=torch.float64)
     x = model.sample(6, seed=3)
     scaled = copy.deepcopy(model)
     scaled.rescale(units)
-    close(scaled.log_likelihood(x * units), model.log_likelihood(x) - units.log().sum(), 1e-12)
-    close(scaled.posterior(x * units).mean, model.posterior(x).mean, 1e-10)
+    assert_close(scaled.log_likelihood(x * units), model.log_likelihood(x) - units.log().sum(), 1e-12)
+    assert_close(scaled.posterior(x * units).mean, model.posterior(x).mean, 1e-10)
 
 
 def test_groups_name_features_or_number_them():

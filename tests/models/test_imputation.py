@@ -31,23 +31,23 @@ def with_holes(model, rows=60, share=0.3, seed=1):
     return x[~x.isnan().all(1)]
 
 
-def test_means_are_those_of_the_partitioned_covariance(gaussian_model, close):
+def test_means_are_those_of_the_partitioned_covariance(gaussian_model, assert_close):
     x = with_holes(gaussian_model)
     filled = gaussian_model.impute(x)
     assert torch.equal(filled[~x.isnan()], x[~x.isnan()])
     for row, full in zip(x, filled, strict=True):
         if row.isnan().any():
-            close(full[row.isnan()], conditional(gaussian_model, row)[0], 1e-9)
+            assert_close(full[row.isnan()], conditional(gaussian_model, row)[0], 1e-9)
 
 
-def test_correlated_factors(randomize, close):
+def test_correlated_factors(randomize, assert_close):
     model = randomize(
         LinearFactorModel(6, 2, prior=CorrelatedGaussian(torch.tensor([[1.0, 0.7], [0.7, 1.0]]).double()))
     )
     x = with_holes(model)
     for row, full in zip(x, model.impute(x), strict=True):
         if row.isnan().any():
-            close(full[row.isnan()], conditional(model, row)[0], 1e-9)
+            assert_close(full[row.isnan()], conditional(model, row)[0], 1e-9)
 
 
 @pytest.mark.parametrize("many", [1, 3])

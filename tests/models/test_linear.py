@@ -42,20 +42,20 @@ def gaussian_case(features, latents, seed, noise=1.0):
     return model, loadings @ loadings.T + psi.diag(), mean + z @ loadings.T + e * psi.sqrt()
 
 
-def test_bayes_rule(gaussian_model, close):
+def test_bayes_rule(gaussian_model, assert_close):
     model = gaussian_model
     x = model.sample(7, seed=5)
     z = torch.randn(7, model.latents, dtype=torch.float64)
     left = model.log_joint(x, z) - model.log_likelihood(x)
-    close(left, model.posterior(x).log_prob(z), 1e-10)
+    assert_close(left, model.posterior(x).log_prob(z), 1e-10)
 
 
-def test_bayes_rule_with_missing_entries(gaussian_model, close):
+def test_bayes_rule_with_missing_entries(gaussian_model, assert_close):
     model = gaussian_model
     x = model.sample(7, seed=5)
     x[::2, 0] = x[1, 1] = torch.nan
     z = torch.randn(7, model.latents, dtype=torch.float64)
-    close(model.log_joint(x, z) - model.log_likelihood(x), model.posterior(x).log_prob(z), 1e-10)
+    assert_close(model.log_joint(x, z) - model.log_likelihood(x), model.posterior(x).log_prob(z), 1e-10)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -68,37 +68,37 @@ def test_bayes_rule_over_random_sizes(case):
     assert error.abs().max() <= 1e-10 * joint.abs().max()
 
 
-def test_factor_analysis_and_ppca_are_the_linear_factor_model_with_a_gaussian_prior(randomize, close):
+def test_factor_analysis_and_ppca_are_the_linear_factor_model_with_a_gaussian_prior(randomize, assert_close):
     for named, noise in ((FactorAnalysis(6, 2), "diagonal"), (ProbabilisticPCA(6, 2), "isotropic")):
         general = randomize(LinearFactorModel(6, 2, prior=Gaussian(), noise=noise), seed=1)
         randomize(named, seed=1)
         x = named.sample(7, seed=5)
-        close(general.log_likelihood(x), named.log_likelihood(x), 1e-10)
-        close(general.posterior(x).mean, named.posterior(x).mean, 1e-10)
-        close(general.posterior(x).covariance_matrix, named.posterior(x).covariance_matrix, 1e-10)
+        assert_close(general.log_likelihood(x), named.log_likelihood(x), 1e-10)
+        assert_close(general.posterior(x).mean, named.posterior(x).mean, 1e-10)
+        assert_close(general.posterior(x).covariance_matrix, named.posterior(x).covariance_matrix, 1e-10)
 
 
-def test_ppca_is_factor_analysis_with_equal_uniquenesses(randomize, close):
+def test_ppca_is_factor_analysis_with_equal_uniquenesses(randomize, assert_close):
     ppca, fa = randomize(ProbabilisticPCA(6, 2)), FactorAnalysis(6, 2)
     fa.loadings, fa.mean = ppca.loadings.detach(), ppca.mean.detach()
     fa.uniquenesses = ppca.noise_variance.detach().expand(6).clone()
     x = ppca.sample(7, seed=5)
-    close(fa.log_likelihood(x), ppca.log_likelihood(x), 1e-12)
+    assert_close(fa.log_likelihood(x), ppca.log_likelihood(x), 1e-12)
     z = torch.randn(7, 2, dtype=torch.float64)
-    close(fa.log_joint(x, z), ppca.log_joint(x, z), 1e-12)
+    assert_close(fa.log_joint(x, z), ppca.log_joint(x, z), 1e-12)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(cases)
-def test_log_likelihood_against_the_dense_normal(close, case):
+def test_log_likelihood_against_the_dense_normal(assert_close, case):
     model, covariance, x = gaussian_case(*case)
     dense = stats.multivariate_normal(model.mean.detach().numpy(), covariance.numpy()).logpdf(x.numpy())
-    close(model.log_likelihood(x), torch.from_numpy(np.atleast_1d(dense)), 1e-9)
+    assert_close(model.log_likelihood(x), torch.from_numpy(np.atleast_1d(dense)), 1e-9)
 
 
 @settings(max_examples=500, deadline=None, derandomize=True)
 @given(cases, st.floats(-6, 3))
-def test_posterior_against_least_squares_by_svd(close, case, exponent):
+def test_posterior_against_least_squares_by_svd(assert_close, case, exponent):
     """E[z given x] minimises |Psi^-1/2 (x - W z)|^2 + |z|^2; its covariance is (A'A)^-1 for the stacked A."""
     model, _, x = gaussian_case(*case, noise=10.0**exponent)
     scale = model.uniquenesses.detach().sqrt().numpy()
@@ -107,9 +107,9 @@ def test_posterior_against_least_squares_by_svd(close, case, exponent):
     whitened = (x - model.mean.detach()).numpy() / scale
     target = np.hstack([whitened, np.zeros((len(x), model.latents))])
     posterior = model.posterior(x)
-    close(posterior.mean, torch.from_numpy(target @ inverse.T), 1e-10)
+    assert_close(posterior.mean, torch.from_numpy(target @ inverse.T), 1e-10)
     for covariance in posterior.covariance_matrix[[0, -1]]:
-        close(covariance, torch.from_numpy(inverse @ inverse.T), 1e-10)
+        assert_close(covariance, torch.from_numpy(inverse @ inverse.T), 1e-10)
 
 
 def exact_log_density(x, loadings, noise, mean):
@@ -129,17 +129,17 @@ def exact_log_density(x, loadings, noise, mean):
 @pytest.mark.parametrize(
     ("noise", "relative"), [(1.0, 1e-12), (1e-4, 1e-10), (1e-6, 1e-10), (1e-8, 1e-6), (1e-10, 1e-6)]
 )
-def test_log_likelihood_at_a_high_ratio_of_signal_to_noise(noise, relative, close):
+def test_log_likelihood_at_a_high_ratio_of_signal_to_noise(noise, relative, assert_close):
     model, _, x = gaussian_case(12, 3, seed=3, noise=noise)
     loadings, psi, mean = (p.detach() for p in (model.loadings, model.uniquenesses, model.mean))
     exact = [exact_log_density(row, loadings, psi, mean) for row in x[:2]]
-    close(model.log_likelihood(x[:2]), torch.tensor(exact, dtype=torch.float64), relative)
+    assert_close(model.log_likelihood(x[:2]), torch.tensor(exact, dtype=torch.float64), relative)
     total = model.collapsed(SufficientStatistics.from_data(x[:2]))
     assert total.item() == pytest.approx(sum(exact), rel=relative)
-    close(model.marginal().log_prob(x[:2]), torch.tensor(exact, dtype=torch.float64), relative)
+    assert_close(model.marginal().log_prob(x[:2]), torch.tensor(exact, dtype=torch.float64), relative)
 
 
-def test_closed_forms_of_a_float32_model_run_in_float64(close):
+def test_closed_forms_of_a_float32_model_run_in_float64(assert_close):
     """float32 arithmetic loses all digits here: the ratio of signal to noise is 1e8."""
     model, _, x = gaussian_case(12, 3, seed=3, noise=1e-8)
     model.to(torch.float32)
@@ -147,12 +147,12 @@ def test_closed_forms_of_a_float32_model_run_in_float64(close):
     expected = torch.tensor(
         [exact_log_density(row, loadings, psi, mean) for row in x[:2]], dtype=torch.float64
     )
-    close(model.log_likelihood(x[:2]), expected, 1e-6)
+    assert_close(model.log_likelihood(x[:2]), expected, 1e-6)
     marginal = model.marginal()
-    close(marginal.log_prob(x[:2].to(marginal.mean.dtype)).double(), expected, 1e-6)
+    assert_close(marginal.log_prob(x[:2].to(marginal.mean.dtype)).double(), expected, 1e-6)
 
 
-def test_a_float32_model_takes_float64_rows(model, close):
+def test_a_float32_model_takes_float64_rows(model, assert_close):
     """A model trained in float32 answers as its float64 copy would, to the rounding of its parameters."""
     model.to(torch.float32)
     x = model.sample(5, seed=0).double()
@@ -161,9 +161,9 @@ def test_a_float32_model_takes_float64_rows(model, close):
         expected = copy_in_float64.log_likelihood(x)
     except (NotExactError, ParameterError):
         return
-    close(model.log_likelihood(x), expected, 1e-5)
+    assert_close(model.log_likelihood(x), expected, 1e-5)
     if model.gaussian or model.noise == "none":
-        close(model.posterior(x).mean, copy_in_float64.posterior(x).mean, 1e-4)
+        assert_close(model.posterior(x).mean, copy_in_float64.posterior(x).mean, 1e-4)
 
 
 def test_collapsed_is_the_sum_of_the_rows(gaussian_model):
@@ -172,13 +172,13 @@ def test_collapsed_is_the_sum_of_the_rows(gaussian_model):
     assert total.item() == pytest.approx(gaussian_model.log_likelihood(x).sum().item(), rel=1e-12)
 
 
-def test_marginal_is_the_law_of_log_likelihood(gaussian_model, close):
+def test_marginal_is_the_law_of_log_likelihood(gaussian_model, assert_close):
     x = gaussian_model.sample(7, seed=5)
     marginal = gaussian_model.marginal()
-    close(marginal.log_prob(x), gaussian_model.log_likelihood(x), 1e-10)
+    assert_close(marginal.log_prob(x), gaussian_model.log_likelihood(x), 1e-10)
     loadings, phi = gaussian_model.loadings.detach(), gaussian_model.factor_correlation
     noise = gaussian_model.noise_variance.detach().expand(gaussian_model.features)
-    close(marginal.covariance_matrix, loadings @ phi @ loadings.T + noise.diag(), 1e-12)
+    assert_close(marginal.covariance_matrix, loadings @ phi @ loadings.T + noise.diag(), 1e-12)
     assert marginal.sample((4,)).shape == (4, gaussian_model.features)
 
 
@@ -221,11 +221,11 @@ def test_laplace_likelihood_is_not_blind_to_rotation():
     assert gain.abs().max() > 0.1
 
 
-def test_joint_is_prior_plus_likelihood(noisy_model, close):
+def test_joint_is_prior_plus_likelihood(noisy_model, assert_close):
     x = noisy_model.sample(7, seed=5)
     z = 0.3 * torch.randn(3, 7, noisy_model.latents, dtype=torch.float64)
     expected = noisy_model.prior.joint_log_prob(z) + noisy_model.likelihood(z).log_prob(x)
-    close(noisy_model.log_joint(x, z), expected, 1e-12)
+    assert_close(noisy_model.log_joint(x, z), expected, 1e-12)
 
 
 @pytest.mark.parametrize("prior", [Gaussian(), StudentT(5), Logistic(), MultivariateStudentT(5)], ids=repr)
@@ -259,7 +259,7 @@ def test_every_parameter_gets_the_right_gradient(noisy_model):
     assert (values[0] - values[1]) / (2 * step) == pytest.approx(slope, rel=1e-5, abs=1e-4)
 
 
-def test_sufficient_scores_carry_all_of_x_about_z(noisy_model, close):
+def test_sufficient_scores_carry_all_of_x_about_z(noisy_model, assert_close):
     """log p(x, z) - log p(z) - log N(y; z, V) does not depend on z, and is the stated remainder."""
     model = noisy_model
     if model.latents > model.features:
@@ -271,4 +271,4 @@ def test_sufficient_scores_carry_all_of_x_about_z(noisy_model, close):
     for _ in range(3):
         z = 0.3 * torch.randn(7, model.latents, dtype=torch.float64)
         law = torch.distributions.MultivariateNormal(z, scores.covariance)
-        close(model.likelihood(z).log_prob(x), scores.remainder + law.log_prob(scores.values), 1e-9)
+        assert_close(model.likelihood(z).log_prob(x), scores.remainder + law.log_prob(scores.values), 1e-9)

@@ -38,7 +38,7 @@ def test_missing_entries_give_the_density_of_the_rest(randomize):
         assert actual == pytest.approx(expected, rel=1e-10, abs=1e-12)
 
 
-def test_missing_entries_give_the_posterior_of_the_rest(gaussian_model, close):
+def test_missing_entries_give_the_posterior_of_the_rest(gaussian_model, assert_close):
     model = gaussian_model
     x = model.sample(6, seed=5)
     x[1, 0] = x[2, 1:] = x[3] = torch.nan
@@ -54,10 +54,10 @@ def test_missing_entries_give_the_posterior_of_the_rest(gaussian_model, close):
         np.testing.assert_allclose(posterior.mean[n], mean, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(posterior.covariance_matrix[n], np.linalg.inv(M), rtol=1e-9, atol=1e-12)
     assert torch.equal(posterior.mean[3], torch.zeros(model.latents, dtype=torch.float64))
-    close(posterior.covariance_matrix[3], model.factor_correlation, 1e-14)
+    assert_close(posterior.covariance_matrix[3], model.factor_correlation, 1e-14)
 
 
-def test_joint_leaves_missing_entries_out(noisy_model, close):
+def test_joint_leaves_missing_entries_out(noisy_model, assert_close):
     model = noisy_model
     x = model.sample(7, seed=5)
     z = 0.3 * torch.randn(7, model.latents, dtype=torch.float64)
@@ -66,7 +66,7 @@ def test_joint_leaves_missing_entries_out(noisy_model, close):
     like = model.likelihood(z).base_dist.log_prob(x).detach()
     dropped = torch.zeros(7, dtype=torch.float64)
     dropped[0], dropped[2] = like[0, 0], like[2, 1]
-    close(model.log_joint(holes, z), model.log_joint(x, z).detach() - dropped, 1e-10)
+    assert_close(model.log_joint(holes, z), model.log_joint(x, z).detach() - dropped, 1e-10)
 
 
 def test_missing_entries_where_they_cannot_be_integrated_out_are_refused(randomize):
@@ -121,7 +121,7 @@ def test_small_noise_costs_few_digits(noise, tolerance):
             assert actual == pytest.approx(float(exact), rel=tolerance)
 
 
-def test_shared_and_single_patterns_are_one_answer(randomize, monkeypatch, close):
+def test_shared_and_single_patterns_are_one_answer(randomize, monkeypatch, assert_close):
     """Rows of a pattern together, or in batches of patterns, or one batch a row."""
     model = randomize(FactorAnalysis(6, 2))
     x = model.sample(300, seed=2)
@@ -135,7 +135,7 @@ def test_shared_and_single_patterns_are_one_answer(randomize, monkeypatch, close
         answers.append((marginal.gaussian_log_density(x, *parameters), location, scale @ scale.mT))
     for answer in answers[1:]:
         for one, other in zip(answer, answers[0], strict=True):
-            close(one, other, 1e-12)
+            assert_close(one, other, 1e-12)
 
 
 def test_a_row_without_values_says_nothing(gaussian_model):

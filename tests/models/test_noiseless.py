@@ -14,7 +14,7 @@ from probae.models import (
 )
 
 
-def test_noiseless_density_is_the_change_of_variables(noiseless_model, close):
+def test_noiseless_density_is_the_change_of_variables(noiseless_model, assert_close):
     model = noiseless_model
     x = model.sample(7, seed=5)
     loadings, mean = model.loadings.detach().numpy(), model.mean.detach().numpy()
@@ -27,9 +27,9 @@ def test_noiseless_density_is_the_change_of_variables(noiseless_model, close):
         "Logistic": lambda z: stats.logistic(scale=math.sqrt(3) / math.pi).logpdf(z).sum(1),
     }[type(model.prior).__name__]
     expected = density(z) - np.linalg.slogdet(loadings)[1]
-    close(model.log_likelihood(x), torch.from_numpy(expected), 1e-10)
-    close(model.marginal().log_prob(x), torch.from_numpy(expected), 1e-10)
-    close(model.posterior(x).mean, torch.from_numpy(z), 1e-10)
+    assert_close(model.log_likelihood(x), torch.from_numpy(expected), 1e-10)
+    assert_close(model.marginal().log_prob(x), torch.from_numpy(expected), 1e-10)
+    assert_close(model.posterior(x).mean, torch.from_numpy(z), 1e-10)
 
 
 def test_noiseless_density_integrates_to_one():

@@ -32,7 +32,7 @@ def test_results_come_in_the_dtype_of_x_and_with_float64_digits(gaussian_model):
 
 
 @pytest.mark.parametrize("kind", ["list", "int", "numpy", "fortran", "float16", "requires_grad", "readonly"])
-def test_any_table_is_taken(kind, randomize, close):
+def test_any_table_is_taken(kind, randomize, assert_close):
     model = randomize(FactorAnalysis(4, 2))
     base = torch.arange(12.0, dtype=torch.float64).reshape(3, 4) % 5
     frozen = base.numpy().copy()
@@ -46,7 +46,9 @@ def test_any_table_is_taken(kind, randomize, close):
         "requires_grad": base.clone().requires_grad_(),
         "readonly": frozen,
     }[kind]
-    close(model.log_likelihood(x).double(), model.log_likelihood(base), 1e-6 if kind == "float16" else 0)
+    assert_close(
+        model.log_likelihood(x).double(), model.log_likelihood(base), 1e-6 if kind == "float16" else 0
+    )
 
 
 def test_the_callers_x_is_never_changed(model):

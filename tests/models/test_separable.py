@@ -31,7 +31,7 @@ def laplace_evidence(x, b, s):
     return s**2 / (2 * b**2) - np.log(2 * b) + np.logaddexp(left, right)
 
 
-def test_orthonormal_dictionary_evidence_is_a_sum_of_closed_forms(close):
+def test_orthonormal_dictionary_evidence_is_a_sum_of_closed_forms(assert_close):
     """x = c U z + e with U (D, K) orthonormal: K Laplace-Gaussian convolutions and D - K pure noises."""
     for features, latents in ((4, 4), (6, 3)):
         U = torch.linalg.qr(torch.randn(features, features, dtype=torch.float64))[0]
@@ -43,7 +43,7 @@ def test_orthonormal_dictionary_evidence_is_a_sum_of_closed_forms(close):
         expected = laplace_evidence(inside, c / math.sqrt(2), s).sum(1) + stats.norm(scale=s).logpdf(
             outside
         ).sum(1)
-        close(model.log_likelihood(x), torch.from_numpy(expected), 1e-10)
+        assert_close(model.log_likelihood(x), torch.from_numpy(expected), 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,9 @@ def test_overcomplete_likelihood_names_an_alternative(randomize):
         model.log_likelihood(model.sample(7, seed=5))
 
 
-def test_an_empty_column_of_loadings_leaves_pure_noise(close):
+def test_an_empty_column_of_loadings_leaves_pure_noise(assert_close):
     """A code that reaches no feature changes nothing: x is N(mean, Psi)."""
     model = SparseCoding(4, 1)
     model.loadings = torch.zeros(4, 1, dtype=torch.float64)
     x = torch.randn(5, 4, dtype=torch.float64)
-    close(model.log_likelihood(x), torch.from_numpy(stats.norm.logpdf(x.numpy()).sum(1)), 1e-12)
+    assert_close(model.log_likelihood(x), torch.from_numpy(stats.norm.logpdf(x.numpy()).sum(1)), 1e-12)

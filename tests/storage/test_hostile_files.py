@@ -55,7 +55,7 @@ def write(folder, content, weights=None):
     (folder / "manifest.json").write_text(json.dumps(content))
 
 
-def refused(folder, match=None):
+def assert_refused(folder, match=None):
     """Assert that loading fails as it should, within a second of work."""
     start = time.process_time()
     with pytest.raises(pa.FileError, match=match) as caught:
@@ -108,7 +108,7 @@ WEIGHTS = {
 @pytest.mark.parametrize("case", WEIGHTS)
 def test_malformed_weights_are_refused(case, folder, kept):
     write(folder, kept[0], WEIGHTS[case])
-    refused(folder, "weights")
+    assert_refused(folder, "weights")
 
 
 def one_tensor(**changes):
@@ -137,7 +137,7 @@ def one_tensor(**changes):
 def test_a_malformed_tensor_is_refused(changes, folder, kept):
     content = kept[0] | {"tensors": described({"history": torch.zeros(2, dtype=torch.float64)})}
     write(folder, content, one_tensor(**changes))
-    refused(folder)
+    assert_refused(folder)
 
 
 def test_overlapping_tensors_are_refused(folder, kept):
@@ -146,7 +146,7 @@ def test_overlapping_tensors_are_refused(folder, kept):
     }
     write(folder, kept[0] | {"tensors": described({n: torch.zeros(2).double() for n in entries})},
           with_header(json.dumps(entries), b"\0" * 16))  # fmt: skip
-    refused(folder)
+    assert_refused(folder)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -154,7 +154,7 @@ def test_weights_that_are_not_finite_are_refused(value, folder, kept):
     tensors = safetensors.torch.load(kept[1])
     tensors["model.loadings_unconstrained"][0, 0] = value
     write(folder, kept[0] | {"tensors": described(tensors)}, safetensors.torch.save(tensors))
-    refused(folder, "not finite")
+    assert_refused(folder, "not finite")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_weights_that_are_not_finite_are_refused(value, folder, kept):
 def test_well_formed_tensors_of_another_model_are_refused(name, changed, sentence, folder, kept):
     tensors = safetensors.torch.load(kept[1]) | {name: changed}
     write(folder, kept[0] | {"tensors": described(tensors)}, safetensors.torch.save(tensors))
-    refused(folder, sentence)
+    assert_refused(folder, sentence)
 
 
 def law(**arguments):
@@ -250,7 +250,7 @@ SPECS = {
 @pytest.mark.parametrize("case", SPECS)
 def test_a_manifest_that_describes_something_else_is_refused(case, folder, kept):
     write(folder, kept[0] | SPECS[case])
-    refused(folder)
+    assert_refused(folder)
 
 
 MANIFESTS = {
@@ -273,13 +273,13 @@ MANIFESTS = {
 @pytest.mark.parametrize("case", MANIFESTS)
 def test_a_malformed_manifest_is_refused(case, folder):
     (folder / "manifest.json").write_bytes(MANIFESTS[case])
-    refused(folder, "manifest")
+    assert_refused(folder, "manifest")
 
 
 def test_a_change_of_the_manifest_is_noticed(folder):
     path = folder / "manifest.json"
     path.write_text(path.read_text().replace('"converged": false', '"converged": true'))
-    refused(folder, "changed after it was written")
+    assert_refused(folder, "changed after it was written")
 
 
 def test_every_flipped_byte_is_noticed(folder, kept):
@@ -373,9 +373,9 @@ def test_a_pickle_named_as_a_table_is_not_run(suffix, tmp_path):
 def test_a_pickle_among_the_files_of_a_fit_is_not_run(folder, kept):
     song = pickle.dumps(Canary(folder / "sung"))
     write(folder, kept[0], song)
-    refused(folder, "weights")
+    assert_refused(folder, "weights")
     (folder / "manifest.json").write_bytes(song)
-    refused(folder, "manifest")
+    assert_refused(folder, "manifest")
     assert not (folder / "sung").exists()
 
 
@@ -383,20 +383,20 @@ def test_links_pipes_and_folders_are_refused(folder, tmp_path):
     weights = next(folder.glob("*.safetensors"))
     kept = weights.rename(folder / "elsewhere")
     weights.symlink_to(kept)
-    refused(folder, "symbolic link")
+    assert_refused(folder, "symbolic link")
     weights.unlink()
     os.mkfifo(weights)
-    refused(folder, "not a regular file")
+    assert_refused(folder, "not a regular file")
     weights.unlink()
     weights.mkdir()
-    refused(folder)
+    assert_refused(folder)
     weights.rmdir()
-    refused(folder, "No such file")
+    assert_refused(folder, "No such file")
     kept.rename(weights)
     weights.write_bytes(weights.read_bytes() + b"\0")
-    refused(folder, "more than")
+    assert_refused(folder, "more than")
     weights.write_bytes(weights.read_bytes()[:-2])
-    refused(folder, "changed after it was written")
+    assert_refused(folder, "changed after it was written")
 
 
 @pytest.mark.parametrize(
@@ -405,6 +405,6 @@ def test_links_pipes_and_folders_are_refused(folder, tmp_path):
 def test_an_odd_path_is_a_file_error(path, folder, monkeypatch):
     monkeypatch.chdir(folder)
     (folder / "manifest.json").write_text("{}")
-    text = refused(path)
+    text = assert_refused(path)
     assert "\n" not in text
     assert len(text) < 1500
