@@ -10,7 +10,11 @@ KEY = "marks are measured (bars: two standard errors), lines are predicted"
 
 
 def draw(
-    ax: Axes, rows: list[dict[str, Any]], columns: tuple[str, str, str, str], style: dict[str, Any], label: str
+    ax: Axes,
+    rows: list[dict[str, Any]],
+    columns: tuple[str, str, str, str],
+    style: dict[str, Any],
+    label: str,
 ) -> None:
     """Draw rows; ``columns`` are x, measured, its standard error, predicted; ``style`` has a colour and a dash."""
     x, measured, errors, predicted = ([row[column] for row in rows] for column in columns)

@@ -16,10 +16,14 @@ from probae import io
 PACKAGES = ("torch", "pyro-ppl", "numpy", "scipy", "scikit-learn")
 
 
-def save(folder: Path, settings: Any, rows: dict[str, list[dict[str, Any]]], figure: Figure | None = None) -> None:
+def save(
+    folder: Path, settings: Any, rows: dict[str, list[dict[str, Any]]], figure: Figure | None = None
+) -> None:
     """Write ``settings.json`` (with versions), ``rows.json`` and ``figure.png`` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    io.write_json({"settings": dataclasses.asdict(settings), "versions": versions()}, folder / "settings.json")
+    io.write_json(
+        {"settings": dataclasses.asdict(settings), "versions": versions()}, folder / "settings.json"
+    )
     io.write_json(rows, folder / "rows.json")
     if figure is not None:
         io.write_figure(figure, folder / "figure.png")

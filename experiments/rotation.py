@@ -115,7 +115,9 @@ def covariances(settings: Settings) -> Iterator[dict[str, Any]]:
     models = (pa.ProbabilisticPCA(FEATURES, LATENTS), pa.FactorAnalysis(FEATURES, LATENTS))
     for name, covariance in (("diagonal", variances.diag()), ("full", turn @ variances.diag() @ turn.T)):
         x = rows_with(covariance, max(settings.sizes), generator)
-        for model in models if name == "full" else models[:1]:  # a diagonal covariance leaves FA without a factor
+        for model in (
+            models if name == "full" else models[:1]
+        ):  # a diagonal covariance leaves FA without a factor
             fitted = pa.fit(model, x, seed=settings.restart_seed).model
             change = turned(fitted, x, degrees).sum(1)
             total = float(fitted.log_likelihood(x).sum())
@@ -189,12 +191,16 @@ def plane(settings: Settings) -> Iterator[dict[str, Any]]:
             for repeat in range(settings.noisy_repeats):
                 seed = settings.data_seed + repeat
                 truth = haar_rotation(FEATURES, torch.Generator().manual_seed(seed))[:, :LATENTS]
-                x = linear_factors(size, FEATURES, LATENTS, prior=law, noise=noise, loadings=truth, seed=seed).x
+                x = linear_factors(
+                    size, FEATURES, LATENTS, prior=law, noise=noise, loadings=truth, seed=seed
+                ).x
                 found = fitted_axes(model, x, truth, seed, settings.restart_seed + repeat)
                 yield row | {"plane predicted": missed} | found
 
 
-def fitted_axes(model: pa.LinearFactorModel, x: Tensor, truth: Tensor, seed: int, restart_seed: int) -> dict[str, Any]:
+def fitted_axes(
+    model: pa.LinearFactorModel, x: Tensor, truth: Tensor, seed: int, restart_seed: int
+) -> dict[str, Any]:
     """Fit a model and say how far its axes and its plane are from the true ones, in degrees."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pa.ProbaeWarning)  # kept in the row
@@ -262,7 +268,9 @@ def summary(fits: Rows) -> Rows:
         if "plane predicted" in some[0]:
             line["plane"], line["plane error"] = root_mean_square([row["plane"] for row in some])
             line["plane predicted"] = some[0]["plane predicted"]
-        line["restarts apart"] = max(max(row["restarts"], default=0) - min(row["restarts"], default=0) for row in some)
+        line["restarts apart"] = max(
+            max(row["restarts"], default=0) - min(row["restarts"], default=0) for row in some
+        )
         lines.append(line)
     return lines
 
@@ -281,7 +289,13 @@ def at_45(profile: Rows) -> Rows:
 
 
 STYLES = {  # colours of Okabe and Ito; dashes and markers tell the lines apart in grey
-    "Gaussian": {"color": "#000000", "linestyle": "-", "marker": "o", "markersize": 8, "markerfacecolor": "none"},
+    "Gaussian": {
+        "color": "#000000",
+        "linestyle": "-",
+        "marker": "o",
+        "markersize": 8,
+        "markerfacecolor": "none",
+    },
     "multivariate t5": {"color": "#666666", "linestyle": ":", "marker": "x"},
     "generalised normal 3": {"color": "#009E73", "linestyle": "-.", "marker": "^"},
     "t5": {"color": "#0072B2", "linestyle": "--", "marker": "s"},
@@ -319,7 +333,10 @@ def plot(rows: dict[str, Rows]) -> Figure:
 def draw_plane(ax: Axes, lines: Rows) -> None:
     """Draw what Gaussian and Laplace factors find in the same noisy data."""
     of = {model: list(group) for model, group in groupby(sorted(lines, key=by_model), by_model)}
-    error, plane = ("rows", "degrees", "error", "predicted"), ("rows", "plane", "plane error", "plane predicted")
+    error, plane = (
+        ("rows", "degrees", "error", "predicted"),
+        ("rows", "plane", "plane error", "plane predicted"),
+    )
     draw(ax, of["factor analysis"], error, STYLES["Gaussian"], "axes, factor analysis")
     draw(ax, of["Laplace factors"], error, STYLES["Laplace"], "axes, Laplace factors")
     draw(ax, of["factor analysis"], plane, STYLES["t5"], "plane of the factors, factor analysis")

@@ -62,7 +62,9 @@ def test_only_laws_with_axes_notice_a_rotation(rows):
 
 
 def test_axes_are_found_by_the_right_law_and_by_no_other(rows):
-    found = {(line["sources"], line["model"]): line for line in rotation.summary(select(rows["axes"], rows=2000))}
+    found = {
+        (line["sources"], line["model"]): line for line in rotation.summary(select(rows["axes"], rows=2000))
+    }
     for law in ("Laplace", "t5", "generalised normal 3"):
         assert found[law, law]["degrees"] < 4 * found[law, law]["predicted"]
         assert found[law, law]["cosine"] > found[law, law]["chance"]
