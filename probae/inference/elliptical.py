@@ -23,7 +23,14 @@ from probae.checks import BoundaryWarning, Data, DataError, warn
 from probae.inference.acceleration import Ascent
 from probae.inference.base import ExactPosterior, Loop, Outcome
 from probae.inference.factor_likelihood import FactorLikelihood
-from probae.inference.gaussian import assign, fit_diagonal, fit_isotropic, set_canonical, summarize, warn_heywood
+from probae.inference.gaussian import (
+    assign,
+    fit_diagonal,
+    fit_isotropic,
+    set_canonical,
+    summarize,
+    warn_heywood,
+)
 from probae.inference.shared_scale import FEWEST, MOST, SharedScaleLikelihood
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
@@ -37,7 +44,9 @@ CALM = 2  # times in a row that a step must gain less than the tolerance
 def fit_elliptical(model: LinearFactorModel, data: Data, seed: int, steps: int, tolerance: float) -> Outcome:
     """Fit loadings, noise, mean and, where they may be learnt, the degrees of freedom."""
     if data.missing is not None:
-        raise DataError("MultivariateStudentT factors need complete rows, but x has missing values: fill them in.")
+        raise DataError(
+            "MultivariateStudentT factors need complete rows, but x has missing values: fill them in."
+        )
     solve = _fit_noise_free if model.noise == "none" else _fit_noisy
     history, converged, interrupted = solve(model, data, seed, steps, tolerance)
     assert isinstance(model.prior, MultivariateStudentT)
@@ -61,7 +70,9 @@ def _fit_noisy(
     patterns = Patterns.of_statistics(statistics)
     frame = FactorLikelihood(patterns, model.latents, model.noise == "diagonal", statistics.variances)
     problem = SharedScaleLikelihood(data.values, frame, prior.freedom.learn)
-    excess = (prior.df.detach() - 2).log().clamp(FEWEST, MOST) if prior.freedom.learn else (prior.df - 2).log()
+    excess = (
+        (prior.df.detach() - 2).log().clamp(FEWEST, MOST) if prior.freedom.learn else (prior.df - 2).log()
+    )
     start = torch.cat([frame.join(*gaussian._gaussian_parameters()), excess.detach().view(1)])
     ascent = Ascent(problem, start, tolerance)
     history = [ascent.point.value]
@@ -114,14 +125,16 @@ def _distances(centred: Tensor, scatter: Tensor) -> tuple[Tensor, float]:
     values, vectors = torch.linalg.eigh(scatter)
     if not bool(values.isfinite().all()) or values[0] <= 1e-12 * values[-1]:
         raise DataError(
-            'The covariance of x is singular, or so many rows lie in a plane that a t law shrinks to it: with '
+            "The covariance of x is singular, or so many rows lie in a plane that a t law shrinks to it: with "
             'noise="none" first drop collinear columns and repeated rows.'
         )
     return ((centred @ vectors) / values.sqrt()).square().sum(1), float(values.log().sum())
 
 
 def _mean_log_density(distance: Tensor, log_det: float, features: int, df: float) -> float:
-    constant = math.lgamma((df + features) / 2) - math.lgamma(df / 2) - 0.5 * features * math.log(math.pi * df)
+    constant = (
+        math.lgamma((df + features) / 2) - math.lgamma(df / 2) - 0.5 * features * math.log(math.pi * df)
+    )
     return constant - 0.5 * log_det - 0.5 * (df + features) * float((distance / df).log1p().mean())
 
 
@@ -133,7 +146,9 @@ def _best_freedom(distance: Tensor, features: int) -> float:
         df = 2 + math.exp(excess)
         ratio = distance / df
         known = float(psi((df + features) / 2) - psi(df / 2)) - features / df
-        return known - float(ratio.log1p().mean()) + (df + features) / df * float((ratio / (1 + ratio)).mean())
+        return (
+            known - float(ratio.log1p().mean()) + (df + features) / df * float((ratio / (1 + ratio)).mean())
+        )
 
     if slope(FEWEST) <= 0:
         return 2 + math.exp(FEWEST)

@@ -88,8 +88,8 @@ class EM(Method):
             return fit_elliptical(model, self.rows(data), seed, self.steps, self.tol)
         if not isinstance(model, LinearFactorModel) or not model.gaussian:
             raise NotExactError(
-                f"EM is exact for Gaussian and MultivariateStudentT factors only, got {model!r}: use MaximumLikelihood() "
-                "or SVI(encoder)."
+                f"EM is exact for Gaussian and MultivariateStudentT factors only, got {model!r}: use "
+                "MaximumLikelihood() or SVI(encoder)."
             )
         if model.noise == "none":
             raise ParameterError('EM needs a model with noise; with noise="none" use MaximumLikelihood().')

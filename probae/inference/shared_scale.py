@@ -129,7 +129,9 @@ class SharedScaleLikelihood:
         slopes = self._slopes(found, whitened, total, power, count)
         moved = maximum(found, total, power, count)
         scale, back = noise.sqrt(), scores.frame.mT
-        gradient = torch.cat([(slopes[0] @ back / scale.unsqueeze(1)).flatten(), slopes[1], slopes[2] / scale])
+        gradient = torch.cat(
+            [(slopes[0] @ back / scale.unsqueeze(1)).flatten(), slopes[1], slopes[2] / scale]
+        )
         body = self.gaussian.join(
             moved[0] @ back * scale.unsqueeze(1), (noise * self._pooled(moved[1])).clamp_min(1e-300),
             mean + moved[2] * scale,
@@ -150,7 +152,11 @@ class SharedScaleLikelihood:
         loadings = found.cross - whitened @ found.second
         residual = power - (whitened * (found.cross + loadings)).sum(1)
         noise = 0.5 * (residual - count)
-        return loadings, noise if self.gaussian.diagonal else noise.sum().view(1), total - whitened @ found.first
+        return (
+            loadings,
+            noise if self.gaussian.diagonal else noise.sum().view(1),
+            total - whitened @ found.first,
+        )
 
     def _pooled(self, residual: Tensor) -> Tensor:
         return residual if self.gaussian.diagonal else residual.mean().expand(len(residual))
@@ -181,7 +187,9 @@ def maximum(found: ScaleMoments, total: Tensor, power: Tensor, count: int) -> tu
     moment[:rank, rank] = moment[rank, :rank] = found.first
     cross = torch.cat([found.cross, total.unsqueeze(1)], 1)
     size = moment.diagonal().sqrt()
-    updated = torch.linalg.lstsq(moment / torch.outer(size, size), (cross / size).mT, driver="gelsd").solution.mT
+    updated = torch.linalg.lstsq(
+        moment / torch.outer(size, size), (cross / size).mT, driver="gelsd"
+    ).solution.mT
     updated = updated / size
     residual = (power - (updated * cross).sum(1)) / count
     loadings, shift = updated[:, :-1], updated[:, -1]

@@ -1,6 +1,6 @@
-r"""The posterior of factors that share one random scale: a mixture over tau of Gaussians with one frame.
+r"""The posterior of factors that share one random scale: a mixture over tau of Gaussians in one frame.
 
-.. math:: p(z \mid x) = \sum_j r_j\, N\big(z; V (c_j \circ y),\; \tau_j I - V \operatorname{diag}(s\, c_j \tau_j) V'\big),
+.. math:: p(z \mid x) = \sum_j r_j N\big(z; V (c_j \circ y), \tau_j I - V \operatorname{diag}(s\, c_j \tau_j) V'\big),
           \qquad c_{jk} = \frac{\tau_j s_k}{1 + \tau_j s_k^2}
 
 with r_j the probability of tau_j given x. Its density is p(z) p(x | z) / p(x), without the mixture.
@@ -47,9 +47,7 @@ class SharedScalePosterior(TorchDistribution):
         self.df = float(prior.df.detach())
         self.rule = ScaleRule.of(scores.values, scores.strengths, self.df)
         latents = len(scores.frame)
-        super().__init__(
-            torch.Size([len(scores.values)]), torch.Size([latents]), validate_args=False
-        )
+        super().__init__(torch.Size([len(scores.values)]), torch.Size([latents]), validate_args=False)
 
     @property
     def weights(self) -> Float[Tensor, "samples nodes"]:

@@ -1,4 +1,4 @@
-"""EM with a multivariate t law of the factors: never downhill, no slope at the end, planted laws, the classical case."""
+"""EM with a multivariate t law of the factors: never downhill, no slope at the end, the classical case."""
 
 import math
 
@@ -71,7 +71,9 @@ def test_a_plain_step_never_goes_down(diagonal):
     assert values[-1] > values[0] + 0.1
 
 
-@pytest.mark.parametrize(("noise", "communality"), [("diagonal", 0.6), ("isotropic", 0.9), ("isotropic", 0.9999)])
+@pytest.mark.parametrize(
+    ("noise", "communality"), [("diagonal", 0.6), ("isotropic", 0.9), ("isotropic", 0.9999)]
+)
 def test_history_rises_to_a_point_without_slope(noise, communality):
     """Also where there is next to no noise, and EM without parameter expansion would not move."""
     x = planted(communality=communality).x
@@ -131,7 +133,9 @@ def test_units_do_not_matter():
     units = torch.logspace(-3, 3, 8, dtype=torch.float64)
     one, two = fit(learning(8, 2), x), fit(learning(8, 2), x * units)
     assert torch.allclose(two.model.loadings, one.model.loadings * units.unsqueeze(1), rtol=1e-4, atol=1e-9)
-    assert two.history[-1].item() == pytest.approx(one.history[-1].item() - float(units.log().sum()), abs=1e-8)
+    assert two.history[-1].item() == pytest.approx(
+        one.history[-1].item() - float(units.log().sum()), abs=1e-8
+    )
 
 
 def test_as_many_factors_as_features_and_more():
