@@ -56,6 +56,7 @@ _HOME = {
         "MaximumLikelihood",
         "MinimumResiduals",
         "PrincipalAxis",
+        "SegmentedLikelihood",
     ),
     "probae.inference.fit": ("fit",),
     "probae.inference.saturated": ("Saturated", "saturated"),
@@ -127,6 +128,7 @@ if TYPE_CHECKING:
         MaximumLikelihood,
         MinimumResiduals,
         PrincipalAxis,
+        SegmentedLikelihood,
     )
     from probae.inference.fit import fit
     from probae.inference.saturated import Saturated, saturated

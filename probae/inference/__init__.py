@@ -8,6 +8,7 @@ from probae.inference.maximum_likelihood import MaximumLikelihood
 from probae.inference.minres import MinimumResiduals
 from probae.inference.objectives import ELBO
 from probae.inference.principal_axis import PrincipalAxis
+from probae.inference.segmented import SegmentedLikelihood
 from probae.inference.svi import SVI
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "Method",
     "MinimumResiduals",
     "PrincipalAxis",
+    "SegmentedLikelihood",
     "WeightedDraws",
 ]
