@@ -26,6 +26,7 @@ from probae.linalg import LowRankCovariance
 
 LOG_TWO_PI = math.log(2 * math.pi)
 LEAST = math.log(1e-6)  # of the variance of a factor in a segment
+LEAST_CURVATURE = 1e-6  # nats per row, of an entry that a step is scaled by
 DRAWS = 10  # random combinations of segments among which the start is chosen
 
 
@@ -111,15 +112,39 @@ class SegmentLikelihood:
         return float(value), torch.cat(gradient)
 
 
+    def curvatures(self, theta: Tensor) -> Tensor:
+        """Return the diagonal of the expected information per row: the scale of each entry of the vector."""
+        parts, shares = self.split(theta), self.moments.shares
+        covariance = LowRankCovariance.factor(parts.loadings * parts.variances.sqrt().unsqueeze(1), parts.noise)
+        inverse = (1 - covariance.orthogonal.square().sum(-1)) / covariance.noise  # diag C^-1
+        gains = covariance.posterior_map.mT  # C^-1 L
+        reached = (gains * covariance.loadings).sum(1)  # diag L' C^-1 L
+        loadings = gains.square() + inverse.unsqueeze(2) * reached.unsqueeze(1)
+        loadings = loadings * parts.variances.unsqueeze(1)
+        noise = 0.5 * shares @ (inverse * parts.noise).square()
+        found = [
+            torch.einsum("s,sdk->dk", shares, loadings).flatten(),
+            noise if self.diagonal else noise.sum().view(1),
+            shares @ inverse,
+            (0.5 * shares.unsqueeze(1) * reached.square()).flatten(),
+        ]
+        return torch.cat(found)
+
+
 def maximize(
     problem: SegmentLikelihood, start: Tensor, steps: int, loop: Loop
 ) -> tuple[Tensor, list[float], bool]:
     """Run L-BFGS within the bounds; return the best vector, the likelihood at each step, and if it has converged."""
     history = [problem.evaluate(start)[0]]
 
+    size = problem.curvatures(start).clamp_min(LEAST_CURVATURE).rsqrt()
+    bounds = [
+        (None if low is None else low / s, None) for (low, _), s in zip(problem.bounds(), size.tolist(), strict=True)
+    ]
+
     def negative(vector: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = problem.evaluate(torch.from_numpy(vector))
-        return -value, -gradient.numpy()
+        value, gradient = problem.evaluate(size * torch.from_numpy(vector))
+        return -value, -(size * gradient).numpy()
 
     ticks = loop.steps(steps)
 
@@ -130,14 +155,14 @@ def maximize(
 
     answer = scipy.optimize.minimize(
         negative,
-        start.numpy(),
+        (start / size).numpy(),
         jac=True,
         method="L-BFGS-B",
-        bounds=problem.bounds(),
+        bounds=bounds,
         callback=record,
         options={"maxiter": steps, "maxfun": 10 * steps, "ftol": 1e-14, "gtol": 1e-7, "maxcor": 30},
     )
-    found = torch.from_numpy(answer.x.copy())
+    found = size * torch.from_numpy(answer.x)
     # L-BFGS gives up where rounding hides a gain: that is an end as well as a vanished gradient
     return found, history, bool(answer.success) or float(np.abs(answer.jac).max()) < 1e-5
 
