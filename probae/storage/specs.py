@@ -24,15 +24,18 @@ from probae.inference import (
     MaximumLikelihood,
     MinimumResiduals,
     PrincipalAxis,
+    SegmentedLikelihood,
 )
 from probae.inference.base import ExactPosterior
 from probae.inference.map import CodesPosterior
+from probae.inference.segment_labels import Segments
+from probae.inference.segment_posterior import SegmentPosterior
 from probae.inference.svi import EncoderPosterior
 
 MAX_DEPTH = 8  # of objects within objects
 MAX_ITEMS = 1000  # in a list of arguments
 OWNERS = (models.LatentModel, encoders.Encoder)  # their tensors are in the file: never within another object
-POSTERIORS = (ExactPosterior, ImportancePosterior, CodesPosterior, EncoderPosterior)
+POSTERIORS = (ExactPosterior, ImportancePosterior, CodesPosterior, EncoderPosterior, SegmentPosterior)
 
 
 def _fields(*classes: type) -> dict[str, tuple[type, tuple[str, ...]]]:
@@ -64,7 +67,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     "Scaled": (priors.Scaled, ("law", "sd")),
     "LinearGaussianEncoder": (encoders.LinearGaussianEncoder, ("features", "latents")),
     "MLPEncoder": (encoders.MLPEncoder, ("features", "latents", "hidden", "covariance", "rank")),
-    **_fields(MaximumLikelihood, MinimumResiduals, PrincipalAxis, EM, MAP, SVI, ELBO, *POSTERIORS),
+    **_fields(MaximumLikelihood, MinimumResiduals, PrincipalAxis, EM, MAP, SVI, ELBO, SegmentedLikelihood, Segments, *POSTERIORS),
 }
 
 # Arguments that no attribute of the same name holds.
@@ -78,6 +81,24 @@ READERS: dict[tuple[type, str], Callable[[Any], Any]] = {
         layer.out_features for layer in encoder.body if isinstance(layer, nn.Linear)
     ),
 }
+
+
+def held_tensors(value: Any, name: str) -> dict[str, Tensor]:
+    """Return the tensors among the fields of a dataclass, and of dataclasses in it, by the way to them.
+
+    Examples
+    --------
+    >>> from probae.inference import SegmentedLikelihood
+    >>> held_tensors(SegmentedLikelihood([4, 4, 7]), "method")
+    {'method.segments.labels': tensor([4, 4, 7])}
+    """
+    found: dict[str, Tensor] = {}
+    if REGISTRY.get(type(value).__name__, (None,))[0] is not type(value) or not dataclasses.is_dataclass(value):
+        return found
+    for field in dataclasses.fields(value):
+        part, way = getattr(value, field.name), f"{name}.{field.name}"
+        found |= {way: part} if isinstance(part, Tensor) and part.ndim else held_tensors(part, way)
+    return found
 
 
 def to_spec(value: Any, shared: Mapping[str, Any], depth: int = 0) -> Any:
