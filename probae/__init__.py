@@ -44,7 +44,9 @@ _HOME = {
     "probae.factors.uncertainty": ("StandardErrors",),
     "probae.identifiability.counting": ("CountingRules", "counting_rules"),
     "probae.factors.rotated": ("rotated",),
+    "probae.identifiability.likelihood_gains": ("LikelihoodGains", "likelihood_gains"),
     "probae.identifiability.likelihood_ratio": ("rotation_profile",),
+    "probae.identifiability.segment_information": ("segment_information",),
     "probae.identifiability.nullity": ("fisher_nullity",),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
     "probae.inference": (
@@ -116,9 +118,11 @@ if TYPE_CHECKING:
     from probae.factors.standard_errors import standard_errors
     from probae.factors.uncertainty import StandardErrors
     from probae.identifiability.counting import CountingRules, counting_rules
+    from probae.identifiability.likelihood_gains import LikelihoodGains, likelihood_gains
     from probae.identifiability.likelihood_ratio import rotation_profile
     from probae.identifiability.nullity import fisher_nullity
     from probae.identifiability.report import Report, Verdict, audit
+    from probae.identifiability.segment_information import segment_information
     from probae.inference import (
         ELBO,
         EM,

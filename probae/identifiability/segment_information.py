@@ -37,7 +37,7 @@ def segment_information(
     --------
     >>> import torch
     >>> shares = torch.tensor([0.5, 0.5], dtype=torch.float64)
-    >>> profiles = torch.tensor([[0.5, 1.5, 1.0], [1.5, 0.5, 3.0]], dtype=torch.float64)
+    >>> profiles = torch.tensor([[0.5, 1.5, 0.5], [1.5, 0.5, 1.5]], dtype=torch.float64)
     >>> segment_information(profiles, shares)                   # factors 0 and 2 rise alike
     tensor([[0.0000, 1.3333, 0.0000],
             [1.3333, 0.0000, 1.3333],
@@ -106,7 +106,12 @@ def segment_angle_errors(fit: SegmentFit) -> list[AngleError]:
     answer, variances = _solve(_information(fit, precisions), directions)
     robust = _row_scores(fit, precisions, answer).square().mean(0)
     return [
-        AngleError(plane, _degrees(float(one), count), _degrees(float(two) if one < math.inf else math.inf, count), count)
+        AngleError(
+            plane,
+            _degrees(float(one), count),
+            _degrees(float(two) if one < math.inf else math.inf, count),
+            count,
+        )
         for plane, one, two in zip(planes, variances, robust, strict=True)
     ]
 
@@ -147,7 +152,11 @@ def _information(fit: SegmentFit, precisions: Tensor) -> Float[Tensor, "paramete
         along = torch.einsum("df,fk,k->dkf", q, gain, v).reshape(pairs, features)
         blocks = [along, 0.5 * q.square(), 0.5 * gain.square()]
         if fit.isotropic:
-            blocks = [blocks[0].sum(1, keepdim=True), blocks[1].sum().view(1, 1), blocks[2].sum(0, keepdim=True)]
+            blocks = [
+                blocks[0].sum(1, keepdim=True),
+                blocks[1].sum().view(1, 1),
+                blocks[2].sum(0, keepdim=True),
+            ]
         total[:pairs, pairs:first] += share * blocks[0]
         total[pairs:first, pairs:first] += share * blocks[1]
         total[pairs:first, own] += share * blocks[2]

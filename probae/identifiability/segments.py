@@ -110,7 +110,11 @@ def segment_evidence(fit: Fit, x: Any) -> tuple[SegmentEvidence, Structure, int]
         )
     found = _fit_of(posterior, rows, place)
     if count == 1:
-        return SegmentEvidence(1, (), (), None, "One segment alone says nothing of the axes."), shape, len(rows)
+        return (
+            SegmentEvidence(1, (), (), None, "One segment alone says nothing of the axes."),
+            shape,
+            len(rows),
+        )
     if found.parameters > LARGEST:
         why = f"{found.parameters} parameters are too many to say how precisely the angles are known."
         return SegmentEvidence(count, (), (), None, why), shape, len(rows)
@@ -160,7 +164,9 @@ def _profile_test(fit: SegmentFit, scores: Tensor, noise: Tensor, plane: tuple[i
     y, error = scores[:, index], noise[index][:, index]
     moments = torch.stack([_second(y[fit.place == level]) for level in range(len(counts))])
     apart, _ = _plane_fit(moments, error, counts, fit.variances[:, index].log())
-    alike, covariances = _plane_fit(moments, error, counts, fit.variances[:, index].log().mean(1, keepdim=True))
+    alike, covariances = _plane_fit(
+        moments, error, counts, fit.variances[:, index].log().mean(1, keepdim=True)
+    )
     degrees = 2 * (len(counts) - 1)
     statistic = max(2 * (apart - alike) / _fourth_moments(y, fit.place, covariances), 0.0)
     return ProfileTest(plane, statistic, degrees, float(stats.chi2.sf(statistic, degrees)))
@@ -196,7 +202,9 @@ def _plane_fit(
         point = torch.from_numpy(vector).requires_grad_()
         c = covariances(point)
         det = c[:, 0, 0] * c[:, 1, 1] - c[:, 0, 1].square()
-        trace = c[:, 1, 1] * moments[:, 0, 0] + c[:, 0, 0] * moments[:, 1, 1] - 2 * c[:, 0, 1] * moments[:, 0, 1]
+        trace = (
+            c[:, 1, 1] * moments[:, 0, 0] + c[:, 0, 0] * moments[:, 1, 1] - 2 * c[:, 0, 1] * moments[:, 0, 1]
+        )
         value = 0.5 * counts @ (det.log() + trace / det) / counts.sum()
         (gradient,) = torch.autograd.grad(value, point)
         return value.item(), gradient.numpy()

@@ -127,7 +127,9 @@ def _some_segments(evidence: Evidence, found: SegmentEvidence) -> Decision:
     )
     if not rejected:
         meaning = "the segments do not tell the axes apart"
-        return Decision(Verdict.MODEL_ONLY, describe_blocks((tuple(range(evidence.factors)),)), (why,), meaning)
+        return Decision(
+            Verdict.MODEL_ONLY, describe_blocks((tuple(range(evidence.factors)),)), (why,), meaning
+        )
     blocks = connected(evidence.factors, {test.plane for test in found.tests} - rejected)
     group = describe_blocks(blocks)
     if len(blocks) == 1:

@@ -39,7 +39,9 @@ class Segments:
         right = isinstance(self.labels, Tensor) and self.labels.dtype == torch.int64 and self.labels.ndim == 1
         if not right or not known or len(self.labels) == 0:
             raise ParameterError("Segments need a label for each row: build them with Segments.of(labels).")
-        if self.names is not None and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.names):
+        if self.names is not None and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(
+            self.names
+        ):
             raise ParameterError("Segments have labels without a name: build them with Segments.of(labels).")
 
     @classmethod

@@ -92,9 +92,7 @@ class SegmentLikelihood:
         scaled = parts.loadings * root  # (S, D, K)
         covariance = LowRankCovariance.factor(scaled, parts.noise)
         second = self.moments.about(parts.mean)
-        value = -0.5 * shares @ (
-            self.features * LOG_TWO_PI + covariance.log_det + covariance.trace(second)
-        )
+        value = -0.5 * shares @ (self.features * LOG_TWO_PI + covariance.log_det + covariance.trace(second))
         gains = covariance.posterior_map  # L' C^-1
         slope = gains.mT - covariance.solve(gains @ second).mT
         slope = -shares.view(-1, 1, 1) * slope
@@ -111,11 +109,12 @@ class SegmentLikelihood:
         ]
         return float(value), torch.cat(gradient)
 
-
     def curvatures(self, theta: Tensor) -> Tensor:
         """Return the diagonal of the expected information per row: the scale of each entry of the vector."""
         parts, shares = self.split(theta), self.moments.shares
-        covariance = LowRankCovariance.factor(parts.loadings * parts.variances.sqrt().unsqueeze(1), parts.noise)
+        covariance = LowRankCovariance.factor(
+            parts.loadings * parts.variances.sqrt().unsqueeze(1), parts.noise
+        )
         inverse = (1 - covariance.orthogonal.square().sum(-1)) / covariance.noise  # diag C^-1
         gains = covariance.posterior_map.mT  # C^-1 L
         reached = (gains * covariance.loadings).sum(1)  # diag L' C^-1 L
@@ -139,7 +138,8 @@ def maximize(
 
     size = problem.curvatures(start).clamp_min(LEAST_CURVATURE).rsqrt()
     bounds = [
-        (None if low is None else low / s, None) for (low, _), s in zip(problem.bounds(), size.tolist(), strict=True)
+        (None if low is None else low / s, None)
+        for (low, _), s in zip(problem.bounds(), size.tolist(), strict=True)
     ]
 
     def negative(vector: np.ndarray) -> tuple[float, np.ndarray]:

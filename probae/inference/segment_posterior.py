@@ -44,7 +44,9 @@ class SegmentPosterior:
         shape = (len(self.levels.labels.unique()), self.model.latents)
         sound = isinstance(self.variances, Tensor) and tuple(self.variances.shape) == shape
         if not sound or not bool((self.variances.isfinite() & (self.variances > 0)).all()):
-            raise ParameterError(f"variances should be {shape} numbers above 0, one for each segment and factor.")
+            raise ParameterError(
+                f"variances should be {shape} numbers above 0, one for each segment and factor."
+            )
 
     @local_parameters
     def __call__(self, x: Any, segments: Any = None) -> dist.TorchDistribution:
@@ -103,9 +105,7 @@ class SegmentPosterior:
             )
         return self.levels.positions(segments, len(data.values))
 
-    def _blocks(
-        self, data: Data, place: Tensor
-    ) -> Iterator[tuple[int, Tensor, LowRankCovariance, Tensor]]:
+    def _blocks(self, data: Data, place: Tensor) -> Iterator[tuple[int, Tensor, LowRankCovariance, Tensor]]:
         """Walk over segments: which, its rows, the covariance there, and the centred rows."""
         loadings, noise, mean = self.model._gaussian_parameters()
         for level, variance in enumerate(self.variances):

@@ -92,7 +92,9 @@ class SegmentedLikelihood(Method):
                 "features, latents), or another method."
             )
         if data.missing is not None:
-            raise DataError("SegmentedLikelihood needs complete rows, but x has missing values: fill them in first.")
+            raise DataError(
+                "SegmentedLikelihood needs complete rows, but x has missing values: fill them in first."
+            )
         levels = self.segments.distinct()
         place = levels.positions(self.segments, len(data.values))
         moments = moments_of(data.values, place, len(levels))
@@ -178,9 +180,7 @@ def _check_segments(x: Tensor, moments: SegmentMoments, levels: Segments) -> Non
             )
 
 
-def _standardize(
-    model: LinearFactorModel, parts: SegmentParameters, shares: Tensor
-) -> Tensor:
+def _standardize(model: LinearFactorModel, parts: SegmentParameters, shares: Tensor) -> Tensor:
     """Write parameters into the model with average variance 1, the strongest factor first; return the variances."""
     size = (shares @ parts.variances).sqrt()
     loadings, variances = parts.loadings * size, parts.variances / size.square()

@@ -60,7 +60,9 @@ def pack(fit: Fit) -> tuple[dict[str, Any], bytes]:
     parts |= {name: getattr(fit, name) or {} for name in ("draws", "sample_stats")}
     held = held_tensors(fit.method, "method") | held_tensors(fit.posterior, "posterior")
     shared |= held
-    tensors = held | {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
+    tensors = held | {
+        f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()
+    }
     tensors["history"] = fit.history
     raw = weights.dump(tensors)
     content = {

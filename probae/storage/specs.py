@@ -67,7 +67,18 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     "Scaled": (priors.Scaled, ("law", "sd")),
     "LinearGaussianEncoder": (encoders.LinearGaussianEncoder, ("features", "latents")),
     "MLPEncoder": (encoders.MLPEncoder, ("features", "latents", "hidden", "covariance", "rank")),
-    **_fields(MaximumLikelihood, MinimumResiduals, PrincipalAxis, EM, MAP, SVI, ELBO, SegmentedLikelihood, Segments, *POSTERIORS),
+    **_fields(
+        MaximumLikelihood,
+        MinimumResiduals,
+        PrincipalAxis,
+        EM,
+        MAP,
+        SVI,
+        ELBO,
+        SegmentedLikelihood,
+        Segments,
+        *POSTERIORS,
+    ),
 }
 
 # Arguments that no attribute of the same name holds.
@@ -93,7 +104,9 @@ def held_tensors(value: Any, name: str) -> dict[str, Tensor]:
     {'method.segments.labels': tensor([4, 4, 7])}
     """
     found: dict[str, Tensor] = {}
-    if REGISTRY.get(type(value).__name__, (None,))[0] is not type(value) or not dataclasses.is_dataclass(value):
+    if REGISTRY.get(type(value).__name__, (None,))[0] is not type(value) or not dataclasses.is_dataclass(
+        value
+    ):
         return found
     for field in dataclasses.fields(value):
         part, way = getattr(value, field.name), f"{name}.{field.name}"
