@@ -70,8 +70,8 @@ class MaximumLikelihood(Method):
         if not model.gaussian:
             rows = self.rows(data)
             return (
-                fit_noise_free(model, rows, seed)
-                if model.noise == "none"
+                fit_noise_free(model, rows, seed, self.starts)
+                if model.noise in ("none", "complement")
                 else fit_noisy(model, rows, seed, self.draws)
             )
         if isinstance(model, ConfirmatoryFactorAnalysis):
