@@ -129,8 +129,8 @@ def reduce_rows(x: Float[Tensor, "samples features"], latents: int) -> Reduced:
     kept, basis = values[features - latents :], vectors[:, features - latents :]
     if kept[0] <= 1e-12 * kept[-1]:
         raise DataError(
-            f"The covariance of x is singular: {latents} sources without noise need as many directions "
-            f"that vary, so drop collinear columns, add rows, or fit fewer sources."
+            f"The covariance of x is singular: {latents} sources without noise need {latents} directions that vary, so "
+            "drop collinear columns, add rows, or fit fewer sources."
         )
     if latents == features:
         root = (vectors * values.sqrt()) @ vectors.T
