@@ -33,9 +33,9 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from probae.checks import Data, DataError, HeywoodWarning, NotExactError
+from probae.checks import Data, DataError, HeywoodWarning, NotExactError, ProbaeWarning, warn
 from probae.inference.base import ExactPosterior, Loop, Outcome, few_threads
-from probae.inference.relative_newton import ascend, slope_inside
+from probae.inference.relative_newton import BOUNDS, ascend, slope_inside
 from probae.inference.source_laws import has_kink
 from probae.inference.unmixing import Point, UnmixingLikelihood
 from probae.linalg import haar_rotation
@@ -50,7 +50,10 @@ ROWS = 5000  # rows that judge the starts, or ROWS_PER_SOURCE for each source wh
 ROWS_PER_SOURCE = 100
 WIDE, NARROWER = 0.25, 0.25  # width of a kink at first, and its factor from stage to stage
 SMALLEST = 1e-14  # noise in the complement, relative to the mean variance, that float64 still tells from none
+FRAMES = (5, 2)  # starts with few sources or several laws, and with many of one law
+FEW = 8
 SWAPS = 5  # times that sources may be dealt to other laws
+SPREAD = 0.2  # log-scales that a source is tried with under another law
 
 
 @local_parameters
@@ -66,6 +69,7 @@ def fit_noise_free(model: LinearFactorModel, data: Data, seed: int, starts: int 
         for value in climb.run(reduced.white):
             loop.value = value
             next(ticks, None)
+    climb.warn_of_ends()
     unmixing = climb.unmixing(model.latents)[torch.argsort(torch.tensor(order))]
     loadings = reduced.mixing @ torch.linalg.inv(unmixing)
     sign = torch.sign(loadings.gather(0, loadings.abs().argmax(0, keepdim=True)))
@@ -184,6 +188,16 @@ class Climb:
             exact = likelihood.evaluate(self.point.unmixing, self.point.shapes, 0.0)
             self.history.append(exact.value)
 
+    def warn_of_ends(self) -> None:
+        """Warn of learnt shapes that ended at the end of their range."""
+        shapes = torch.zeros(0) if self.point is None else self.point.shapes
+        if bool(((shapes <= BOUNDS[0]) | (shapes >= BOUNDS[1])).any()):
+            warn(
+                f"A learnt shape ended at the end of its range, {math.exp(BOUNDS[0]):.2g} to {math.exp(BOUNDS[1]):.2g} "
+                "above its lower bound: the data ask for a law outside this family, so the likelihood has no maximum.",
+                ProbaeWarning,
+            )
+
     def widths(self, samples: int) -> list[float]:
         """Return the widths of a rounded kink, from wide to the last, the standard error of one coordinate."""
         if not any(has_kink(law) for law in self.laws):
@@ -203,7 +217,8 @@ class Climb:
             part = white[torch.randperm(len(white), generator=generator)[:size]]
         likelihood = UnmixingLikelihood(part, self.laws)
         given = likelihood.shapes
-        count = self.starts or (1 if latents == 1 else 5 if latents <= 8 else 2)
+        easy = latents > FEW and len(likelihood.groups) == 1
+        count = self.starts or (1 if latents == 1 else FRAMES[easy])
         for number in range(count):
             frame = haar_rotation(latents, generator) if number else torch.eye(latents, dtype=torch.float64)
             point = likelihood.evaluate(frame, given, width)
@@ -220,17 +235,24 @@ class Climb:
                 yield point
             if len(likelihood.groups) == 1:
                 return
-            dealt = deal(likelihood.white @ point.unmixing.T, self.laws)
-            swapped = likelihood.evaluate(point.unmixing[dealt], point.shapes, width)
+            dealt, scale = deal(likelihood.white @ point.unmixing.T, self.laws)
+            swapped = likelihood.evaluate(scale[:, None] * point.unmixing[dealt], point.shapes, width)
             if swapped.value <= point.value + 1e-9:
                 likelihood.set_shapes(point.shapes)
                 return
             point = swapped
 
 
-def deal(sources: Float[Tensor, "samples k"], laws: list[Prior]) -> Int[Tensor, " k"]:
-    """Return which source each law should have, for the largest sum of mean log densities."""
+def deal(
+    sources: Float[Tensor, "samples k"], laws: list[Prior]
+) -> tuple[Int[Tensor, " k"], Float[Tensor, " k"]]:
+    """Return which source each law should have, for the largest sum of mean log densities, and its best scale."""
+    scales = torch.linspace(-SPREAD, SPREAD, 7, dtype=torch.float64).exp()
+    gains = {}
     with torch.no_grad():
-        gain = {id(law): law.log_prob(sources).mean(0) for law in laws}
-    table = torch.stack([gain[id(law)] for law in laws])
-    return torch.from_numpy(linear_sum_assignment(table.numpy(), maximize=True)[1])
+        for law in {id(law): law for law in laws}.values():
+            gains[id(law)] = torch.stack([law.log_prob(c * sources).mean(0) + c.log() for c in scales]).max(0)
+    table = torch.stack([gains[id(law)].values for law in laws])
+    dealt = torch.from_numpy(linear_sum_assignment(table.numpy(), maximize=True)[1])
+    best = torch.stack([gains[id(law)].indices[source] for law, source in zip(laws, dealt, strict=True)])
+    return dealt, scales[best]

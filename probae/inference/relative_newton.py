@@ -30,8 +30,8 @@ HALVINGS = 15
 RISE = 1e-4  # part of the slope's promise that a step must keep
 ROUNDING = 1e-13  # relative error of a mean over many rows
 LONGEST = 1.5  # largest singular value a relative step may have
-BOUNDS = (-3.0, 8.0)  # of the unbounded parameter of a shape
-SHAPE_STEP = 1.0
+BOUNDS = (-3.0, 8.0)  # of the log of a learnt shape above its lower bound: 0.05 to 3,000
+SHAPE_STEP = 1.0  # of that logarithm at a time
 
 
 def ascend(

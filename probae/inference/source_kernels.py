@@ -140,7 +140,11 @@ def student(s: Rows, score: Rows, slope: Rows, law: Rows, want_slope: bool, want
             product = 1.0
             for n in range(first, min(first + STUDENT_FACTORS, samples)):
                 product *= 1.0 + s[k, n] * s[k, n] / m
-            logs += math.log(product)
+            if product == math.inf:
+                for n in range(first, min(first + STUDENT_FACTORS, samples)):
+                    logs += math.log(1.0 + s[k, n] * s[k, n] / m)
+            else:
+                logs += math.log(product)
         for n in range(samples):
             score[k, n] = 2.0 * half / m * s[k, n] / (1.0 + s[k, n] * s[k, n] / m)
         if want_slope:
