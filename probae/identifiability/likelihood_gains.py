@@ -155,11 +155,12 @@ def likelihood_gains(
     test = check_data(held_out, features=model.features, names=model.feature_names, minimum_rows=2).values
     own = fit.log_likelihood(test)
     shape = (model.features, model.latents)
-    gaussian = fit_model(LinearFactorModel(*shape, noise=model.noise), train, MaximumLikelihood(), seed=seed)
+    noise = "isotropic" if model.noise == "complement" else model.noise  # the covariances are the same
+    gaussian = fit_model(LinearFactorModel(*shape, noise=noise), train, MaximumLikelihood(), seed=seed)
     law = MultivariateStudentT(START, learn=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BoundaryWarning)  # the degrees of freedom are in the report
-        elliptical = fit_model(LinearFactorModel(*shape, law, noise=model.noise), train, EM(), seed=seed)
+        elliptical = fit_model(LinearFactorModel(*shape, law, noise=noise), train, EM(), seed=seed)
     return LikelihoodGains(
         gaussian=_gain(own - gaussian.log_likelihood(test)),
         rotation=_rotation_gain(model, test, check_count("rotations", rotations, 2), seed),

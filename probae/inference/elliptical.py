@@ -19,7 +19,7 @@ import scipy.special
 import torch
 from torch import Tensor
 
-from probae.checks import BoundaryWarning, Data, DataError, warn
+from probae.checks import BoundaryWarning, Data, DataError, NotExactError, warn
 from probae.inference.acceleration import Ascent
 from probae.inference.base import ExactPosterior, Loop, Outcome
 from probae.inference.factor_likelihood import FactorLikelihood
@@ -46,6 +46,10 @@ def fit_elliptical(model: LinearFactorModel, data: Data, seed: int, steps: int, 
     if data.missing is not None:
         raise DataError(
             "MultivariateStudentT factors need complete rows, but x has missing values: fill them in."
+        )
+    if model.noise == "complement":
+        raise NotExactError(
+            'MultivariateStudentT factors with noise="complement" are not fitted: use noise="isotropic".'
         )
     solve = _fit_noise_free if model.noise == "none" else _fit_noisy
     history, converged, interrupted = solve(model, data, seed, steps, tolerance)

@@ -62,6 +62,7 @@ FITS = {
     "ica": lambda d: Case(
         IndependentComponents(d, d, prior=StudentT(5)), MaximumLikelihood(), constant=False
     ),
+    "ica-reduced": lambda d: Case(IndependentComponents(d, d - 2, prior=StudentT(5)), None),
     "sparse-map": lambda d: Case(SparseCoding(d, 3), MAP(steps=4)),
     "fa-svi": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1))),
     "sparse-svi": lambda d: Case(SparseCoding(d, d + 1), svi(MLPEncoder(d, d + 1, hidden=(8,)), batch=25)),
@@ -137,7 +138,10 @@ def covariance_of(model):
     """W W' + Psi: what every fit says of x, in any frame."""
     loadings = model.loadings.detach().double()
     noise = 0.0 if model.noise == "none" else model.noise_variance.detach().double()
-    return loadings @ loadings.mT + noise * torch.eye(model.features, dtype=torch.float64)
+    where = torch.eye(model.features, dtype=torch.float64)
+    if model.noise == "complement":
+        where -= loadings @ torch.linalg.pinv(loadings)
+    return loadings @ loadings.mT + noise * where
 
 
 @pytest.fixture(name="covariance_of")
