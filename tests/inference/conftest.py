@@ -12,7 +12,15 @@ import pytest
 import torch
 
 from probae.encoders import LinearGaussianEncoder, MLPEncoder
-from probae.inference import EM, MAP, SVI, MaximumLikelihood, MinimumResiduals, PrincipalAxis
+from probae.inference import (
+    EM,
+    MAP,
+    SVI,
+    MaximumLikelihood,
+    MinimumResiduals,
+    PrincipalAxis,
+    SegmentedLikelihood,
+)
 from probae.inference.fit import fit
 from probae.models import (
     ConfirmatoryFactorAnalysis,
@@ -22,7 +30,7 @@ from probae.models import (
     ProbabilisticPCA,
     SparseCoding,
 )
-from probae.priors import Laplace, StudentT
+from probae.priors import Laplace, MultivariateStudentT, StudentT
 
 
 class Case(NamedTuple):
@@ -63,6 +71,13 @@ FITS = {
         IndependentComponents(d, d, prior=StudentT(5)), MaximumLikelihood(), constant=False
     ),
     "ica-reduced": lambda d: Case(IndependentComponents(d, d - 2, prior=StudentT(5)), None),
+    "elliptical-em": lambda d: Case(LinearFactorModel(d, 1, MultivariateStudentT(5, learn=True)), EM()),
+    "elliptical-noiseless": lambda d: Case(
+        LinearFactorModel(d, d, MultivariateStudentT(5, learn=True), "none"), EM(), constant=False
+    ),
+    "segmented": lambda d: Case(
+        LinearFactorModel(d, d, noise="none"), SegmentedLikelihood([0, 1] * 30), constant=False
+    ),
     "sparse-map": lambda d: Case(SparseCoding(d, 3), MAP(steps=4)),
     "fa-svi": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1))),
     "sparse-svi": lambda d: Case(SparseCoding(d, d + 1), svi(MLPEncoder(d, d + 1, hidden=(8,)), batch=25)),

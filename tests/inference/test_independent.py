@@ -163,7 +163,9 @@ def test_sources_are_dealt_to_the_laws_they_fit():
     light, heavy = GeneralizedNormal(6.0), Laplace()
     dealt, scale = deal(sources, [light, heavy])
     assert dealt.tolist() == [1, 0]
-    assert (scale.log().abs() < 0.11).all()  # tried at steps of 0.067, of sources that are at scale but for their tails
+    assert (
+        scale.log().abs() < 0.11
+    ).all()  # tried at steps of 0.067, of sources that are at scale but for their tails
 
 
 def test_many_unequal_laws_reach_the_likelihood_of_the_truth():
@@ -208,7 +210,9 @@ def test_the_likelihood_has_no_slope_in_a_learnt_shape(name):
     s = run.posterior(x).mean
     law = run.model.prior.requires_grad_(True)
     (slope,) = torch.autograd.grad(law.log_prob(s).sum(1).mean(), list(law.parameters()))
-    assert abs(slope) < (0.05 if name == "sharp" else 1e-6)  # a rounded kink moves the slope by O(h), h = 0.022
+    assert abs(slope) < (
+        0.05 if name == "sharp" else 1e-6
+    )  # a rounded kink moves the slope by O(h), h = 0.022
 
 
 def test_one_law_has_one_shape_and_independent_laws_their_own():
@@ -253,7 +257,9 @@ def test_fewer_sources_than_features_are_recovered():
     assert run.converged
     cosine = (torch.linalg.pinv(truth.loadings.detach()) @ run.model.loadings).abs()
     # rms error of a loading of the pair: sqrt(2 / (3 n)) = 0.013, theory.md 2.6; five of them
-    assert torch.allclose(cosine.sort(1).values, torch.tensor([[0.0, 1.0]] * 2, dtype=torch.float64), atol=0.07)
+    assert torch.allclose(
+        cosine.sort(1).values, torch.tensor([[0.0, 1.0]] * 2, dtype=torch.float64), atol=0.07
+    )
     # 12,000 squares of normal noise: relative error sqrt(2 / 12,000)
     assert run.model.noise_variance == pytest.approx(0.05, rel=5 * math.sqrt(2 / 12_000))
     assert run.history[-1].item() == pytest.approx(run.log_likelihood(x).mean().item(), rel=1e-9)

@@ -98,13 +98,17 @@ def test_gradient_is_the_derivative_along_relative_steps(law):
     white = white_rows()
     likelihood = UnmixingLikelihood(white, [law] * 3)
     generator = torch.Generator().manual_seed(1)
-    unmixing = torch.eye(3, dtype=torch.float64) + 0.3 * torch.randn(3, 3, generator=generator, dtype=torch.float64)
+    unmixing = torch.eye(3, dtype=torch.float64) + 0.3 * torch.randn(
+        3, 3, generator=generator, dtype=torch.float64
+    )
     relative = torch.randn(3, 3, generator=generator, dtype=torch.float64)
     point = likelihood.evaluate(unmixing, width=0.1)
     change = torch.ones_like(point.shapes)
     step, one = 1e-5, torch.eye(3, dtype=torch.float64)
     values = [
-        likelihood.evaluate((one + sign * step * relative) @ unmixing, point.shapes + sign * step * change, 0.1).value
+        likelihood.evaluate(
+            (one + sign * step * relative) @ unmixing, point.shapes + sign * step * change, 0.1
+        ).value
         for sign in (1, -1)
     ]
     slope = float((point.gradient * relative).sum() + point.shape_gradient @ change)
