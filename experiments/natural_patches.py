@@ -7,7 +7,20 @@ MAP from the same two photographs: its atoms are localised, oriented and bandpas
 principal components are not, whatever the likelihood says of the axes.
 
 Run:     python -m experiments.natural_patches
-Answer:  TO BE FILLED
+Answer:  The axes of patches are real, and small beside what has no axes. Nats per component of 9,000 held-out patches;
+    standard errors of means .009 to .02, of gains at most .012.
+    Patches: Gaussian -1.424 < Laplace on random axes -1.069 < on principal ones -1.038 < on independent ones -.999
+        (orthogonal) and -.914 (free) < t laws with learned shapes on independent axes -.759 < multivariate t +.048.
+        The gain of Laplace sources over the Gaussian is .510; random axes keep 77 % of it (.115 lost), and the law
+        without axes is .963 better. Of t laws: .665, 68 % (.211 lost), and .807. The multivariate t, and most of the
+        single ones, end at the bound of 2.01 degrees of freedom: their variance wants to be infinite.
+    Equal contrast (rows of one length): what is left is about axes. Laplace .021 and t laws .030 above the Gaussian and
+        as much above the multivariate t, and random axes keep nothing of it.
+    Gaussian surrogate: Laplace is .048 to .053 below the Gaussian whatever the axes, and independent learned t laws are
+        .003 below, the price of their shapes.
+    Dictionary: atoms hold their energy on 27 % of the patch (principal components 39 %), one orientation .54 (.32) and
+        a band of 1.2 octaves around 2.3 cycles (.3 octaves: waves over the whole patch). After 600 minibatches the 100
+        least used of the 256 atoms are still noise.
 """
 
 from __future__ import annotations
@@ -54,7 +67,7 @@ class Settings:
     """Other patches, on which they are compared."""
     thinned: int = 3
     """Part of them, one in so many, that the two controls use."""
-    rotations: int = 20
+    rotations: int = 10
     """Random frames averaged over."""
     atom_size: int = 12
     """Side of the patches that the dictionary is learned from."""
@@ -87,12 +100,13 @@ def measure(settings: Settings) -> dict[str, Rows]:
 
 
 def whitened(settings: Settings, kind: str) -> tuple[Tensor, Tensor]:
-    """Return train and test rows on the principal components of the train rows, scaled to variance 1 there."""
+    """Return train and test rows on the principal components of the train rows, scaled to variance 1 there.
+
+    Rows of equal contrast are scaled to one length: whatever scale the components of a row shared is gone.
+    """
     part = 1 if kind == "patches" else settings.thinned
     count, first = (settings.train + settings.test) // part, settings.train // part
-    patches = pa.datasets.natural_patches(
-        settings.size, count, settings.seed, equalize_contrast=kind == "equal contrast"
-    ).x
+    patches = pa.datasets.natural_patches(settings.size, count, settings.seed).x
     generator = torch.Generator().manual_seed(settings.seed)
     train, test = patches[torch.randperm(count, generator=generator)].split([first, count - first])
     centre = train.mean(0)
@@ -100,6 +114,8 @@ def whitened(settings: Settings, kind: str) -> tuple[Tensor, Tensor]:
     kept = slice(-settings.components, None)
     whitening = (vectors[:, kept] / values[kept].sqrt()).flip(1)
     train, test = (train - centre) @ whitening, (test - centre) @ whitening
+    if kind == "equal contrast":
+        return tuple(math.sqrt(settings.components) * x / x.norm(dim=1, keepdim=True) for x in (train, test))
     if kind == "Gaussian surrogate":
         root = torch.linalg.cholesky(test.T.cov(correction=0))
         train = torch.randn(train.shape, generator=generator, dtype=torch.float64)
@@ -292,7 +308,7 @@ def plot(rows: dict[str, Rows]) -> Figure:
     axes = right.subplots(3, 1)
     for ax, kind in zip(axes, ("patches", "equal contrast", "Gaussian surrogate"), strict=True):
         draw_order(ax, [row for row in rows["likelihoods"] if row["rows"] == kind], kind)
-    axes[-1].set_xlabel("log-likelihood of held-out rows (nats per component; bars: two standard errors)")
+    axes[-1].set_xlabel("nats per component of held-out rows\n(bars: two standard errors)", fontsize=9)
     return figure
 
 
@@ -302,6 +318,7 @@ def draw_order(ax: Any, some: Rows, kind: str) -> None:
         law = row["law"]
         style = {"color": COLORS.get(law, "#009E73"), "marker": MARKS.get(law, "*"), "markersize": 6}
         ax.errorbar(row["nats"], place, xerr=2 * row["error"], linestyle="", **style)
+    ax.tick_params(axis="x", labelsize=8)
     names = [
         row["law"] if row["frame"] == "any" else f"{row['law']}, {row['frame']} axes"
         for row in reversed(some)
