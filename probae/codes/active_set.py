@@ -1,0 +1,322 @@
+r"""The lasso of one row by active sets, compiled: exact minima on growing supports, then the duality gap.
+
+.. math:: f(z) = \tfrac12 z'Gz - q'z + \|z\|_1, \qquad c = q - Gz = A'r
+
+in units where the penalty is 1. A round lets in atoms with \|c_j\| > 1, jumps to the minimum on the active atoms for
+the signs they have, stops at the least value on the way where a sign would change, and lets out atoms that reach 0.
+Every step lowers f, so no set of signs returns and the rounds end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from probae.codes.compiled import compiled
+from probae.codes.factor import backward, forward, insert, remove
+
+SHARE = 0.5  # of the largest excess of |c| over 1: atoms above it are let in together
+MOVES = 200  # most sign changes in one round
+IDLE = 3  # rounds without a lower value before a row is given up
+
+
+@compiled
+def correlate(c, q, gram, z, active, count):
+    """Set c = q - G z, four active atoms at a time."""
+    i = count % 4
+    c[:] = q
+    for a in range(i):
+        row, value = gram[active[a]], z[active[a]]
+        for k in range(len(c)):
+            c[k] -= value * row[k]
+    while i < count:
+        a0, a1, a2, a3 = active[i], active[i + 1], active[i + 2], active[i + 3]
+        z0, z1, z2, z3 = z[a0], z[a1], z[a2], z[a3]
+        g0, g1, g2, g3 = gram[a0], gram[a1], gram[a2], gram[a3]
+        for k in range(len(c)):
+            c[k] -= z0 * g0[k] + z1 * g1[k] + z2 * g2[k] + z3 * g3[k]
+        i += 4
+
+
+@compiled
+def largest(c, nonnegative):
+    """Return the largest |c|, or the largest c."""
+    top = 0.0
+    if nonnegative:
+        for k in range(len(c)):
+            top = max(top, c[k])
+    else:
+        for k in range(len(c)):
+            top = max(top, abs(c[k]))
+    return top
+
+
+@compiled
+def duality_gap(top, c, q, z, active, count, power):
+    """Return P(z) - D(s r) = (1 - s)^2 |r|^2 / 2 + |z|_1 - s z'c for s = min(1, 1 / top), and P(z)."""
+    shrink = 1.0 if top <= 1.0 else 1.0 / top
+    fit, along, size = 0.0, 0.0, 0.0
+    for i in range(count):
+        value = z[active[i]]
+        fit += value * q[active[i]]
+        along += value * c[active[i]]
+        size += abs(value)
+    residual = max(2.0 * power - fit - along, 0.0)
+    gap = 0.5 * (1.0 - shrink) ** 2 * residual + max(size - shrink * along, 0.0)
+    return gap, 0.5 * residual + size
+
+
+@compiled
+def admit(top, gram, z, c, active, count, factor, inverse, candidates, nonnegative):
+    """Let in atoms near the largest correlation, each by its own descent step; return the new count."""
+    bar = 1.0 + SHARE * (top - 1.0)
+    found = 0
+    for k in range(len(c)):
+        if (c[k] if nonnegative else abs(c[k])) >= bar and z[k] == 0.0:
+            candidates[found] = k
+            found += 1
+    room = count + 1 + count // 2
+    while found > 0 and count < room:
+        best, size = 0, 0.0
+        for i in range(found):
+            value = c[candidates[i]]
+            value = value if nonnegative else abs(value)
+            if value > size:
+                best, size = i, value
+        if size < bar:
+            break
+        atom = candidates[best]
+        found -= 1
+        candidates[best] = candidates[found]
+        row = gram[atom]
+        if not insert(row, atom, active, count, factor, inverse):
+            continue
+        count += 1
+        step = (c[atom] - (1.0 if c[atom] > 0 else -1.0)) / row[atom]
+        z[atom] = step
+        for i in range(count):
+            c[active[i]] -= step * row[active[i]]
+        for i in range(found):
+            c[candidates[i]] -= step * row[candidates[i]]
+    return count
+
+
+@compiled
+def search(slope, curvature, z, move, active, count, times, nonnegative):
+    """Minimise f on the way z + t move, t <= 1, kinked where an entry passes 0; return t and who is 0 there, or -1."""
+    for i in range(count):
+        value, change = z[active[i]], move[i]
+        times[i] = -value / change if value * change < 0.0 else 2.0
+    while True:
+        first = 0
+        for i in range(1, count):
+            if times[i] < times[first]:
+                first = i
+        time = times[first]
+        if curvature * min(time, 1.0) + slope >= 0.0 or time > 1.0:
+            return min(-slope / curvature, 1.0), -1
+        slope += 2.0 * abs(move[first])
+        if nonnegative or slope + curvature * time >= 0.0:
+            return time, first
+        times[first] = 2.0
+
+
+@compiled
+def descend(q, z, c, active, count, factor, inverse, work, nonnegative):
+    """Minimise f over the active atoms; return how many are left."""
+    goal, move, times, cosine, sine = work[0], work[1], work[2], work[3], work[4]
+    for _ in range(MOVES):
+        for i in range(count):
+            goal[i] = q[active[i]] - (1.0 if z[active[i]] > 0 else -1.0)
+        forward(goal, count, factor, inverse)
+        backward(goal, count, factor, inverse)
+        slope, kept = 0.0, True
+        for i in range(count):
+            value = z[active[i]]
+            move[i] = goal[i] - value
+            slope += move[i] * ((1.0 if value > 0 else -1.0) - c[active[i]])
+            kept = kept and goal[i] * value > 0.0
+        if kept:
+            for i in range(count):
+                z[active[i]] = goal[i]
+            return count
+        if slope >= 0.0:  # nothing but rounding is left to gain
+            return count
+        time, hit = search(slope, -slope, z, move, active, count, times, nonnegative)
+        for i in range(count):
+            atom = active[i]
+            sign = 1.0 if z[atom] > 0 else -1.0
+            c[atom] += time * (sign - c[atom])
+            z[atom] += time * move[i]
+            if nonnegative and z[atom] < 0.0:
+                z[atom] = 0.0
+        if hit >= 0:
+            z[active[hit]] = 0.0
+        i = 0
+        while i < count:
+            if z[active[i]] == 0.0:
+                remove(i, active, count, factor, inverse, cosine, sine)
+                count -= 1
+            else:
+                i += 1
+        if count == 0:
+            return 0
+    return count
+
+
+@compiled
+def exchange(atom, sign, gram, z, active, count, factor, inverse, work, nonnegative):
+    """Bring in an atom in the span of the active ones along A d = 0, where only |z|_1 changes, until one reaches 0.
+
+    Return the new count.
+    """
+    move, times, cosine, sine = work[1], work[2], work[3], work[4]
+    insert(gram[atom], atom, active, count, factor, inverse)
+    for i in range(count):
+        move[i] = factor[count, i]
+    backward(move, count, factor, inverse)
+    slope = 1.0
+    for i in range(count):
+        move[i] *= -sign
+        slope += move[i] if z[active[i]] > 0 else -move[i]
+    reach = 1e300
+    if slope > 0.0:  # the other way: the atom itself shrinks, if it is not 0
+        if z[atom] == 0.0:
+            return count
+        slope, sign, reach = -slope, -sign, abs(z[atom])
+        for i in range(count):
+            move[i] = -move[i]
+    for i in range(count):
+        value = z[active[i]]
+        times[i] = -value / move[i] if value * move[i] < 0.0 else 1e300
+    while True:
+        first = 0
+        for i in range(1, count):
+            if times[i] < times[first]:
+                first = i
+        time = times[first]
+        if time >= reach:
+            break
+        slope += 2.0 * abs(move[first])
+        if nonnegative or slope >= 0.0:
+            break
+        times[first] = 1e300
+    return swap(
+        atom,
+        sign,
+        min(time, reach),
+        reach,
+        first,
+        z,
+        move,
+        active,
+        count,
+        factor,
+        inverse,
+        cosine,
+        sine,
+        gram,
+    )
+
+
+@compiled
+def swap(atom, sign, time, reach, first, z, move, active, count, factor, inverse, cosine, sine, gram):
+    """Take the step of an exchange and change the set; return the new count."""
+    if time >= 1e300:  # rounding: no end in sight, so nothing to gain
+        z[atom] = 0.0
+        return count
+    for i in range(count):
+        z[active[i]] += time * move[i]
+    z[atom] += time * sign
+    if time == reach:
+        z[atom] = 0.0
+        return count
+    z[active[first]] = 0.0
+    remove(first, active, count, factor, inverse, cosine, sine)
+    count -= 1
+    if z[atom] != 0.0:
+        if insert(gram[atom], atom, active, count, factor, inverse):
+            count += 1
+        else:
+            z[atom] = 0.0
+    return count
+
+
+@compiled
+def begin(gram, z, active, factor, inverse, work, nonnegative):
+    """Make the active set of the codes a row starts from; codes of dependent atoms are moved to the others."""
+    count = 0
+    for atom in range(len(z)):
+        value = z[atom]
+        if value == 0.0:
+            continue
+        if gram[atom, atom] <= 0.0 or (nonnegative and value < 0.0):
+            z[atom] = 0.0
+        elif insert(gram[atom], atom, active, count, factor, inverse):
+            count += 1
+        else:
+            sign = 1.0 if value > 0 else -1.0
+            count = exchange(atom, sign, gram, z, active, count, factor, inverse, work, nonnegative)
+    return count
+
+
+@compiled
+def solve_row(
+    gram, q, power, tolerance, rounds, nonnegative, warm, z, c, active, factor, inverse, work, candidates
+):
+    """Solve one row from the codes in z; return the gap and the rounds taken, -1 for rounds that led no further."""
+    count = begin(gram, z, active, factor, inverse, work, nonnegative) if warm else 0
+    best, idle, used = np.inf, 0, 0
+    while True:
+        correlate(c, q, gram, z, active, count)
+        top = largest(c, nonnegative)
+        gap, value = duality_gap(top, c, q, z, active, count, power)
+        if gap <= tolerance * max(value, 1e-3 * power) or used >= rounds:
+            return gap, used
+        idle = 0 if value < best - 1e-15 * power else idle + 1
+        if idle > IDLE:
+            return gap, -1
+        best = min(best, value)
+        if top > 1.0:
+            before = count
+            count = admit(top, gram, z, c, active, count, factor, inverse, candidates, nonnegative)
+            if count == before and not (warm and used == 0):
+                atom = position(c, top, nonnegative)
+                if z[atom] == 0.0 and gram[atom, atom] > 0.0:
+                    sign = 1.0 if c[atom] > 0 else -1.0
+                    count = exchange(atom, sign, gram, z, active, count, factor, inverse, work, nonnegative)
+        count = descend(q, z, c, active, count, factor, inverse, work, nonnegative)
+        used += 1
+
+
+@compiled
+def position(c, top, nonnegative):
+    """Return where the largest correlation stands."""
+    for k in range(len(c)):
+        if (c[k] if nonnegative else abs(c[k])) >= top:
+            return k
+    return 0
+
+
+@compiled
+def solve_rows(gram, cross, power, tolerance, rounds, nonnegative, warm, rank, codes, gaps, used):
+    """Solve rows from their correlations A'x and |x|^2 / 2 in units of the penalty, from the codes given."""
+    atoms, size = len(gram), rank + 2
+    c, active, candidates = np.empty(atoms), np.empty(size, np.int64), np.empty(atoms, np.int64)
+    factor, inverse, work = np.empty((size, size)), np.empty(size), np.empty((5, size))
+    for n in range(len(cross)):
+        gaps[n], used[n] = solve_row(
+            gram,
+            cross[n],
+            power[n],
+            tolerance,
+            rounds,
+            nonnegative,
+            warm,
+            codes[n],
+            c,
+            active,
+            factor,
+            inverse,
+            work,
+            candidates,
+        )
