@@ -19,38 +19,49 @@ MOVES = 200  # most sign changes in one round
 IDLE = 3  # rounds without a lower value before a row is given up
 
 
-@compiled
+@compiled("XXGXIi")
 def correlate(c, q, gram, z, active, count):
     """Set c = q - G z, four active atoms at a time."""
-    i = count % 4
-    c[:] = q
-    for a in range(i):
-        row, value = gram[active[a]], z[active[a]]
+    left = count % 4
+    if left == 0:
+        for k in range(len(c)):
+            c[k] = q[k]
+    else:
+        row, value = gram[active[0]], z[active[0]]
+        for k in range(len(c)):
+            c[k] = q[k] - value * row[k]
+    for i in range(1, left):
+        row, value = gram[active[i]], z[active[i]]
         for k in range(len(c)):
             c[k] -= value * row[k]
-    while i < count:
+    for i in range(left, count, 4):
         a0, a1, a2, a3 = active[i], active[i + 1], active[i + 2], active[i + 3]
         z0, z1, z2, z3 = z[a0], z[a1], z[a2], z[a3]
         g0, g1, g2, g3 = gram[a0], gram[a1], gram[a2], gram[a3]
         for k in range(len(c)):
             c[k] -= z0 * g0[k] + z1 * g1[k] + z2 * g2[k] + z3 * g3[k]
-        i += 4
 
 
-@compiled
+@compiled("Xb")
 def largest(c, nonnegative):
-    """Return the largest |c|, or the largest c."""
-    top = 0.0
+    """Return the largest |c|, or the largest c; four running maxima do not wait for each other."""
+    part = len(c) // 4
+    c0, c1, c2, c3 = c[:part], c[part : 2 * part], c[2 * part : 3 * part], c[3 * part : 4 * part]
+    t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
     if nonnegative:
-        for k in range(len(c)):
-            top = max(top, c[k])
+        for k in range(part):
+            t0, t1, t2, t3 = max(t0, c0[k]), max(t1, c1[k]), max(t2, c2[k]), max(t3, c3[k])
+        for k in range(4 * part, len(c)):
+            t0 = max(t0, c[k])
     else:
-        for k in range(len(c)):
-            top = max(top, abs(c[k]))
-    return top
+        for k in range(part):
+            t0, t1, t2, t3 = max(t0, abs(c0[k])), max(t1, abs(c1[k])), max(t2, abs(c2[k])), max(t3, abs(c3[k]))
+        for k in range(4 * part, len(c)):
+            t0 = max(t0, abs(c[k]))
+    return max(max(t0, t1), max(t2, t3))
 
 
-@compiled
+@compiled("xXXXIix")
 def duality_gap(top, c, q, z, active, count, power):
     """Return P(z) - D(s r) = (1 - s)^2 |r|^2 / 2 + |z|_1 - s z'c for s = min(1, 1 / top), and P(z)."""
     shrink = 1.0 if top <= 1.0 else 1.0 / top
@@ -65,7 +76,7 @@ def duality_gap(top, c, q, z, active, count, power):
     return gap, 0.5 * residual + size
 
 
-@compiled
+@compiled("xGXXIiGXIb")
 def admit(top, gram, z, c, active, count, factor, inverse, candidates, nonnegative):
     """Let in atoms near the largest correlation, each by its own descent step; return the new count."""
     bar = 1.0 + SHARE * (top - 1.0)
@@ -100,7 +111,7 @@ def admit(top, gram, z, c, active, count, factor, inverse, candidates, nonnegati
     return count
 
 
-@compiled
+@compiled("xxXXIiXb")
 def search(slope, curvature, z, move, active, count, times, nonnegative):
     """Minimise f on the way z + t move, t <= 1, kinked where an entry passes 0; return t and who is 0 there, or -1."""
     for i in range(count):
@@ -120,7 +131,7 @@ def search(slope, curvature, z, move, active, count, times, nonnegative):
         times[first] = 2.0
 
 
-@compiled
+@compiled("XXXIiGXGb")
 def descend(q, z, c, active, count, factor, inverse, work, nonnegative):
     """Minimise f over the active atoms; return how many are left."""
     goal, move, times, cosine, sine = work[0], work[1], work[2], work[3], work[4]
@@ -163,7 +174,30 @@ def descend(q, z, c, active, count, factor, inverse, work, nonnegative):
     return count
 
 
-@compiled
+@compiled("ixxxiXXIiGXXXG")
+def swap(atom, sign, time, reach, first, z, move, active, count, factor, inverse, cosine, sine, gram):
+    """Take the step of an exchange and change the set; return the new count."""
+    if time >= 1e300:  # rounding: no end in sight, so nothing to gain
+        z[atom] = 0.0
+        return count
+    for i in range(count):
+        z[active[i]] += time * move[i]
+    z[atom] += time * sign
+    if time == reach:
+        z[atom] = 0.0
+        return count
+    z[active[first]] = 0.0
+    remove(first, active, count, factor, inverse, cosine, sine)
+    count -= 1
+    if z[atom] != 0.0:
+        if insert(gram[atom], atom, active, count, factor, inverse):
+            count += 1
+        else:
+            z[atom] = 0.0
+    return count
+
+
+@compiled("ixGXIiGXGb")
 def exchange(atom, sign, gram, z, active, count, factor, inverse, work, nonnegative):
     """Bring in an atom in the span of the active ones along A d = 0, where only |z|_1 changes, until one reaches 0.
 
@@ -218,30 +252,7 @@ def exchange(atom, sign, gram, z, active, count, factor, inverse, work, nonnegat
     )
 
 
-@compiled
-def swap(atom, sign, time, reach, first, z, move, active, count, factor, inverse, cosine, sine, gram):
-    """Take the step of an exchange and change the set; return the new count."""
-    if time >= 1e300:  # rounding: no end in sight, so nothing to gain
-        z[atom] = 0.0
-        return count
-    for i in range(count):
-        z[active[i]] += time * move[i]
-    z[atom] += time * sign
-    if time == reach:
-        z[atom] = 0.0
-        return count
-    z[active[first]] = 0.0
-    remove(first, active, count, factor, inverse, cosine, sine)
-    count -= 1
-    if z[atom] != 0.0:
-        if insert(gram[atom], atom, active, count, factor, inverse):
-            count += 1
-        else:
-            z[atom] = 0.0
-    return count
-
-
-@compiled
+@compiled("GXIGXGb")
 def begin(gram, z, active, factor, inverse, work, nonnegative):
     """Make the active set of the codes a row starts from; codes of dependent atoms are moved to the others."""
     count = 0
@@ -259,11 +270,21 @@ def begin(gram, z, active, factor, inverse, work, nonnegative):
     return count
 
 
-@compiled
+@compiled("Xxb")
+def position(c, top, nonnegative):
+    """Return where the largest correlation stands."""
+    for k in range(len(c)):
+        if (c[k] if nonnegative else abs(c[k])) >= top:
+            return k
+    return 0
+
+
+@compiled("GXxxibbXXIGXGI")
 def solve_row(
     gram, q, power, tolerance, rounds, nonnegative, warm, z, c, active, factor, inverse, work, candidates
 ):
-    """Solve one row from the codes in z; return the gap and the rounds taken, -1 for rounds that led no further."""
+    """Solve one row from the codes in z; return the gap, the rounds taken (-1 where they led no further) and the
+    number of active atoms."""
     count = begin(gram, z, active, factor, inverse, work, nonnegative) if warm else 0
     best, idle, used = np.inf, 0, 0
     while True:
@@ -271,10 +292,10 @@ def solve_row(
         top = largest(c, nonnegative)
         gap, value = duality_gap(top, c, q, z, active, count, power)
         if gap <= tolerance * max(value, 1e-3 * power) or used >= rounds:
-            return gap, used
+            return gap, used, count
         idle = 0 if value < best - 1e-15 * power else idle + 1
         if idle > IDLE:
-            return gap, -1
+            return gap, -1, count
         best = min(best, value)
         if top > 1.0:
             before = count
@@ -288,23 +309,22 @@ def solve_row(
         used += 1
 
 
-@compiled
-def position(c, top, nonnegative):
-    """Return where the largest correlation stands."""
-    for k in range(len(c)):
-        if (c[k] if nonnegative else abs(c[k])) >= top:
-            return k
-    return 0
-
-
-@compiled
-def solve_rows(gram, cross, power, tolerance, rounds, nonnegative, warm, rank, codes, gaps, used):
-    """Solve rows from their correlations A'x and |x|^2 / 2 in units of the penalty, from the codes given."""
+@compiled("GGXIxxibbiGXI")
+def solve_rows(
+    gram, cross, power, where, penalty, tolerance, rounds, nonnegative, warm, rank, codes, gaps, used
+):
+    """Solve rows from their correlations A'x and |x|^2 / 2, both in units of the penalty, into ``codes[where]``."""
     atoms, size = len(gram), rank + 2
-    c, active, candidates = np.empty(atoms), np.empty(size, np.int64), np.empty(atoms, np.int64)
+    z, c = np.zeros(atoms), np.empty(atoms)
+    active, candidates = np.empty(size, np.int64), np.empty(atoms, np.int64)
     factor, inverse, work = np.empty((size, size)), np.empty(size), np.empty((5, size))
     for n in range(len(cross)):
-        gaps[n], used[n] = solve_row(
+        row = where[n]
+        if warm:
+            for k in range(atoms):
+                z[k] = codes[row, k] / penalty
+                codes[row, k] = 0.0
+        gap, used[row], count = solve_row(
             gram,
             cross[n],
             power[n],
@@ -312,7 +332,7 @@ def solve_rows(gram, cross, power, tolerance, rounds, nonnegative, warm, rank, c
             rounds,
             nonnegative,
             warm,
-            codes[n],
+            z,
             c,
             active,
             factor,
@@ -320,3 +340,7 @@ def solve_rows(gram, cross, power, tolerance, rounds, nonnegative, warm, rank, c
             work,
             candidates,
         )
+        gaps[row] = gap * penalty**2
+        for i in range(count):
+            codes[row, active[i]] = z[active[i]] * penalty
+            z[active[i]] = 0.0

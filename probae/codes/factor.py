@@ -12,7 +12,7 @@ from probae.codes.compiled import compiled
 DEPENDENT = 1e-12  # squared sine of the angle to the span of the others below which an atom adds nothing
 
 
-@compiled
+@compiled("XiIiGX")
 def insert(gram_row, atom, active, count, factor, inverse):
     """Append an atom and return True, or return False if it is in the span of the others; L^-1 g stands in its row."""
     norm = gram_row[atom]
@@ -33,7 +33,7 @@ def insert(gram_row, atom, active, count, factor, inverse):
     return True
 
 
-@compiled
+@compiled("iIiGXXX")
 def remove(position, active, count, factor, inverse, cosine, sine):
     """Take the atom at a position out: rows below move up, and plane rotations make them triangular again."""
     for i in range(position, count - 1):
@@ -51,7 +51,7 @@ def remove(position, active, count, factor, inverse, cosine, sine):
         inverse[i] = 1.0 / length
 
 
-@compiled
+@compiled("XiGX")
 def forward(values, count, factor, inverse):
     """Replace b by L^-1 b."""
     for i in range(count):
@@ -62,7 +62,7 @@ def forward(values, count, factor, inverse):
         values[i] = value * inverse[i]
 
 
-@compiled
+@compiled("XiGX")
 def backward(values, count, factor, inverse):
     """Replace b by L'^-1 b."""
     for i in range(count - 1, -1, -1):
