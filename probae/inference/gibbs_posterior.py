@@ -9,7 +9,7 @@ Rows are independent given the parameters, so every row is a chain of its own an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 from probae.checks import NotExactError, ParameterError, check_count, check_data
 from probae.inference.base import few_threads
 from probae.inference.mixing import effective_sample_size, split_r_hat
-from probae.inference.scale_conditional import ScaleConditional
+from probae.inference.scale_conditional import Drawn, ScaleConditional
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
 from probae.priors import Prior
@@ -160,48 +160,31 @@ class GibbsPosterior:
         shape = (self.chains, len(y), law.latents)
         y = y.expand(self.chains, *y.shape).flatten(0, 1)
         prior = self.model.prior
-        state = start_chains(prior, y, law.latents)
+        z = start_chains(prior, y, law.latents)
         for _ in range(self.warmup):
-            state = sweep(prior, law, state, y)
+            z = sweep(prior, law, z, y).z
         kept: list[Tensor] = []
         total, first, second = (torch.zeros(len(y), law.latents, dtype=torch.float64) for _ in range(3))
         for step in range(self.draws):
-            state = sweep(prior, law, state, y)
-            total += state.mean
-            first += state.z
-            second += state.z.square()
+            mean, z = sweep(prior, law, z, y)
+            total += mean
+            first += z
+            second += z.square()
             if step % every == 0:
-                kept.append(state.z.view(shape))
+                kept.append(z.view(shape))
         count = self.chains * self.draws
         mean, first, second = (part.view(shape).sum(0) / count for part in (total, first, second))
         return torch.stack(kept, 1), mean, (second - first.square()).clamp_min(0.0)
 
 
-class Chains(NamedTuple):
-    """Where the chains of some rows are.
-
-    Attributes
-    ----------
-    tau, z, mean : Tensor (N, K)
-        Scales drawn from the z before; then z drawn from them, and E[z | tau, x].
-    """
-
-    tau: Float[Tensor, "samples latents"]
-    z: Float[Tensor, "samples latents"]
-    mean: Float[Tensor, "samples latents"]
-
-
-def start_chains(prior: Prior, y: Tensor, latents: int) -> Chains:
+def start_chains(prior: Prior, y: Tensor, latents: int) -> Float[Tensor, "samples latents"]:
     """Draw z from the prior, wider than any posterior; from torch's global generator."""
-    z = prior.draw(torch.Size([len(y), latents]), y)
-    return Chains(torch.ones_like(z), z, torch.zeros_like(z))
+    return prior.draw(torch.Size([len(y), latents]), y).detach()
 
 
-def sweep(prior: Prior, law: ScaleConditional, state: Chains, y: Tensor) -> Chains:
+def sweep(prior: Prior, law: ScaleConditional, z: Float[Tensor, "samples latents"], y: Tensor) -> Drawn:
     """Move every chain once: the scales given z, then z given the scales; from torch's global generator."""
-    tau = prior.sample_scales(state.z)
-    moved = law.draw(tau, y)
-    return Chains(tau, moved.z, moved.mean)
+    return law.draw(prior.sample_scales(z), y)
 
 
 def require_scale_mixture(model: LinearFactorModel, what: str) -> None:

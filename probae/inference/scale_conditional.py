@@ -41,6 +41,18 @@ class Moments(NamedTuple):
     log_det: Float[Tensor, "samples"]
 
 
+class Drawn(NamedTuple):
+    """A draw of z given tau, and the mean it was drawn around.
+
+    Attributes
+    ----------
+    mean, z : Tensor (N, K)
+    """
+
+    mean: Float[Tensor, "samples latents"]
+    z: Float[Tensor, "samples latents"]
+
+
 class ScaleConditional:
     """The Gaussian law of z given tau and a row, for one set of parameters.
 
@@ -82,7 +94,7 @@ class ScaleConditional:
         height = max(1, BLOCK // (copies * min(self.features, self.latents) * size))
         return (slice(start, start + height) for start in range(0, rows, height))
 
-    def draw(self, tau: Float[Tensor, "samples latents"], y: Float[Tensor, "samples features"]) -> Moved:
+    def draw(self, tau: Float[Tensor, "samples latents"], y: Float[Tensor, "samples features"]) -> Drawn:
         """Draw z given tau and y; from torch's global generator.
 
         The D x D form is that of Bhattacharya, Chakraborty & Mallick (2016, Biometrika 103, algorithm 1).
@@ -93,12 +105,12 @@ class ScaleConditional:
         if self.by_latents:
             mean = self._mean(tau, root, factor, y)
             spread = torch.linalg.solve_triangular(factor.mT, normal.unsqueeze(-1), upper=True).squeeze(-1)
-            return Moved(mean, mean + root * spread)
+            return Drawn(mean, mean + root * spread)
         prior = root * normal
         echo = y - prior @ self.whitened.mT - torch.randn_like(y)
         solved = torch.cholesky_solve(torch.stack([y, echo], -1), factor)
         mean, change = (tau * (part @ self.whitened) for part in solved.unbind(-1))
-        return Moved(mean, prior + change)
+        return Drawn(mean, prior + change)
 
     def moments(self, tau: Float[Tensor, "samples latents"], y: Float[Tensor, "samples features"]) -> Moments:
         """Return mean and variance of z, the sum of its covariances and log det C."""
@@ -153,15 +165,3 @@ class ScaleConditional:
                 "noise_variance to at least 1e-14 of the largest squared loading."
             )
         return factor
-
-
-class Moved(NamedTuple):
-    """A draw of z given tau, and the mean it was drawn around.
-
-    Attributes
-    ----------
-    mean, z : Tensor (N, K)
-    """
-
-    mean: Float[Tensor, "samples latents"]
-    z: Float[Tensor, "samples latents"]
