@@ -80,12 +80,9 @@ class ConditionalGaussian(TorchDistribution):
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         """Draw from the law, (*sample_shape, N, K)."""
         count = torch.Size(sample_shape).numel()
-        blocks = list(self._law.blocks(len(self.tau)))
-        draws = [
-            torch.cat([self._law.draw(self.tau[rows], self._y[rows]).z for rows in blocks])
-            for _ in range(count)
-        ]
-        return torch.stack(draws).reshape(*sample_shape, *self.tau.shape).to(self._dtype)
+        tau, y = self.tau.repeat(count, 1), self._y.repeat(count, 1)
+        draws = torch.cat([self._law.draw(tau[rows], y[rows]).z for rows in self._law.blocks(len(tau))])
+        return draws.reshape(*sample_shape, *self.tau.shape).to(self._dtype)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density of codes, (*sample_shape, N)."""
