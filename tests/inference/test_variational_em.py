@@ -56,8 +56,8 @@ def test_the_bound_never_falls(name, batch, rows):
 @pytest.mark.parametrize("name", MODELS)
 def test_the_history_is_the_bound_of_the_fitted_model(name, rows):
     """The posterior makes the bound of each row as high as it gets, so it cannot be below what the fit saw."""
-    run = run_of(MODELS[name](), rows, steps=150, tol=1e-7)
-    bound = VariationalPosterior(run.model, steps=500).bound(rows).mean().item()
+    run = run_of(MODELS[name](), rows, steps=60, tol=1e-7)
+    bound = VariationalPosterior(run.model, steps=200).bound(rows).mean().item()
     assert bound >= run.history[-1].item() - 1e-9
     assert bound == pytest.approx(run.history[-1].item(), abs=0.02)
 
@@ -98,9 +98,10 @@ def test_the_mean_is_learned(rows):
 
 
 def test_more_rows_than_a_batch_and_all_in_one_end_alike(rows):
-    one, many = (run_of(SparseCoding(4, 6), rows, steps=300, batch=size, tol=1e-8) for size in (400, 100))
-    assert one.history[-1].item() == pytest.approx(many.history[-1].item(), abs=0.05)
-    assert len(many.history) <= len(one.history)
+    """Four moves a pass instead of one: never behind after the same passes over the rows."""
+    one, many = (run_of(SparseCoding(4, 6), rows, steps=40, batch=size, tol=1e-8) for size in (400, 100))
+    assert (many.history[5:] >= one.history[5:]).all()
+    assert one.history[-1].item() == pytest.approx(many.history[-1].item(), abs=0.1)
 
 
 def test_refusals(rows):
