@@ -1,7 +1,9 @@
 """Inference: one verb, methods as values, one result."""
 
 from probae.inference.base import Fit, Method
+from probae.inference.draws import Draws
 from probae.inference.em import EM
+from probae.inference.hmc import HMCPosterior
 from probae.inference.importance import ImportancePosterior, WeightedDraws
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
@@ -15,7 +17,9 @@ __all__ = [
     "EM",
     "MAP",
     "SVI",
+    "Draws",
     "Fit",
+    "HMCPosterior",
     "ImportancePosterior",
     "MaximumLikelihood",
     "Method",
