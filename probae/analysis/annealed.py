@@ -50,8 +50,8 @@ class AnnealedImportance(Estimator):
     ('lower', True)
     """
 
-    steps: int = 200
-    chains: int = 16
+    steps: int = 100
+    chains: int = 32
     leapfrogs: int = 3
 
     def __post_init__(self) -> None:

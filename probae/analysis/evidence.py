@@ -79,9 +79,7 @@ def checked_model(model_or_fit: Any) -> Any:
     """Return the model of a fit, or the model itself."""
     model = model_or_fit.model if isinstance(model_or_fit, Fit) else model_or_fit
     if not isinstance(model, LatentModel):
-        raise ParameterError(
-            f"This needs a model or the result of fit, got {type(model_or_fit).__name__}."
-        )
+        raise ParameterError(f"This needs a model or the result of fit, got {type(model_or_fit).__name__}.")
     if model.random_parameters:
         raise ParameterError(
             f"Evidence needs a model with fixed parameters, but {', '.join(model.random_parameters)} carry a prior: "

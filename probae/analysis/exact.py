@@ -20,7 +20,8 @@ class Exact(Estimator):
     isotropic noise. For a Laplace code of scale b and noise s in one dimension
 
     .. math:: \log p(x) = \frac{s^2}{2 b^2} - \log 2b + \operatorname{logaddexp}\Big(
-              -\frac xb + \log\Phi\big(\frac xs - \frac sb\big),\; \frac xb + \log\Phi\big(-\frac xs - \frac sb\big)\Big)
+              -\frac xb + \log\Phi\big(\frac xs - \frac sb\big),\;
+              \frac xb + \log\Phi\big(-\frac xs - \frac sb\big)\Big)
 
     Raises
     ------

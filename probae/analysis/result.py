@@ -14,8 +14,11 @@ from torch import Tensor
 
 __all__ = ["Evidence", "Estimator", "from_log_weights"]
 
-DOUBTFUL_SHAPE = 0.7  # Pareto k-hat above which importance sampling is not to be trusted (Vehtari et al., 2024)
-DOUBTFUL_ERROR = 0.3  # standard error of log p above which its delta method and its bias, half its square, are not small
+DOUBTFUL_SHAPE = (
+    0.7  # Pareto k-hat above which importance sampling is not to be trusted (Vehtari et al., 2024)
+)
+DOUBTFUL_ERROR = 0.3  # standard error of log p above which its bias, half the square, is no longer small
+)
 TENSORS = ("value", "standard_error", "k_hat", "effective_sample_size")
 FEWEST = 100  # weights a tail is fitted to
 
@@ -61,7 +64,8 @@ class Evidence:
     def to(self, dtype: torch.dtype) -> Evidence:
         """Return the numbers in another dtype."""
         parts = {name: getattr(self, name) for name in TENSORS}
-        return dataclasses.replace(self, **{k: None if v is None else v.to(dtype) for k, v in parts.items()})
+        cast: dict[str, Any] = {name: None if t is None else t.to(dtype) for name, t in parts.items()}
+        return dataclasses.replace(self, **cast)
 
     @property
     def total(self) -> float:

@@ -20,6 +20,7 @@ from probae.inference import (
     EM,
     MAP,
     SVI,
+    HMCPosterior,
     ImportancePosterior,
     MaximumLikelihood,
     MinimumResiduals,
@@ -32,7 +33,7 @@ from probae.inference.svi import EncoderPosterior
 MAX_DEPTH = 8  # of objects within objects
 MAX_ITEMS = 1000  # in a list of arguments
 OWNERS = (models.LatentModel, encoders.Encoder)  # their tensors are in the file: never within another object
-POSTERIORS = (ExactPosterior, ImportancePosterior, CodesPosterior, EncoderPosterior)
+POSTERIORS = (ExactPosterior, ImportancePosterior, CodesPosterior, EncoderPosterior, HMCPosterior)
 
 
 def _fields(*classes: type) -> dict[str, tuple[type, tuple[str, ...]]]:
