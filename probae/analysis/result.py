@@ -14,11 +14,8 @@ from torch import Tensor
 
 __all__ = ["Evidence", "Estimator", "from_log_weights"]
 
-DOUBTFUL_SHAPE = (
-    0.7  # Pareto k-hat above which importance sampling is not to be trusted (Vehtari et al., 2024)
-)
-DOUBTFUL_ERROR = 0.3  # standard error of log p above which its bias, half the square, is no longer small
-)
+DOUBTFUL_SHAPE = 0.7  # Pareto k-hat above which importance sampling fails (Vehtari et al., 2024)
+DOUBTFUL_ERROR = 0.3  # standard error above which the bias, half its square, is not small
 TENSORS = ("value", "standard_error", "k_hat", "effective_sample_size")
 FEWEST = 100  # weights a tail is fitted to
 
