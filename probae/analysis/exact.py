@@ -35,7 +35,7 @@ class Exact(Estimator):
     >>> model.loadings = torch.tensor([[2.0**0.5]], dtype=torch.float64)        # b = 1
     >>> model.noise_variance = torch.tensor(0.25, dtype=torch.float64)
     >>> print(round(pa.log_evidence(model, torch.tensor([[1.3]], dtype=torch.float64), pa.Exact()).total, 9))
-    -1.872995780
+    -1.87299578
     """
 
     def estimate(self, model: Any, x: Any, seed: int) -> Evidence:

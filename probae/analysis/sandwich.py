@@ -132,7 +132,7 @@ def evidence_sandwich(
         start, bound = z.unsqueeze(1).expand(-1, settings.chains, -1), "upper"
     else:
         sampler = HMCPosterior(model, draws=1, warmup=WARMUP, chains=settings.chains, seed=seed)
-        start, bound = sampler(x).draws.transpose(0, 1).double(), "approximately upper"
+        start, bound = sampler(x).flat.transpose(0, 1).double(), "approximately upper"
     data = check_data(x, features=model.features, names=model.feature_names)
     lower, upper = _both(model, data.values, start, settings, bound, seed)
     return EvidenceSandwich(data.values.to(data.dtype), lower.to(data.dtype), upper.to(data.dtype))

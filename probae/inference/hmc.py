@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import check_count, check_data
@@ -88,16 +87,15 @@ class HMCPosterior:
         reference = gaussian_reference(model, data.values)
         generator = torch.Generator().manual_seed(self.seed)
         parts = [self._run(block, generator) for block in reference.split(reference.block(self.chains))]
-        draws, acceptance = (torch.cat(part, -2 + axis) for axis, part in enumerate(zip(*parts, strict=True)))
-        return Draws(draws.to(data.dtype), self.chains, acceptance.to(data.dtype))
+        draws, acceptance = zip(*parts, strict=True)
+        return Draws(torch.cat(draws, 2).to(data.dtype), acceptance=torch.cat(acceptance).to(data.dtype))
 
     @torch.no_grad()
     def _run(self, reference: GaussianReference, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return draws (chains x draws, N, K), chain by chain, and the share of accepted moves (N,)."""
+        """Return draws (chains, draws, N, K) and the share of accepted moves (N,)."""
         rows, latents = reference.centre.shape
         chains = start(reference, reference.draw(self.chains, generator))
         step = torch.full((rows,), FIRST_STEP, dtype=torch.float64)
-        kept: Float[Tensor, "chains draws samples latents"]
         kept = torch.empty(self.chains, self.draws, rows, latents, dtype=torch.float64)
         accepted = torch.zeros(rows, dtype=torch.float64)
         for number in range(self.warmup + self.draws):
@@ -108,4 +106,4 @@ class HMCPosterior:
             else:
                 kept[:, number - self.warmup] = chains.z.transpose(0, 1)
                 accepted += acceptance / self.draws
-        return kept.flatten(0, 1), accepted
+        return kept, accepted

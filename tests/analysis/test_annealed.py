@@ -71,7 +71,7 @@ def test_forward_and_reverse_weights_are_unbiased(build):
     exact = float(pa.log_evidence(model, x, pa.Quadrature()).value - reference.log_evidence)
     forward = (path.forward(reference, 20_000, generator) - exact).exp()
     assert float(forward.mean()) == pytest.approx(1, abs=4 * float(forward.std()) / 20_000**0.5)
-    draws = pa.HMCPosterior(model, draws=200, warmup=100, chains=100)(x).by_chain[:, 19::20].flatten(0, 1)
+    draws = pa.HMCPosterior(model, draws=200, warmup=100, chains=100)(x).draws[:, 19::20].flatten(0, 1)
     weights = path.reverse(reference, draws.transpose(0, 1), generator)
     reverse = (weights + exact).exp()
     assert float(reverse.mean()) == pytest.approx(1, abs=4 * float(reverse.std()) / reverse.numel() ** 0.5)

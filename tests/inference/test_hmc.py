@@ -61,7 +61,7 @@ def test_moments_against_a_grid_with_more_latents_than_features(prior):
     error = (variance / law.effective_sample_size).sqrt()
     # 6 means within 4.5 standard errors: 1 in 20,000 by chance; the grid adds less than 2e-3
     assert ((law.mean - mean).abs() < 4.5 * error + 2e-3).all()
-    square = law.draws.square()
+    square = law.flat.square()
     spread = square.std(0) / (law.effective_sample_size / 4).sqrt()  # squares mix more slowly
     assert ((square.mean(0) - (variance + mean.square())).abs() < 4.5 * spread + 5e-3).all()
     assert law.r_hat.max() < 1.05
@@ -149,7 +149,7 @@ def test_blocks_do_not_change_shapes(monkeypatch):
     x = model.sample(5, seed=0).float()
     monkeypatch.setattr("probae.inference.reference.BLOCK", 24)  # two rows of four chains of three latents
     law = HMCPosterior(model, draws=6, warmup=5)(x)
-    assert law.draws.shape == (24, 5, 3)
+    assert law.draws.shape == (4, 6, 5, 3)
     assert law.acceptance.shape == (5,)
     assert law.mean.dtype == torch.float32
 
