@@ -3,6 +3,8 @@
 from probae.inference.base import Fit, Method
 from probae.inference.draws import Draws
 from probae.inference.em import EM
+from probae.inference.gaussian_posterior import GaussianPosterior
+from probae.inference.gibbs_posterior import GibbsDraws, GibbsPosterior
 from probae.inference.hmc import HMCPosterior
 from probae.inference.importance import ImportancePosterior, WeightedDraws
 from probae.inference.map import MAP
@@ -10,7 +12,10 @@ from probae.inference.maximum_likelihood import MaximumLikelihood
 from probae.inference.minres import MinimumResiduals
 from probae.inference.objectives import ELBO
 from probae.inference.principal_axis import PrincipalAxis
+from probae.inference.stochastic_em import StochasticEM
 from probae.inference.svi import SVI
+from probae.inference.variational_em import VariationalEM
+from probae.inference.variational_posterior import VariationalPosterior
 
 __all__ = [
     "ELBO",
@@ -19,11 +24,17 @@ __all__ = [
     "SVI",
     "Draws",
     "Fit",
+    "GaussianPosterior",
+    "GibbsDraws",
+    "GibbsPosterior",
     "HMCPosterior",
     "ImportancePosterior",
     "MaximumLikelihood",
     "Method",
     "MinimumResiduals",
     "PrincipalAxis",
+    "StochasticEM",
+    "VariationalEM",
+    "VariationalPosterior",
     "WeightedDraws",
 ]

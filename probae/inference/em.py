@@ -81,7 +81,8 @@ class EM(Method):
         """Run EM from the principal components."""
         if not isinstance(model, LinearFactorModel) or not model.gaussian:
             raise NotExactError(
-                f"EM is exact for Gaussian factors only, got {model!r}: use MaximumLikelihood() or SVI(encoder)."
+                f"EM is exact for Gaussian factors only, got {model!r}: use MaximumLikelihood(), "
+                "StochasticEM(), VariationalEM() or SVI(encoder)."
             )
         if model.noise == "none":
             raise ParameterError('EM needs a model with noise; with noise="none" use MaximumLikelihood().')

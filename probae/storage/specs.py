@@ -20,11 +20,16 @@ from probae.inference import (
     EM,
     MAP,
     SVI,
+    GaussianPosterior,
+    GibbsPosterior,
     HMCPosterior,
     ImportancePosterior,
     MaximumLikelihood,
     MinimumResiduals,
     PrincipalAxis,
+    StochasticEM,
+    VariationalEM,
+    VariationalPosterior,
 )
 from probae.inference.base import ExactPosterior
 from probae.inference.map import CodesPosterior
@@ -33,7 +38,16 @@ from probae.inference.svi import EncoderPosterior
 MAX_DEPTH = 8  # of objects within objects
 MAX_ITEMS = 1000  # in a list of arguments
 OWNERS = (models.LatentModel, encoders.Encoder)  # their tensors are in the file: never within another object
-POSTERIORS = (ExactPosterior, ImportancePosterior, CodesPosterior, EncoderPosterior, HMCPosterior)
+POSTERIORS = (
+    ExactPosterior,
+    ImportancePosterior,
+    CodesPosterior,
+    EncoderPosterior,
+    GaussianPosterior,
+    GibbsPosterior,
+    HMCPosterior,
+    VariationalPosterior,
+)
 
 
 def _fields(*classes: type) -> dict[str, tuple[type, tuple[str, ...]]]:
@@ -65,7 +79,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     "Scaled": (priors.Scaled, ("law", "sd")),
     "LinearGaussianEncoder": (encoders.LinearGaussianEncoder, ("features", "latents")),
     "MLPEncoder": (encoders.MLPEncoder, ("features", "latents", "hidden", "covariance", "rank")),
-    **_fields(MaximumLikelihood, MinimumResiduals, PrincipalAxis, EM, MAP, SVI, ELBO, *POSTERIORS),
+    **_fields(MaximumLikelihood, MinimumResiduals, PrincipalAxis, EM, MAP, SVI, ELBO, StochasticEM, VariationalEM, *POSTERIORS),
 }
 
 # Arguments that no attribute of the same name holds.
