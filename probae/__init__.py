@@ -12,6 +12,13 @@ __version__ = "0.1.0"
 
 _HOME = {
     "probae.agreement": ("amari_distance", "mean_correlation"),
+    "probae.analysis.annealed": ("AnnealedImportance",),
+    "probae.analysis.cubature": ("Quadrature",),
+    "probae.analysis.evidence": ("log_evidence",),
+    "probae.analysis.exact": ("Exact",),
+    "probae.analysis.importance_weighted": ("ImportanceWeighted",),
+    "probae.analysis.result": ("Evidence",),
+    "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.codes": ("Codes", "sparse_codes"),
     "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder"),
     "probae.errors": (
@@ -55,6 +62,7 @@ _HOME = {
         "Fit",
         "GaussianPosterior",
         "GibbsPosterior",
+        "HMCPosterior",
         "MaximumLikelihood",
         "MinimumResiduals",
         "PrincipalAxis",
@@ -88,6 +96,13 @@ __all__ = sorted([*_WHERE, *_MODULES])
 if TYPE_CHECKING:
     from probae import datasets, plots, priors, rotation
     from probae.agreement import amari_distance, mean_correlation
+    from probae.analysis.annealed import AnnealedImportance
+    from probae.analysis.cubature import Quadrature
+    from probae.analysis.evidence import log_evidence
+    from probae.analysis.exact import Exact
+    from probae.analysis.importance_weighted import ImportanceWeighted
+    from probae.analysis.result import Evidence
+    from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.codes import Codes, sparse_codes
     from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
     from probae.errors import (
@@ -131,6 +146,7 @@ if TYPE_CHECKING:
         Fit,
         GaussianPosterior,
         GibbsPosterior,
+        HMCPosterior,
         MaximumLikelihood,
         MinimumResiduals,
         PrincipalAxis,

@@ -1,9 +1,11 @@
 """Inference: one verb, methods as values, one result."""
 
 from probae.inference.base import Fit, Method
+from probae.inference.draws import Draws
 from probae.inference.em import EM
 from probae.inference.gaussian_posterior import GaussianPosterior
 from probae.inference.gibbs_posterior import GibbsDraws, GibbsPosterior
+from probae.inference.hmc import HMCPosterior
 from probae.inference.importance import ImportancePosterior, WeightedDraws
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
@@ -20,10 +22,12 @@ __all__ = [
     "EM",
     "MAP",
     "SVI",
+    "Draws",
     "Fit",
     "GaussianPosterior",
     "GibbsDraws",
     "GibbsPosterior",
+    "HMCPosterior",
     "ImportancePosterior",
     "MaximumLikelihood",
     "Method",

@@ -22,6 +22,7 @@ from probae.inference import (
     SVI,
     GaussianPosterior,
     GibbsPosterior,
+    HMCPosterior,
     ImportancePosterior,
     MaximumLikelihood,
     MinimumResiduals,
@@ -44,6 +45,7 @@ POSTERIORS = (
     EncoderPosterior,
     GaussianPosterior,
     GibbsPosterior,
+    HMCPosterior,
     VariationalPosterior,
 )
 
