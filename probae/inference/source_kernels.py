@@ -167,7 +167,7 @@ def power(s: Rows, score: Rows, slope: Rows, law: Rows, width: float, want: tupl
     """With u = (r/alpha)^beta: log p = c - u, psi = beta u s / r^2, psi' = beta u (1 + (beta - 2) s^2/r^2) / r^2.
 
     `law` holds beta, log alpha, c, and the derivatives of the last two in beta; eta = log beta, and
-    d log p / d eta = beta (c' - u (log(r/alpha) - beta (log alpha)')). `want` says whether slope and shape are asked for.
+    d log p / d eta = beta (c' - u (log(r/alpha) - beta (log alpha)')). `want`: slope, shape.
     """
     beta, log_alpha, constant, alpha_change, change = law
     sources, samples = s.shape

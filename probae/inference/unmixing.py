@@ -117,7 +117,9 @@ class UnmixingLikelihood:
         sign, log_det = torch.linalg.slogdet(unmixing)
         learnt = torch.zeros(len(shapes), 2, dtype=torch.float64)
         for index, shape in enumerate(self.learnt):
-            learnt[index] = torch.from_numpy(sums[[law.shape is shape for law, _ in self.groups], 1:].sum(0) / count)
+            learnt[index] = torch.from_numpy(
+                sums[[law.shape is shape for law, _ in self.groups], 1:].sum(0) / count
+            )
         return Point(
             unmixing,
             shapes,

@@ -249,7 +249,7 @@ class LinearFactorModel(LatentModel):
     def log_likelihood(self, x: Any) -> Float[Tensor, "samples"]:
         r"""Return log p(x_n) per row in nats, z integrated out; NaN entries are integrated out too.
 
-        Exact for a Gaussian prior, where z is a function of x, and whenever W' Psi^{-1} W is diagonal: the density is then a
+        Exact for a Gaussian prior, where z is a function of x, and whenever W' Psi^{-1} W is diagonal: it is then a
         product of one-dimensional convolutions of the prior with the score noise.
 
         Raises

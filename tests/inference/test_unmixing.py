@@ -98,13 +98,17 @@ def test_gradient_is_the_derivative_along_relative_steps(law):
     white = white_rows()
     likelihood = UnmixingLikelihood(white, [law] * 3)
     generator = torch.Generator().manual_seed(1)
-    unmixing = torch.eye(3, dtype=torch.float64) + 0.3 * torch.randn(3, 3, generator=generator, dtype=torch.float64)
+    unmixing = torch.eye(3, dtype=torch.float64) + 0.3 * torch.randn(
+        3, 3, generator=generator, dtype=torch.float64
+    )
     relative = torch.randn(3, 3, generator=generator, dtype=torch.float64)
     point = likelihood.evaluate(unmixing, width=0.1)
     change = torch.ones_like(point.shapes)
     step, one = 1e-5, torch.eye(3, dtype=torch.float64)
     values = [
-        likelihood.evaluate((one + sign * step * relative) @ unmixing, point.shapes + sign * step * change, 0.1).value
+        likelihood.evaluate(
+            (one + sign * step * relative) @ unmixing, point.shapes + sign * step * change, 0.1
+        ).value
         for sign in (1, -1)
     ]
     slope = float((point.gradient * relative).sum() + point.shape_gradient @ change)
@@ -145,11 +149,10 @@ def test_the_preconditioner_inverts_the_pairs():
 def test_ascent_never_falls_and_ends_without_a_slope():
     law = StudentT(4)
     likelihood = UnmixingLikelihood(white_rows(3000), [law] * 3)
-    point = likelihood.evaluate(torch.eye(3, dtype=torch.float64))
-    values = [point.value]
-    for point in ascend(likelihood, point, 0.0, 1e-9, 200):
-        values.append(point.value)
-    assert slope_inside(point) < 1e-9
+    start = likelihood.evaluate(torch.eye(3, dtype=torch.float64))
+    path = [start, *ascend(likelihood, start, 0.0, 1e-9, 200)]
+    values = [point.value for point in path]
+    assert slope_inside(path[-1]) < 1e-9
     # a mean of 3,000 x 3 terms of size 4 is known to a few times 1e-16 of itself
     assert all(later >= earlier - 1e-12 for earlier, later in zip(values, values[1:], strict=False))
 

@@ -49,7 +49,11 @@ def test_queries_that_need_a_density_of_x_given_z_say_so(invertible_model):
     model = invertible_model
     x = model.sample(7, seed=5)
     z = torch.zeros(7, model.latents, dtype=torch.float64)
-    for query in (lambda: model.likelihood(z), lambda: model.log_joint(x, z), lambda: model.sufficient_scores(x)):
+    for query in (
+        lambda: model.likelihood(z),
+        lambda: model.log_joint(x, z),
+        lambda: model.sufficient_scores(x),
+    ):
         with pytest.raises(ParameterError, match=f'noise="{model.noise}"'):
             query()
 
