@@ -211,8 +211,8 @@ def report(rows: list[dict[str, Any]]) -> str:
         for who in ("ours", "theirs"):
             found = row[who]
             lines.append(
-                f"    {who:6s} {found['seconds']:8.3f} s, {found['steps']:4d} steps, Amari {found['amari']:.6f}; logistic "
-                f"gradient {found['logistic gradient']:.1e}, log-likelihood {found['logistic log-likelihood']:.9f}"
+                f"    {who:6s} {found['seconds']:8.3f} s, {found['steps']:4d} steps, Amari {found['amari']:.6f}; "
+                f"logistic gradient {found['logistic gradient']:.1e}, log-likelihood {found['logistic log-likelihood']:.9f}"
             )
     return "\n".join(lines)
 
