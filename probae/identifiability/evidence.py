@@ -145,7 +145,7 @@ def _scores(
             f"{model.latents} factors of {model.features} features have no scores that x determines: "
             "the loadings may be identifiable, the factors are not separable, and the data layer cannot run."
         )
-    if model.noise == "none":
+    if model.invertible:
         sources = solve_sources(rows, model.loadings.detach(), model.mean.detach())
         nothing = torch.zeros(model.latents, model.latents, dtype=torch.float64)
         return Scores(sources, nothing, torch.zeros(len(rows), dtype=torch.float64)), reason
@@ -162,13 +162,13 @@ def _data_evidence(
 ) -> DataEvidence:
     loadings, noise, mean = model._gaussian_parameters()
     checked = (
-        noise_check(rows - mean, loadings, noise) if scores is not None and model.noise != "none" else None
+        noise_check(rows - mean, loadings, noise) if scores is not None and not model.invertible else None
     )
     labels = names or tuple(str(i) for i in range(model.features))
     discrete = tuple(labels[i] for i in discrete_columns(rows))
     if scores is None:
         return DataEvidence(checked, discrete, None, None, reason)
-    covariance = None if model.noise == "none" else scores.covariance
+    covariance = None if model.invertible else scores.covariance
     try:
         information = rotation_information(scores.values, covariance, seed=seed)
         return DataEvidence(checked, discrete, row_dependence(scores.values), information)

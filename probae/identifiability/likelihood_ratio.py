@@ -94,7 +94,7 @@ def rotation_profile(
         return RotationProfile(plane, degrees, change, torch.zeros_like(change), len(rows), exact=True)
     rows = sample_rows(rows[~rows.isnan().any(1)], ROWS, seed)
     change, error = paired_change(model, rows, rotations, seed)
-    return RotationProfile(plane, degrees, change, error, len(rows), exact=model.noise == "none")
+    return RotationProfile(plane, degrees, change, error, len(rows), exact=model.invertible)
 
 
 def gaussian_change(model: LinearFactorModel, x: Tensor, rotations: Tensor) -> Float[Tensor, "rotations"]:
@@ -119,7 +119,7 @@ def paired_change(
 ) -> tuple[Float[Tensor, "rotations"], Float[Tensor, "rotations"]]:
     """Return the paired log-likelihood ratio of each rotation, summed over rows, and its Monte Carlo error."""
     prior = model.prior
-    if model.noise == "none":
+    if model.invertible:
         z = solve_sources(x, model.loadings.detach(), model.mean.detach())
         change = torch.stack(
             [(prior.joint_log_prob(z @ r) - prior.joint_log_prob(z)).sum() for r in rotations]

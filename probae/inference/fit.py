@@ -121,7 +121,7 @@ def _run(model: Any, method: Method, data: Any, seed: int) -> Outcome:
         except KeyboardInterrupt:
             if not isinstance(model, LinearFactorModel):
                 raise
-            exact = model.gaussian or model.noise == "none"
+            exact = model.gaussian or model.invertible
             outcome = Outcome(
                 ExactPosterior(model) if exact else ImportancePosterior(model), [], False, interrupted=True
             )
@@ -151,7 +151,7 @@ def _units(model: Any, method: Method, data: Any) -> torch.Tensor | None:
         largest = torch.where(largest > 0, largest, torch.ones_like(largest))
         shrunk = values / largest  # squares of very large or small numbers would leave the range of float64
         spread = largest * (shrunk - shrunk.nanmean(0)).square().nanmean(0).sqrt()
-    if model.noise == "isotropic":
+    if model.noise in ("isotropic", "complement"):
         spread = torch.full_like(spread, float(spread.max()))
     return torch.where(spread > 0, spread, torch.ones_like(spread))
 

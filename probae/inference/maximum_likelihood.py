@@ -27,7 +27,9 @@ class MaximumLikelihood(Method):
     - Confirmatory factor analysis: Newton's method on the free loadings, correlations and log-uniquenesses, from the
       moments of each group of rows with the same observed entries, so missing entries are integrated out.
     - Gaussian factors, no noise: the principal square root of the covariance.
-    - Other factors, no noise: quasi-Newton on the unmixing matrix from several starts.
+    - Other factors, no noise: quasi-Newton on the unmixing matrix, preconditioned by its 2 x 2 blocks, from several
+      frames; a shape that may be learnt (``StudentT(5, learn=True)``) is learnt with it. With noise in the complement
+      alone, in the principal subspace.
     - Other factors with noise: FA for the subspace and the noise, the rotation from the exact one-dimensional laws
       of the sufficient scores, then L-BFGS on the importance-sampled likelihood of all parameters.
 
@@ -39,8 +41,8 @@ class MaximumLikelihood(Method):
     draws : int, optional
         Importance draws per row, for non-Gaussian factors with noise; chosen from N and K when absent.
     starts : int, optional
-        Most starts of a Gaussian factor analysis; by default as many as may find another maximum. What each reached
-        stands in ``Fit.restarts``.
+        Most starts of a Gaussian factor analysis, by default as many as may find another maximum; or frames from which
+        independent components start, the first the whitened axes. What each reached stands in ``Fit.restarts``.
 
     Examples
     --------
@@ -70,8 +72,8 @@ class MaximumLikelihood(Method):
         if not model.gaussian:
             rows = self.rows(data)
             return (
-                fit_noise_free(model, rows, seed)
-                if model.noise == "none"
+                fit_noise_free(model, rows, seed, self.starts)
+                if model.invertible
                 else fit_noisy(model, rows, seed, self.draws)
             )
         if isinstance(model, ConfirmatoryFactorAnalysis):

@@ -118,8 +118,10 @@ class SVI(Method):
                 f"SVI fits fixed parameters, but {', '.join(model.random_parameters)} carry a prior: "
                 "use a model without priors on its parameters."
             )
-        if isinstance(model, LinearFactorModel) and model.noise == "none":
-            raise ParameterError('SVI needs a model with noise; with noise="none" use MaximumLikelihood().')
+        if isinstance(model, LinearFactorModel) and model.invertible:
+            raise ParameterError(
+                f'SVI needs a model with noise; with noise="{model.noise}" use MaximumLikelihood().'
+            )
         if (encoder.features, encoder.latents) != (model.features, model.latents):
             raise ParameterError(
                 f"The encoder maps {encoder.features} features to {encoder.latents} latents, "

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from probae.checks import DataError, NotExactError, ParameterError, check_choice, check_count, check_data
 from probae.linalg import LowRankCovariance
-from probae.models.affine import AffineSources
+from probae.models.affine import AffineSources, ComplementedSources
 from probae.models.base import LatentModel, local_parameters, point_query
 from probae.models.imputation import drawn_entries, expected_entries
 from probae.models.marginal import (
@@ -44,8 +44,9 @@ class LinearFactorModel(LatentModel):
         Factors K.
     prior : Prior
         Law of z with unit variance; ``Gaussian()`` by default.
-    noise : {"diagonal", "isotropic", "none"}
-        Shape of Psi. ``"none"`` needs ``latents == features``.
+    noise : {"diagonal", "isotropic", "complement", "none"}
+        Shape of Psi. ``"none"`` needs ``latents == features``. ``"complement"`` is sigma^2 (I - W W^+), noise outside
+        the span of the loadings alone, and needs fewer non-Gaussian latents than features.
 
     Attributes
     ----------
@@ -57,7 +58,8 @@ class LinearFactorModel(LatentModel):
     Raises
     ------
     ParameterError
-        On a wrong size, prior or noise name, or ``noise="none"`` with ``latents != features``.
+        On a wrong size, prior or noise name, ``noise="none"`` with ``latents != features``, or ``noise="complement"``
+        with ``latents >= features`` or Gaussian latents.
 
     Examples
     --------
@@ -76,7 +78,7 @@ class LinearFactorModel(LatentModel):
         self, features: int, latents: int, prior: Prior | None = None, noise: str = "diagonal"
     ) -> None:
         super().__init__(features, latents, Gaussian() if prior is None else prior)
-        self.noise = check_choice("noise", noise, ("diagonal", "isotropic", "none"))
+        self.noise = check_choice("noise", noise, ("diagonal", "isotropic", "complement", "none"))
         self.parameter_names = (
             ("loadings", "noise_variance", "mean") if noise != "none" else ("loadings", "mean")
         )
@@ -88,9 +90,12 @@ class LinearFactorModel(LatentModel):
             if latents != features:
                 raise ParameterError(
                     f'noise="none" needs as many latents as features, got {latents} latents and {features} features: '
-                    "reduce the data to that many columns first, or let the model have noise."
+                    'for fewer latents use noise="complement" or let all of the model have noise; more are not '
+                    "determined by x without noise, so fit fewer or use SparseCoding."
                 )
             return
+        if noise == "complement":
+            self._check_complement()
         shape = (features,) if noise == "diagonal" else ()
         self.noise_variance = PyroParam(torch.ones(shape, dtype=torch.float64), constraints.positive)
 
@@ -117,6 +122,11 @@ class LinearFactorModel(LatentModel):
         return isinstance(self.prior, Gaussian | CorrelatedGaussian)
 
     @property
+    def invertible(self) -> bool:
+        """Whether z is a function of x: there is no noise, or none in the span of the loadings."""
+        return self.noise in ("none", "complement")
+
+    @property
     def factor_correlation(self) -> Float[Tensor, "latents latents"]:
         """Correlations Phi of the factors: the identity, but for a `CorrelatedGaussian` prior."""
         if isinstance(self.prior, CorrelatedGaussian):
@@ -135,7 +145,7 @@ class LinearFactorModel(LatentModel):
         Raises
         ------
         ParameterError
-            If ``noise="none"``: x is then a function of z and has no density given z.
+            Without noise, or with noise in the complement alone: x then has no density given z.
         """
         self._require_noise()
         location = self.mean + z @ self.loadings.to(z.dtype).mT
@@ -161,25 +171,23 @@ class LinearFactorModel(LatentModel):
         return self.prior.joint_log_prob(z) - 0.5 * (energy.sum(-1) + normalizer.sum(-1))
 
     def program(self, x: Tensor | None, context: Tensor | None) -> Tensor:
-        """Sample z and x; without noise, x comes from the affine-transformed prior and z is deterministic."""
-        if self.noise != "none":
+        """Sample z and x; where z is a function of x, x comes from the image of the prior and z is deterministic."""
+        if not self.invertible:
             return super().program(x, context)
         if x is not None and x.isnan().any():
             raise DataError(
-                'x has missing values, which a program with noise="none" cannot leave out: fill them in.'
+                f'x has missing values, which a program with noise="{self.noise}" cannot leave out: fill them in.'
             )
         if context is not None:
-            raise ParameterError('context needs a model with noise; this one has noise="none".')
-        like = self.mean
-        law = self.prior.distribution(self.latents, like=like)
-        loadings = self.loadings.to(like.dtype)
-        x = pyro.sample("x", AffineSources(law, loadings, self.mean), obs=x)
+            raise ParameterError(f'context needs a model with noise; this one has noise="{self.noise}".')
+        loadings = self.loadings.to(self.mean.dtype)
+        x = pyro.sample("x", self._image_of_sources(loadings, self.mean), obs=x)
         pyro.deterministic("z", solve_sources(x, loadings, self.mean), event_dim=1)
         return x
 
     @point_query
     def marginal(self) -> dist.TorchDistribution:
-        r"""Return p(x): N(mean, W Phi W' + Psi), or without noise the affine image of the prior.
+        r"""Return p(x): N(mean, W Phi W' + Psi), or where z is a function of x the image of the prior.
 
         Raises
         ------
@@ -187,8 +195,8 @@ class LinearFactorModel(LatentModel):
             For a non-Gaussian prior with noise.
         """
         loadings, mean = self.loadings.double(), self.mean.double()
-        if self.noise == "none":
-            return AffineSources(self.prior.distribution(self.latents, like=mean), loadings, mean)
+        if self.invertible:
+            return self._image_of_sources(loadings, mean)
         self._require_gaussian("marginal", "log_likelihood of a Fit, or sample")
         if isinstance(self.prior, CorrelatedGaussian):
             loadings = loadings @ self.prior.factor.to(loadings)
@@ -199,8 +207,8 @@ class LinearFactorModel(LatentModel):
     def posterior(self, x: Any) -> dist.TorchDistribution:
         r"""Return p(z | x) = N(M^{-1} W' Psi^{-1} (x - mean), M^{-1}) with M = Phi^{-1} + W' Psi^{-1} W.
 
-        NaN entries are integrated out: a row with none observed has the prior as posterior. Without noise it is
-        the point z = W^{-1} (x - mean).
+        NaN entries are integrated out: a row with none observed has the prior as posterior. Without noise in the span
+        of W it is the point z = W^+ (x - mean).
 
         Parameters
         ----------
@@ -222,7 +230,7 @@ class LinearFactorModel(LatentModel):
         ----------
         .. [1] Bishop, C. M. (2006). Pattern Recognition and Machine Learning, eq. 12.42.
         """
-        if self.noise == "none":
+        if self.invertible:
             data = check_data(x, features=self.features, names=self.feature_names)
             loadings, _, mean = self._gaussian_parameters()
             sources = solve_sources(data.values, loadings, mean)
@@ -241,7 +249,7 @@ class LinearFactorModel(LatentModel):
     def log_likelihood(self, x: Any) -> Float[Tensor, "samples"]:
         r"""Return log p(x_n) per row in nats, z integrated out; NaN entries are integrated out too.
 
-        Exact for a Gaussian prior, without noise, and whenever W' Psi^{-1} W is diagonal: the density is then a
+        Exact for a Gaussian prior, where z is a function of x, and whenever W' Psi^{-1} W is diagonal: it is then a
         product of one-dimensional convolutions of the prior with the score noise.
 
         Raises
@@ -253,7 +261,7 @@ class LinearFactorModel(LatentModel):
         data = check_data(
             x, features=self.features, names=self.feature_names, missing="allow" if exact else "refuse"
         )
-        if self.noise == "none":
+        if self.invertible:
             value = self.marginal().log_prob(data.values).detach()
         elif self.gaussian:
             value = gaussian_log_density(data.values, *self._standard_parameters())
@@ -401,11 +409,28 @@ class LinearFactorModel(LatentModel):
             raise self._not_exact(what, instead)
 
     def _require_noise(self) -> None:
-        if self.noise == "none":
+        if self.invertible:
             raise ParameterError(
-                'This needs noise, and the model has noise="none": x is mean + loadings z exactly, so z is '
-                "posterior(x).mean."
+                f'This needs noise, and the model has noise="{self.noise}": x determines z, which is posterior(x).mean.'
             )
+
+    def _check_complement(self) -> None:
+        if self.latents >= self.features:
+            raise ParameterError(
+                f'noise="complement" needs fewer latents than features, got {self.latents} latents and '
+                f'{self.features} features: use noise="none" for as many, SparseCoding for more.'
+            )
+        if self.gaussian:
+            raise ParameterError(
+                'Gaussian latents with noise="complement" are probabilistic PCA in other parameters: use '
+                "ProbabilisticPCA, or a non-Gaussian prior."
+            )
+
+    def _image_of_sources(self, loadings: Tensor, mean: Tensor) -> AffineSources | ComplementedSources:
+        sources = self.prior.distribution(self.latents, like=mean)
+        if self.noise == "none":
+            return AffineSources(sources, loadings, mean)
+        return ComplementedSources(sources, loadings, mean, self.noise_variance.to(mean))
 
     def _separable_log_likelihood(self, x: Tensor) -> Float[Tensor, "samples"]:
         """Return log p(x) where the score noise is uncorrelated; columns of zeros reach no feature and drop out."""

@@ -81,8 +81,11 @@ def separable_log_density(scores: Scores, coordinates: list[Prior]) -> Float[Ten
 
 
 def solve_sources(x: Tensor, loadings: Tensor, mean: Tensor) -> Float[Tensor, "samples latents"]:
-    """Return z = W^{-1} (x - mean) of each row."""
-    return torch.linalg.solve(loadings, (x - mean).mT).mT
+    """Return z = W^+ (x - mean) of each row: exact for square W, else the part of x that is in its span."""
+    if loadings.shape[0] == loadings.shape[1]:
+        return torch.linalg.solve(loadings, (x - mean).mT).mT
+    orthogonal, triangular = torch.linalg.qr(loadings)
+    return torch.linalg.solve_triangular(triangular, ((x - mean) @ orthogonal).mT, upper=True).mT
 
 
 def gaussian_log_density(

@@ -92,6 +92,8 @@ def correlations(model: LinearFactorModel) -> NDArray[np.float64]:
     spread = np.ones(model.latents) if laws is None else np.array([spread_of(law) for law in laws])
     weights = model.loadings.detach().double().numpy(force=True) * spread
     noise = 0.0 if model.noise == "none" else model.noise_variance.detach().double().numpy(force=True)
+    if model.noise == "complement":  # the part of each feature that is outside the span of the loadings
+        noise = noise * (1 - np.square(np.linalg.qr(weights)[0]).sum(1))
     scale = np.sqrt(np.square(weights).sum(1) + noise)
     return weights / np.where(scale > 0, scale, 1.0)[:, None]
 

@@ -71,6 +71,7 @@ FITS = {
     "ica": lambda d: Case(
         IndependentComponents(d, d, prior=StudentT(5)), MaximumLikelihood(), constant=False
     ),
+    "ica-reduced": lambda d: Case(IndependentComponents(d, d - 2, prior=StudentT(5)), None),
     "sparse-map": lambda d: Case(SparseCoding(d, 3), MAP(steps=4)),
     "sparse-vem": lambda d: Case(SparseCoding(d, d + 1), VariationalEM(steps=4, batch=25)),
     "t-vem": lambda d: Case(LinearFactorModel(d, 1, prior=StudentT(5, learn=True)), VariationalEM(steps=4)),
@@ -150,7 +151,10 @@ def covariance_of(model):
     """W W' + Psi: what every fit says of x, in any frame."""
     loadings = model.loadings.detach().double()
     noise = 0.0 if model.noise == "none" else model.noise_variance.detach().double()
-    return loadings @ loadings.mT + noise * torch.eye(model.features, dtype=torch.float64)
+    where = torch.eye(model.features, dtype=torch.float64)
+    if model.noise == "complement":
+        where -= loadings @ torch.linalg.pinv(loadings)
+    return loadings @ loadings.mT + noise * where
 
 
 @pytest.fixture(name="covariance_of")

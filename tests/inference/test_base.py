@@ -8,10 +8,9 @@ import torch
 
 from probae import ELBO, fit
 from probae.encoders import LinearGaussianEncoder
-from probae.inference import EM, MAP, SVI, factor_likelihood, importance, independent, map, noisy, profile
+from probae.inference import EM, MAP, SVI, factor_likelihood, importance, map, noisy, profile, unmixing
 from probae.inference.base import Loop
 from probae.models import FactorAnalysis, IndependentComponents, SparseCoding
-from probae.priors import Laplace
 
 
 def interrupt(monkeypatch, owner, name, after):
@@ -35,8 +34,8 @@ STOPS = {
     "svi": (lambda: (FactorAnalysis(4, 1), SVI(LinearGaussianEncoder(4, 1), epochs=9)), ELBO, "__call__", 4),
     "laplace-rotation": (lambda: (SparseCoding(4, 2), None), noisy, "search_rotation", 1),
     "laplace-refinement": (lambda: (SparseCoding(4, 2), None), noisy, "differentiable_scores", 6),
-    "ica-rotation": (lambda: (IndependentComponents(4, 4), None), independent, "search_rotation", 1),
-    "ica-refinement": (lambda: (IndependentComponents(4, 4), None), Laplace, "score", 9),
+    "ica-start": (lambda: (IndependentComponents(4, 4), None), unmixing.UnmixingLikelihood, "evaluate", 1),
+    "ica-refinement": (lambda: (IndependentComponents(4, 4), None), unmixing.UnmixingLikelihood, "evaluate", 60),
 }
 
 

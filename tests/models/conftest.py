@@ -42,6 +42,7 @@ MODELS = {
     "sparse-overcomplete": lambda: SparseCoding(4, 7),
     "sparse-t": lambda: SparseCoding(5, 2, prior=StudentT(5)),
     "ica": lambda: IndependentComponents(3, 3),
+    "ica-complement": lambda: IndependentComponents(5, 2),
     "ica-logistic": lambda: IndependentComponents(4, 4, prior=Logistic()),
     "noisy-ica": lambda: LinearFactorModel(5, 3, prior=Laplace()),
     "spike-slab": lambda: LinearFactorModel(4, 2, prior=SpikeSlab()),
@@ -85,7 +86,7 @@ def gaussian_model(request):
     return randomize(MODELS[request.param]())
 
 
-@pytest.fixture(params=[name for name, build in MODELS.items() if build().noise != "none"])
+@pytest.fixture(params=[name for name, build in MODELS.items() if not build().invertible])
 def noisy_model(request):
     """Each model with a density of x given z."""
     return randomize(MODELS[request.param]())
@@ -94,6 +95,12 @@ def noisy_model(request):
 @pytest.fixture(params=[name for name, build in MODELS.items() if build().noise == "none"])
 def noiseless_model(request):
     """Each model without noise."""
+    return randomize(MODELS[request.param]())
+
+
+@pytest.fixture(params=[name for name, build in MODELS.items() if build().invertible])
+def invertible_model(request):
+    """Each model whose latents are a function of x."""
     return randomize(MODELS[request.param]())
 
 

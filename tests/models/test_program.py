@@ -23,7 +23,7 @@ def sites(trace):
 def test_sites_and_shapes_of_the_trace(model):
     x = model.sample(7, seed=0)
     trace = traced(model, x)
-    free = {"z"} if model.noise != "none" else set()
+    free = set() if model.invertible else {"z"}
     assert sites(trace) - {"z"} == {"x"}
     assert set(trace.observation_nodes) >= {"x"}
     assert free <= set(trace.stochastic_nodes)
@@ -50,11 +50,11 @@ def test_joint_is_the_trace_per_row(noisy_model):
     assert torch.allclose(total, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_likelihood_is_the_trace_without_noise(noiseless_model):
-    x = noiseless_model.sample(7, seed=0)
-    trace = traced(noiseless_model, x)
-    assert torch.allclose(trace.nodes["x"]["log_prob"], noiseless_model.log_likelihood(x), rtol=1e-12)
-    assert torch.allclose(trace.nodes["z"]["value"], noiseless_model.posterior(x).mean, rtol=1e-12)
+def test_likelihood_is_the_trace_where_x_determines_z(invertible_model):
+    x = invertible_model.sample(7, seed=0)
+    trace = traced(invertible_model, x)
+    assert torch.allclose(trace.nodes["x"]["log_prob"], invertible_model.log_likelihood(x), rtol=1e-12)
+    assert torch.allclose(trace.nodes["z"]["value"], invertible_model.posterior(x).mean, rtol=1e-12)
 
 
 def test_a_simulated_noiseless_trace_maps_z_to_x(noiseless_model):
@@ -63,17 +63,17 @@ def test_a_simulated_noiseless_trace_maps_z_to_x(noiseless_model):
     assert torch.allclose(noiseless_model.mean + z @ noiseless_model.loadings.mT, x, rtol=1e-9, atol=1e-9)
 
 
-def test_missing_rows_are_not_silently_nan_without_noise(noiseless_model):
-    x = noiseless_model.sample(3, seed=0)
+def test_missing_rows_are_not_silently_nan_without_noise(invertible_model):
+    x = invertible_model.sample(3, seed=0)
     x[1, 0] = torch.nan
     with pytest.raises((DataError, ParameterError)):
-        traced(noiseless_model, x)
+        traced(invertible_model, x)
 
 
 def test_a_minibatch_is_scaled_to_the_whole_data(model):
     x = model.sample(5, seed=0)
     z = traced(model, x).nodes["z"]["value"].detach()
-    fixed = poutine.condition(model, {"z": z}) if model.noise != "none" else model
+    fixed = model if model.invertible else poutine.condition(model, {"z": z})
     plain, scaled = (traced(fixed, x, size=size).log_prob_sum() for size in (None, 40))
     assert scaled.item() == pytest.approx(8 * plain.item(), rel=1e-12)
 
@@ -141,6 +141,6 @@ def test_context_passes_through_pyros_handlers():
     assert fixed(x, ones).shape == (4, 3)
 
 
-def test_context_needs_noise(noiseless_model):
+def test_context_needs_noise(invertible_model):
     with pytest.raises(ParameterError, match="context"):
-        noiseless_model(size=2, context=torch.ones(2, noiseless_model.latents, dtype=torch.float64))
+        invertible_model(size=2, context=torch.ones(2, invertible_model.latents, dtype=torch.float64))

@@ -131,7 +131,10 @@ def test_sample_has_the_moments_of_the_model(model):
     variance = model.prior.distribution(model.latents).variance.detach().expand(model.latents)
     expected = loadings @ (model.factor_correlation * variance) @ loadings.T
     if model.noise != "none":
-        expected = expected + model.noise_variance.detach().expand(model.features).diag()
+        noise = model.noise_variance.detach().expand(model.features).diag()
+        if model.noise == "complement":
+            noise = noise @ (torch.eye(model.features) - loadings @ torch.linalg.pinv(loadings))
+        expected = expected + noise
     centred = x - model.mean.detach()
     assert (centred.mean(0).abs() < 5 * (expected.diagonal() / n).sqrt()).all()
     products = centred[:, :, None] * centred[:, None, :]
