@@ -51,7 +51,9 @@ _HOME = {
     "probae.factors.uncertainty": ("StandardErrors",),
     "probae.identifiability.counting": ("CountingRules", "counting_rules"),
     "probae.factors.rotated": ("rotated",),
+    "probae.identifiability.likelihood_gains": ("LikelihoodGains", "likelihood_gains"),
     "probae.identifiability.likelihood_ratio": ("rotation_profile",),
+    "probae.identifiability.segment_information": ("segment_information",),
     "probae.identifiability.nullity": ("fisher_nullity",),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
     "probae.inference": (
@@ -66,6 +68,7 @@ _HOME = {
         "MaximumLikelihood",
         "MinimumResiduals",
         "PrincipalAxis",
+        "SegmentedLikelihood",
         "StochasticEM",
         "VariationalEM",
         "VariationalPosterior",
@@ -135,9 +138,11 @@ if TYPE_CHECKING:
     from probae.factors.standard_errors import standard_errors
     from probae.factors.uncertainty import StandardErrors
     from probae.identifiability.counting import CountingRules, counting_rules
+    from probae.identifiability.likelihood_gains import LikelihoodGains, likelihood_gains
     from probae.identifiability.likelihood_ratio import rotation_profile
     from probae.identifiability.nullity import fisher_nullity
     from probae.identifiability.report import Report, Verdict, audit
+    from probae.identifiability.segment_information import segment_information
     from probae.inference import (
         ELBO,
         EM,
@@ -150,6 +155,7 @@ if TYPE_CHECKING:
         MaximumLikelihood,
         MinimumResiduals,
         PrincipalAxis,
+        SegmentedLikelihood,
         StochasticEM,
         VariationalEM,
         VariationalPosterior,

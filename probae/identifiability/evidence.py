@@ -16,10 +16,12 @@ from probae.identifiability.likelihood_ratio import RotationProfile, haar_spread
 from probae.identifiability.noise import NoiseCheck, discrete_columns, noise_check
 from probae.identifiability.precision import AngleError, angle_errors
 from probae.identifiability.rows import RowDependence, row_dependence
+from probae.identifiability.segments import SegmentEvidence, segment_evidence
 from probae.identifiability.structure import LoadingsCheck, Structure, check_loadings, structure
 from probae.identifiability.zeros import Zeros, zeros_of
 from probae.inference import Fit, ImportancePosterior
 from probae.inference.base import ExactPosterior
+from probae.inference.segment_posterior import SegmentPosterior
 from probae.models import ConfirmatoryFactorAnalysis, LinearFactorModel
 from probae.models.marginal import Scores, solve_sources
 from probae.statistics import SufficientStatistics
@@ -60,6 +62,7 @@ class Evidence:
     model_frame: FrameComparison | None
     adaptive_frame: FrameComparison | None
     zeros: Zeros | None = None
+    segments: SegmentEvidence | None = None
 
     @property
     def worst_error(self) -> float:
@@ -72,6 +75,8 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
     model = fit.model
     if not isinstance(model, LinearFactorModel):
         raise ParameterError(f"audit reads linear factor models, got {type(model).__name__}.")
+    if isinstance(fit.posterior, SegmentPosterior):
+        return _segmented(fit, x)
     rows, reason = _complete_rows(model, x)
     zeros = zeros_of(model, x, fit.names, seed) if isinstance(model, ConfirmatoryFactorAnalysis) else None
     shape = structure(model.prior, model.latents) if zeros is None else zeros.structure
@@ -109,6 +114,31 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         model_frame=own_frame,
         adaptive_frame=other_frame,
         zeros=zeros,
+    )
+
+
+def _segmented(fit: Fit, x: Any) -> Evidence:
+    """Collect the evidence on Gaussian factors with known segments: nothing else singles out their axes."""
+    model = fit.model
+    found, shape, samples = segment_evidence(fit, x)
+    return Evidence(
+        features=model.features,
+        factors=model.latents,
+        samples=samples,
+        gaussian=True,
+        noise=model.noise,
+        converged=fit.converged,
+        restricted_guide=False,
+        structure=shape,
+        loadings=check_loadings(model),
+        invariance=None,
+        data=None,
+        why_no_data=found.why_no_tests,
+        precision=found.precision,
+        profile=None,
+        model_frame=None,
+        adaptive_frame=None,
+        segments=found,
     )
 
 

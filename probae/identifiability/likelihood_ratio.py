@@ -139,6 +139,27 @@ def paired_change(
     return torch.stack(changes), torch.stack(errors)
 
 
+def row_changes(
+    model: LinearFactorModel, x: Tensor, rotation: Float[Tensor, "latents latents"], seed: int
+) -> Float[Tensor, " samples"]:
+    """Return log p(x; W R) - log p(x; W) of each row for one rotation: exact, or paired by the same draws."""
+    prior = model.prior
+    if model.gaussian or prior.spherical:
+        return torch.zeros(len(x), dtype=torch.float64)
+    if model.invertible:
+        z = solve_sources(x, model.loadings.detach(), model.mean.detach())
+        return (prior.joint_log_prob(z @ rotation) - prior.joint_log_prob(z)).detach()
+    changes = []
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for rows in x.split(ROWS):
+            draws = standard_draws(DRAWS, len(rows), model.latents, generator)
+            z, weights = weighted_draws(prior, model.sufficient_scores(rows), draws)
+            turned = weights + prior.joint_log_prob(z @ rotation) - prior.joint_log_prob(z)
+            changes.append(turned.logsumexp(0) - weights.logsumexp(0))
+    return torch.cat(changes)
+
+
 def sample_rows(x: Tensor, count: int, seed: int) -> Tensor:
     """Return at most ``count`` rows, chosen by a seed."""
     if len(x) <= count:

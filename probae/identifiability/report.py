@@ -110,6 +110,7 @@ class Report:
                 "planes": [] if data.information is None else data.information.to_rows(),
             },
             "zeros": _zeros_dict(evidence),
+            "segments": None if evidence.segments is None else evidence.segments.to_dict(),
             "likelihood_ratio": None
             if profile is None
             else {
@@ -200,7 +201,7 @@ def _structure_lines(evidence: Evidence) -> list[str]:
             f"             {evidence.zeros.fixed} loadings fixed to zero, {found.parameters} free parameters, "
             f"{found.dimension} flat direction(s), {found.rotations.dimension} of them rotations (exact, local)"
         )
-    elif evidence.noise == "diagonal":
+    elif evidence.noise == "diagonal" and evidence.segments is None:
         verb = "within" if loadings.degrees_of_freedom >= 0 else "BEYOND"
         lines.append(
             f"             {verb} the Ledermann bound ({loadings.degrees_of_freedom:g} degrees of freedom)"
@@ -212,6 +213,9 @@ def _structure_lines(evidence: Evidence) -> list[str]:
 
 def _data_lines(evidence: Evidence) -> list[str]:
     data = evidence.data
+    if evidence.segments is not None:
+        lines = evidence.segments.lines()
+        return [(" SEGMENTS    " if i == 0 else "             ") + line for i, line in enumerate(lines)]
     if data is None:
         return [f" DATA        not run. {evidence.why_no_data}".rstrip()]
     lines = []

@@ -1,4 +1,4 @@
-"""Expectation maximisation for Gaussian linear factor models, missing values integrated out."""
+"""Expectation maximisation for linear factor models with Gaussian or elliptical factors."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from probae.checks import Data, DataError, NotExactError, ParameterError, check_
 from probae.inference.acceleration import Ascent
 from probae.inference.base import ExactPosterior, Loop, Method, Outcome
 from probae.inference.confirmatory import fit_by_em, standard_factors
+from probae.inference.elliptical import fit_elliptical
 from probae.inference.factor_likelihood import FactorLikelihood
 from probae.inference.gaussian import (
     assign,
     fit_diagonal,
     principal_components,
+    set_canonical,
     summarize,
     usable_latents,
     warn_heywood,
 )
 from probae.models import ConfirmatoryFactorAnalysis, LinearFactorModel
 from probae.models.patterns import Patterns
-from probae.priors import CorrelatedGaussian
+from probae.priors import CorrelatedGaussian, MultivariateStudentT
 from probae.statistics import SufficientStatistics
 
 LEAST_NOISE = 0.05  # of a start, as a share of the column's variance: EM would take long to leave zero
@@ -45,6 +47,9 @@ class EM(Method):
     in groups of equal pattern. Anderson's acceleration makes few steps of many, and a step that would lower the
     likelihood is refused. Loadings come in the canonical frame, as from :class:`MaximumLikelihood`. Further starts are
     tried only when a noise variance went to its floor, a millionth of the column's variance (:class:`HeywoodWarning`).
+
+    Factors with the law `MultivariateStudentT`, which share one random scale, are fitted too, from complete rows: the
+    scale is one more latent, integrated out by quadrature, and the degrees of freedom are learnt if the law says so.
 
     Parameters
     ----------
@@ -78,11 +83,13 @@ class EM(Method):
         check_positive("tol", self.tol)
 
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
-        """Run EM from the principal components."""
+        """Run EM from the principal components, or from the fit of Gaussian factors where these have a t law."""
+        if isinstance(model, LinearFactorModel) and isinstance(model.prior, MultivariateStudentT):
+            return fit_elliptical(model, self.rows(data), seed, self.steps, self.tol)
         if not isinstance(model, LinearFactorModel) or not model.gaussian:
             raise NotExactError(
-                f"EM is exact for Gaussian factors only, got {model!r}: use MaximumLikelihood(), "
-                "StochasticEM(), VariationalEM() or SVI(encoder)."
+                f"EM is exact for Gaussian and MultivariateStudentT factors only, got {model!r}: use "
+                "MaximumLikelihood(), StochasticEM(), VariationalEM() or SVI(encoder)."
             )
         if model.noise == "none":
             raise ParameterError('EM needs a model with noise; with noise="none" use MaximumLikelihood().')
@@ -189,9 +196,3 @@ def filled_statistics(patterns: Patterns) -> SufficientStatistics:
     if len(root) < patterns.features:
         return SufficientStatistics(patterns.rows, mean, root=root)
     return SufficientStatistics(patterns.rows, mean, root.T @ root)
-
-
-def set_canonical(model: LinearFactorModel, loadings: Tensor, noise: Tensor, mean: Tensor) -> None:
-    """Write parameters into the model in the frame with W' Psi^{-1} W diagonal, largest first."""
-    frame = torch.linalg.svd(torch.linalg.qr(loadings / noise.sqrt().unsqueeze(1), mode="r")[1])[2].mT
-    assign(model, (loadings @ frame).numpy(), noise if model.noise == "diagonal" else noise[0], mean)

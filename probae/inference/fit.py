@@ -31,6 +31,7 @@ from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
 from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorModel
 from probae.moments import NotFinite, of_table
+from probae.priors import MultivariateStudentT
 from probae.statistics import SufficientStatistics, is_dask
 
 ALIKE = 1e3  # units of wide rows between 1 over this and this are left as they are
@@ -121,7 +122,8 @@ def _run(model: Any, method: Method, data: Any, seed: int) -> Outcome:
         except KeyboardInterrupt:
             if not isinstance(model, LinearFactorModel):
                 raise
-            exact = model.gaussian or model.invertible
+            elliptical = isinstance(model.prior, MultivariateStudentT)
+            exact = model.gaussian or model.invertible or elliptical
             outcome = Outcome(
                 ExactPosterior(model) if exact else ImportancePosterior(model), [], False, interrupted=True
             )
@@ -265,5 +267,6 @@ def _default(model: LatentModel, data: Any) -> Method:
     confirmatory = isinstance(model, ConfirmatoryFactorAnalysis)  # its Newton steps take missing entries too
     if getattr(data, "missing", None) is not None and model.gaussian and not confirmatory:
         return EM()
-    overcomplete = not model.gaussian and model.noise != "none" and model.latents >= model.features
+    exact = model.gaussian or isinstance(model.prior, MultivariateStudentT)
+    overcomplete = not exact and model.noise != "none" and model.latents >= model.features
     return MAP() if overcomplete else MaximumLikelihood()

@@ -121,6 +121,12 @@ def assign(model: LinearFactorModel, loadings: np.ndarray, noise: Any, mean: Ten
         model.noise_variance = torch.as_tensor(noise, dtype=torch.float64)
 
 
+def set_canonical(model: LinearFactorModel, loadings: Tensor, noise: Tensor, mean: Tensor) -> None:
+    """Write parameters into the model in the frame with W' Psi^{-1} W diagonal, largest first."""
+    frame = torch.linalg.svd(torch.linalg.qr(loadings / noise.sqrt().unsqueeze(1), mode="r")[1])[2].mT
+    assign(model, (loadings @ frame).numpy(), noise if model.noise == "diagonal" else noise[0], mean)
+
+
 def mean_log_likelihood(model: LinearFactorModel, statistics: SufficientStatistics) -> float:
     """Return the log-likelihood per row in nats."""
     return float(model.collapsed(statistics)) / statistics.count

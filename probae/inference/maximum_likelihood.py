@@ -8,11 +8,15 @@ from typing import Any, ClassVar
 from probae.checks import Data, ParameterError, check_count
 from probae.inference.base import ExactPosterior, Method, Outcome
 from probae.inference.confirmatory import fit_confirmatory, standard_factors
+from probae.inference.elliptical import fit_elliptical
 from probae.inference.gaussian import fit_diagonal, fit_isotropic, fit_noiseless, summarize
 from probae.inference.independent import fit_noise_free
 from probae.inference.noisy import fit_noisy
-from probae.models import ConfirmatoryFactorAnalysis, LinearFactorModel
+from probae.models import ConfirmatoryFactorAnalysis, IndependentComponents, LinearFactorModel
+from probae.priors import MultivariateStudentT
 from probae.statistics import SufficientStatistics
+
+STEPS, TOLERANCE = 5000, 1e-10  # of EM for factors with a multivariate t law
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class MaximumLikelihood(Method):
     - Confirmatory factor analysis: Newton's method on the free loadings, correlations and log-uniquenesses, from the
       moments of each group of rows with the same observed entries, so missing entries are integrated out.
     - Gaussian factors, no noise: the principal square root of the covariance.
+    - Factors with a multivariate t law: as by :class:`EM`.
     - Other factors, no noise: quasi-Newton on the unmixing matrix, preconditioned by its 2 x 2 blocks, from several
       frames; a shape that may be learnt (``StudentT(5, learn=True)``) is learnt with it. With noise in the complement
       alone, in the principal subspace.
@@ -69,6 +74,8 @@ class MaximumLikelihood(Method):
             raise ParameterError(
                 f"MaximumLikelihood has no exact likelihood for {type(model).__name__}: use SVI with an encoder."
             )
+        if isinstance(model.prior, MultivariateStudentT) and not isinstance(model, IndependentComponents):
+            return fit_elliptical(model, self.rows(data), seed, STEPS, TOLERANCE)
         if not model.gaussian:
             rows = self.rows(data)
             return (

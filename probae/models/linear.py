@@ -25,7 +25,9 @@ from probae.models.marginal import (
     separable_log_density,
     solve_sources,
 )
-from probae.priors import CorrelatedGaussian, Gaussian, Prior
+from probae.models.scale_posterior import SharedScalePosterior
+from probae.models.shared_scale import WhitenedScores, shared_scale_log_density
+from probae.priors import CorrelatedGaussian, Gaussian, MultivariateStudentT, Prior
 from probae.statistics import SufficientStatistics
 
 LOG_TWO_PI = math.log(2 * math.pi)
@@ -208,7 +210,8 @@ class LinearFactorModel(LatentModel):
         r"""Return p(z | x) = N(M^{-1} W' Psi^{-1} (x - mean), M^{-1}) with M = Phi^{-1} + W' Psi^{-1} W.
 
         NaN entries are integrated out: a row with none observed has the prior as posterior. Without noise in the span
-        of W it is the point z = W^+ (x - mean).
+        of W it is the point z = W^+ (x - mean). For `MultivariateStudentT` factors it is a mixture of such laws over
+        the scale that the factors share.
 
         Parameters
         ----------
@@ -222,7 +225,7 @@ class LinearFactorModel(LatentModel):
         Raises
         ------
         NotExactError
-            For a non-Gaussian prior with noise.
+            For independent non-Gaussian factors with noise.
         DataError
             For rows the model cannot take.
 
@@ -235,6 +238,10 @@ class LinearFactorModel(LatentModel):
             loadings, _, mean = self._gaussian_parameters()
             sources = solve_sources(data.values, loadings, mean)
             return dist.Delta(sources.to(data.dtype), event_dim=1)
+        if isinstance(self.prior, MultivariateStudentT):
+            data = check_data(x, features=self.features, names=self.feature_names)
+            scores = WhitenedScores.of(data.values, *self._gaussian_parameters())
+            return SharedScalePosterior(self.prior, scores, data.dtype)
         self._require_gaussian("posterior", "posterior of a Fit, which samples it")
         data = check_data(x, features=self.features, names=self.feature_names, missing="allow")
         location, scale_tril = gaussian_posterior(data.values, *self._standard_parameters())
@@ -249,13 +256,14 @@ class LinearFactorModel(LatentModel):
     def log_likelihood(self, x: Any) -> Float[Tensor, "samples"]:
         r"""Return log p(x_n) per row in nats, z integrated out; NaN entries are integrated out too.
 
-        Exact for a Gaussian prior, where z is a function of x, and whenever W' Psi^{-1} W is diagonal: it is then a
-        product of one-dimensional convolutions of the prior with the score noise.
+        Exact for a Gaussian prior, where z is a function of x, and whenever W' Psi^{-1} W is diagonal: the density is
+        then a product of one-dimensional convolutions of the prior with the score noise. For `MultivariateStudentT`
+        factors it is one integral over the scale that they share, with a relative error below 1e-12.
 
         Raises
         ------
         NotExactError
-            For a non-Gaussian prior with noise and correlated score noise.
+            For independent non-Gaussian factors with noise and correlated score noise.
         """
         exact = self.gaussian and self.noise != "none"
         data = check_data(
@@ -265,6 +273,9 @@ class LinearFactorModel(LatentModel):
             value = self.marginal().log_prob(data.values).detach()
         elif self.gaussian:
             value = gaussian_log_density(data.values, *self._standard_parameters())
+        elif isinstance(self.prior, MultivariateStudentT):
+            df = float(self.prior.df.detach())
+            value = shared_scale_log_density(data.values, *self._gaussian_parameters(), df)
         else:
             value = self._separable_log_likelihood(data.values)
         return value.to(data.dtype)

@@ -14,10 +14,11 @@ from probae import __version__
 from probae.checks import FileError
 from probae.encoders import Encoder
 from probae.inference.base import Fit, Method
+from probae.inference.segment_labels import Segments
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
 from probae.storage import manifest, weights
-from probae.storage.specs import POSTERIORS, from_spec, to_spec
+from probae.storage.specs import POSTERIORS, from_spec, held_tensors, to_spec
 
 MAX_DRAWS = 1_000_000  # for each row
 PACKAGES = ("torch", "pyro-ppl", "numpy", "scipy", "safetensors")
@@ -57,7 +58,11 @@ def pack(fit: Fit) -> tuple[dict[str, Any], bytes]:
     shared = {"model": fit.model} | ({} if encoder is None else {"encoder": encoder})
     parts = {name: module.state_dict() for name, module in shared.items()}
     parts |= {name: getattr(fit, name) or {} for name in ("draws", "sample_stats")}
-    tensors = {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
+    held = held_tensors(fit.method, "method") | held_tensors(fit.posterior, "posterior")
+    shared |= held
+    tensors = held | {
+        f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()
+    }
     tensors["history"] = fit.history
     raw = weights.dump(tensors)
     content = {
@@ -98,14 +103,18 @@ def unpack(content: dict[str, Any], raw: bytes) -> Fit:
         shared["encoder"] = _build_encoder(content["encoder"], _below("encoder.", tensors), len(raw))
     if content["names"] is not None and len(content["names"]) != model.features:
         raise FileError(f"the model has {model.features} features, and {len(content['names'])} names.")
+    parts = {*shared, *(name for name in ("draws", "sample_stats") if content[name])}
+    shared |= {name: value for name, value in tensors.items() if name.startswith(("method.", "posterior."))}
+    method = from_spec(content["method"], Method, shared)
     posterior = from_spec(content["posterior"], POSTERIORS, shared)
+    held = held_tensors(method, "method") | held_tensors(posterior, "posterior")
     _check_posterior(posterior, shared)
-    _check_parts(tensors, {*shared, *(name for name in ("draws", "sample_stats") if content[name])})
+    _check_parts({name: value for name, value in tensors.items() if value is not held.get(name)}, parts)
     return Fit(
         model=model,
         program=model,
         posterior=posterior,
-        method=from_spec(content["method"], Method, shared),
+        method=method,
         seed=content["seed"],
         names=None if content["names"] is None else tuple(content["names"]),
         history=tensors["history"],
@@ -127,6 +136,8 @@ def _check_posterior(posterior: Any, shared: Mapping[str, Any]) -> None:
     for name, value in vars(posterior).items():
         if name in ("model", "encoder"):
             sound = value is shared.get(name) and value is not None
+        elif isinstance(value, Tensor | Segments):
+            sound = True  # their owner has checked them
         elif name == "tolerance":
             sound = isinstance(value, float) and value > 0
         else:  # draws for each row, and their seed

@@ -27,12 +27,15 @@ from probae.inference import (
     MaximumLikelihood,
     MinimumResiduals,
     PrincipalAxis,
+    SegmentedLikelihood,
     StochasticEM,
     VariationalEM,
     VariationalPosterior,
 )
 from probae.inference.base import ExactPosterior
 from probae.inference.map import CodesPosterior
+from probae.inference.segment_labels import Segments
+from probae.inference.segment_posterior import SegmentPosterior
 from probae.inference.svi import EncoderPosterior
 
 MAX_DEPTH = 8  # of objects within objects
@@ -46,6 +49,7 @@ POSTERIORS = (
     GaussianPosterior,
     GibbsPosterior,
     HMCPosterior,
+    SegmentPosterior,
     VariationalPosterior,
 )
 
@@ -79,7 +83,20 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     "Scaled": (priors.Scaled, ("law", "sd")),
     "LinearGaussianEncoder": (encoders.LinearGaussianEncoder, ("features", "latents")),
     "MLPEncoder": (encoders.MLPEncoder, ("features", "latents", "hidden", "covariance", "rank")),
-    **_fields(MaximumLikelihood, MinimumResiduals, PrincipalAxis, EM, MAP, SVI, ELBO, StochasticEM, VariationalEM, *POSTERIORS),
+    **_fields(
+        MaximumLikelihood,
+        MinimumResiduals,
+        PrincipalAxis,
+        EM,
+        MAP,
+        SVI,
+        ELBO,
+        SegmentedLikelihood,
+        StochasticEM,
+        VariationalEM,
+        Segments,
+        *POSTERIORS,
+    ),
 }
 
 # Arguments that no attribute of the same name holds.
@@ -93,6 +110,26 @@ READERS: dict[tuple[type, str], Callable[[Any], Any]] = {
         layer.out_features for layer in encoder.body if isinstance(layer, nn.Linear)
     ),
 }
+
+
+def held_tensors(value: Any, name: str) -> dict[str, Tensor]:
+    """Return the tensors among the fields of a dataclass, and of dataclasses in it, by the way to them.
+
+    Examples
+    --------
+    >>> from probae.inference import SegmentedLikelihood
+    >>> held_tensors(SegmentedLikelihood([4, 4, 7]), "method")
+    {'method.segments.labels': tensor([4, 4, 7])}
+    """
+    found: dict[str, Tensor] = {}
+    if REGISTRY.get(type(value).__name__, (None,))[0] is not type(value) or not dataclasses.is_dataclass(
+        value
+    ):
+        return found
+    for field in dataclasses.fields(value):
+        part, way = getattr(value, field.name), f"{name}.{field.name}"
+        found |= {way: part} if isinstance(part, Tensor) and part.ndim else held_tensors(part, way)
+    return found
 
 
 def to_spec(value: Any, shared: Mapping[str, Any], depth: int = 0) -> Any:
