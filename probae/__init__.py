@@ -19,7 +19,7 @@ _HOME = {
     "probae.analysis.importance_weighted": ("ImportanceWeighted",),
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
-    "probae.codes": ("Codes", "sparse_codes"),
+    "probae.codes": ("Codes", "k_sparse_codes", "orthogonal_matching_pursuit", "sparse_codes"),
     "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder"),
     "probae.errors": (
         "BoundaryWarning",
@@ -106,7 +106,7 @@ if TYPE_CHECKING:
     from probae.analysis.importance_weighted import ImportanceWeighted
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
-    from probae.codes import Codes, sparse_codes
+    from probae.codes import Codes, k_sparse_codes, orthogonal_matching_pursuit, sparse_codes
     from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
     from probae.errors import (
         BoundaryWarning,
