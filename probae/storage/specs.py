@@ -31,7 +31,7 @@ from probae.inference import (
     VariationalPosterior,
 )
 from probae.inference.base import ExactPosterior
-from probae.inference.map import CodesPosterior
+from probae.inference.codes_posterior import CodesPosterior
 from probae.inference.svi import EncoderPosterior
 
 MAX_DEPTH = 8  # of objects within objects
