@@ -33,6 +33,7 @@ from probae.inference import (
     VariationalPosterior,
 )
 from probae.inference.base import ExactPosterior
+from probae.inference.codes_posterior import CodesPosterior
 from probae.inference.map import CodesPosterior
 from probae.inference.segment_labels import Segments
 from probae.inference.segment_posterior import SegmentPosterior
