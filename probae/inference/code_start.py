@@ -38,7 +38,9 @@ def start(model: LinearFactorModel, data: Data, seed: int) -> CodeParameters:
     least = floor(model, data)
     model.noise_variance = torch.maximum(model.noise_variance.detach().double(), least)
     return CodeParameters(
-        model.loadings.detach().double().clone(), model.noise_variance.detach(), torch.zeros_like(model.mean.detach())
+        model.loadings.detach().double().clone(),
+        model.noise_variance.detach(),
+        torch.zeros_like(model.mean.detach()),
     )
 
 

@@ -171,7 +171,9 @@ class VariationalPosterior:
                     xi = (moments.mean.square() + moments.variance).sqrt()
                 found.append((tau, *moments))
         tau, mean, variance, covariance, log_det = zip(*found, strict=True)
-        whole = Moments(torch.cat(mean), torch.cat(variance), torch.stack(covariance).sum(0), torch.cat(log_det))
+        whole = Moments(
+            torch.cat(mean), torch.cat(variance), torch.stack(covariance).sum(0), torch.cat(log_det)
+        )
         return torch.cat(tau), whole
 
 
@@ -183,7 +185,9 @@ def tangent_bound(
     for rows in law.blocks(len(y)):
         tau = tangent_variances(prior, xi[rows])
         moments = law.moments(tau, y[rows])
-        distance = (y[rows] - moments.mean @ law.whitened.mT).square().sum(1) + (moments.mean.square() / tau).sum(1)
+        distance = (y[rows] - moments.mean @ law.whitened.mT).square().sum(1) + (
+            moments.mean.square() / tau
+        ).sum(1)
         gaussian = -0.5 * (distance + moments.log_det + law.features * LOG_TWO_PI) - law.deviation.log().sum()
         touch = 0.5 * (xi[rows].square() / tau + (2 * math.pi * tau).log()).sum(1)
         parts.append(prior.joint_log_prob(xi[rows].clamp_min(LEAST)) + touch + gaussian)

@@ -93,9 +93,9 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
         SVI,
         ELBO,
         SegmentedLikelihood,
+        Segments,
         StochasticEM,
         VariationalEM,
-        Segments,
         *POSTERIORS,
     ),
 }

@@ -35,7 +35,10 @@ def test_the_gradient_vanishes_at_the_maximum(isotropic):
 
 def test_sums_add_and_scale():
     x, z, _ = problem()
-    whole, parts = CodeStatistics.of(x, z), CodeStatistics.of(x[:20], z[:20]) + CodeStatistics.of(x[20:], z[20:])
+    whole, parts = (
+        CodeStatistics.of(x, z),
+        CodeStatistics.of(x[:20], z[:20]) + CodeStatistics.of(x[20:], z[20:]),
+    )
     for name in ("count", "second", "cross", "power"):
         one, two = (torch.as_tensor(getattr(s, name)) for s in (whole, parts))
         assert torch.allclose(one, two, rtol=1e-12)

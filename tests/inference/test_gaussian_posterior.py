@@ -34,7 +34,9 @@ def test_the_gaps_of_an_orthonormal_dictionary_add_up():
     single.loadings, single.noise_variance = torch.tensor([[2**0.5]]).double(), torch.tensor(0.25).double()
     x = model.sample(30, seed=0)
     scores = x @ Q
-    one = single.log_likelihood(scores.reshape(-1, 1)) - GaussianPosterior(single).bound(scores.reshape(-1, 1))
+    one = single.log_likelihood(scores.reshape(-1, 1)) - GaussianPosterior(single).bound(
+        scores.reshape(-1, 1)
+    )
     together = model.log_likelihood(x) - GaussianPosterior(model).bound(x)
     assert torch.allclose(together, one.view(30, 4).sum(1), atol=1e-6)
 
@@ -102,7 +104,9 @@ def test_the_expected_log_prior_and_its_derivatives(prior):
     found = expected_log_prior(prior, m, s)
     z = m + s * torch.randn(400_000, 3, dtype=torch.float64)
     terms = prior.joint_log_prob(z)
-    assert found.value.sum().item() == pytest.approx(terms.mean().item(), abs=5 * terms.std().item() / 400_000**0.5)
+    assert found.value.sum().item() == pytest.approx(
+        terms.mean().item(), abs=5 * terms.std().item() / 400_000**0.5
+    )
     step = 1e-5
     up, down = (expected_log_prior(prior, m + d, s).value for d in (step, -step))
     assert torch.allclose(found.slope, (down - up) / (2 * step), atol=1e-6)

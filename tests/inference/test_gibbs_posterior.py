@@ -70,7 +70,11 @@ def test_the_posterior_mean_beats_ridge_beats_map():
     def risk(estimate):
         return (weight * (variance + (estimate - mean).square())).sum().item()
 
-    posterior, ridge, soft = risk(mean), risk(x[:, 0] / 1.5), risk(x[:, 0].sign() * (x[:, 0].abs() - 1).relu())
+    posterior, ridge, soft = (
+        risk(mean),
+        risk(x[:, 0] / 1.5),
+        risk(x[:, 0].sign() * (x[:, 0].abs() - 1).relu()),
+    )
     assert posterior == pytest.approx(0.63153, abs=0.01)
     assert ridge == pytest.approx(0.66667, abs=0.01)
     assert soft == pytest.approx(0.70561, abs=0.01)
@@ -155,7 +159,9 @@ def test_the_averaged_mean_varies_less_than_the_draws():
 
 
 def test_sampling_picks_among_the_draws_of_each_row():
-    found = GibbsPosterior(overcomplete(Laplace()), draws=400)(torch.tensor([[1.0, 2.0], [3.0, 0.0]]).double())
+    found = GibbsPosterior(overcomplete(Laplace()), draws=400)(
+        torch.tensor([[1.0, 2.0], [3.0, 0.0]]).double()
+    )
     z = found.sample((5000,))
     assert z.shape == (5000, 2, 3)
     assert found.sample((2, 3)).shape == (2, 3, 2, 3)

@@ -32,20 +32,26 @@ def model_at(w):
 
 
 def test_the_map_energy_falls_for_ever(truth):
-    """min_h (x - w h)^2 / (2 s^2) + |h| on average: 1.750, .979, .518, .266, .017 and on to zero."""
+    """min_h (x - w h)^2 / (2 s^2) + |h| on average: 1.750, .979, .518, .266, .017 and on to zero.
+
+    Those numbers are of simulated rows; the integrals by scipy's quad are 1.75373, .98043 and .51873 for the first three.
+    """
     x, density = truth
     energies = []
     for w in WIDTHS:
         h = (x.abs() - NOISE / w).clamp_min(0) * x.sign() / w
         energies.append((density @ ((x - w * h).square() / (2 * NOISE) + h.abs())).item())
-    assert energies == pytest.approx([1.750, 0.979, 0.518, 0.266, 0.017], abs=6e-4)
+    assert energies == pytest.approx([1.750, 0.979, 0.518, 0.266, 0.017], abs=5e-3)
+    assert energies[:3] == pytest.approx([1.75373, 0.98043, 0.51873], abs=3e-5)
     assert all(b < a for a, b in zip(energies[:-1], energies[1:], strict=True))
 
 
 def test_the_evidence_has_its_peak_at_the_truth(truth):
+    """Simulated: -2.0049, -1.7796, -1.9520, -2.3681, -4.8704; by quad -2.007810, -1.781142, -1.952779 for the first."""
     x, density = truth
     values = [(density @ model_at(w).log_likelihood(x[:, None])).item() for w in WIDTHS]
-    assert values == pytest.approx([-2.0049, -1.7796, -1.9520, -2.3681, -4.8704], abs=6e-5)
+    assert values == pytest.approx([-2.0049, -1.7796, -1.9520, -2.3681, -4.8704], abs=5e-3)
+    assert values[:3] == pytest.approx([-2.007810, -1.781142, -1.952779], abs=2e-6)
     assert max(values) == values[1]
     slope = [(density @ model_at(w).log_likelihood(x[:, None])).item() for w in (0.99, 1.0, 1.01)]
     assert slope[1] > slope[0]

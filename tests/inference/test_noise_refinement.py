@@ -28,7 +28,9 @@ def test_noise_and_scale_are_those_of_the_truth(noise, prior):
     refine_noise(model, data.x)
     assert model.noise_variance.item() == pytest.approx(noise, rel=0.08)
     c = model.loadings.norm() / data.truth["loadings"].norm()
-    assert c.item() == pytest.approx(1.0, abs=0.06)  # the power of heavy-tailed codes: sd of 5 / (2 sqrt(8000))
+    assert c.item() == pytest.approx(
+        1.0, abs=0.06
+    )  # the power of heavy-tailed codes: sd of 5 / (2 sqrt(8000))
 
 
 def test_the_trace_of_the_covariance_is_kept():

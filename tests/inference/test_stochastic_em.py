@@ -74,13 +74,17 @@ def evidence(model, x, draws=2000, width=1.2, freedom=8):
         # log q of the Gaussian gives the quadratic form, and its value at the mean the determinant
         top = q.log_prob(q.mean)
         form = 2 * (top - q.log_prob(q.mean + step)) / width**2
-        constant = torch.lgamma(torch.tensor(0.5 * (freedom + latents))) - torch.lgamma(torch.tensor(0.5 * freedom))
+        constant = torch.lgamma(torch.tensor(0.5 * (freedom + latents))) - torch.lgamma(
+            torch.tensor(0.5 * freedom)
+        )
         constant = constant - 0.5 * latents * torch.log(torch.tensor(freedom / 2.0))
         density = top + constant - latents * torch.log(torch.tensor(width))
         density = density - 0.5 * (freedom + latents) * torch.log1p(form / freedom)
         log_weights.append(model.log_joint(x, q.mean + step).detach() - density)
     weights = torch.cat(log_weights)
-    return weights.logsumexp(0) - torch.log(torch.tensor(float(draws))), 1 / weights.softmax(0).square().sum(0)
+    return weights.logsumexp(0) - torch.log(torch.tensor(float(draws))), 1 / weights.softmax(0).square().sum(
+        0
+    )
 
 
 def test_the_evidence_of_this_file_is_right():
@@ -105,9 +109,9 @@ def test_a_gaussian_prior_gives_maximum_likelihood(noise):
 @pytest.mark.parametrize("noise", ["isotropic", "diagonal"])
 def test_fewer_factors_than_features_within_the_statistical_error(noise):
     """Noisy ICA: noise variances and lengths of the columns within 4 standard errors of the truth, columns matched."""
-    psi = 0.4 if noise == "isotropic" else [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
-    data = linear_factors(3000, 6, 3, noise=psi, seed=5)
-    run = run_of(LinearFactorModel(6, 3, prior=Laplace(), noise=noise), data.x, steps=160)
+    psi = 0.4 if noise == "isotropic" else [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.4, 0.3]
+    data = linear_factors(2000, 8, 3, noise=psi, seed=5)
+    run = run_of(LinearFactorModel(8, 3, prior=Laplace(), noise=noise), data.x, steps=100)
     truth = model_of(data, Laplace(), noise)
     noise_error, length_error = standard_errors(truth, data.x)
     match = match_columns(data.truth["loadings"], run.model.loadings)
@@ -122,9 +126,9 @@ def test_fewer_factors_than_features_within_the_statistical_error(noise):
 def test_the_likelihood_is_at_least_that_of_the_truth():
     """On the rows it was fitted to, a maximum cannot be below the truth; evidence to a few thousandths of a nat."""
     data = linear_factors(1500, 5, 3, noise=0.4, seed=6)
-    run = run_of(SparseCoding(5, 3), data.x, steps=120)
+    run = run_of(SparseCoding(5, 3), data.x, steps=100)
     x = data.x[:500]
-    difference = evidence(run.model, data.x[:500])[0] - evidence(model_of(data, Laplace(), "isotropic"), x)[0]
+    difference = evidence(run.model, x)[0] - evidence(model_of(data, Laplace(), "isotropic"), x)[0]
     # of 500 of the rows: the gain is 19 / 3000 in the mean, with the scatter of the rows
     assert difference.mean() > -4 * difference.std() / 500**0.5
     assert run.converged
@@ -136,7 +140,13 @@ def test_a_planted_overcomplete_dictionary(features, latents, samples):
     """Unit atoms, t3 codes: atoms matched, noise and lengths within error, held-out evidence not below the truth's."""
     atoms = torch.randn(features, latents, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     data = linear_factors(
-        samples + 500, features, latents, prior=StudentT(3), noise=0.05, loadings=atoms / atoms.norm(dim=0), seed=5
+        samples + 500,
+        features,
+        latents,
+        prior=StudentT(3),
+        noise=0.05,
+        loadings=atoms / atoms.norm(dim=0),
+        seed=5,
     )
     x, held_out = data.x[:samples], data.x[samples:]
     truth = model_of(data, StudentT(3), "isotropic")
@@ -154,11 +164,21 @@ def test_a_planted_overcomplete_dictionary(features, latents, samples):
     assert difference.mean() > -lost - 4 * difference.std() / 500**0.5
 
 
+def test_it_ends_where_maximum_likelihood_does():
+    """Fewer factors than features have another route, importance sampling and quasi-Newton steps; .002 nats per row."""
+    x = linear_factors(1000, 6, 2, noise=0.4, seed=5).x
+    sampled = run_of(LinearFactorModel(6, 2, prior=Laplace()), x, steps=120)
+    best = fit(LinearFactorModel(6, 2, prior=Laplace()), x, MaximumLikelihood())
+    difference = evidence(best.model, x, 500)[0] - evidence(sampled.model, x, 500)[0]
+    assert abs(difference.mean().item()) < 0.002
+    assert torch.allclose(sampled.model.noise_variance, best.model.noise_variance, rtol=0.1)
+
+
 def test_the_degrees_of_freedom_are_learned():
-    """Two t4 factors in 4,000 rows, started at nu = 12: log(nu - 2) has a sd of about .15 here."""
-    data = linear_factors(4000, 5, 2, prior=StudentT(4), noise=0.1, seed=2)
+    """Two t4 factors in 3,000 rows, started at nu = 12: log(nu - 2) has a sd of about .15 here."""
+    data = linear_factors(3000, 5, 2, prior=StudentT(4), noise=0.1, seed=2)
     model = LinearFactorModel(5, 2, prior=StudentT(12, learn=True), noise="isotropic")
-    run = run_of(model, data.x, steps=120)
+    run = run_of(model, data.x, steps=80)
     assert 3 < run.model.prior.df.item() < 5.5
     assert model.prior.df.item() == pytest.approx(12)
 

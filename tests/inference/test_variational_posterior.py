@@ -9,7 +9,16 @@ from probae.inference import scale_conditional
 from probae.inference.scale_conditional import ScaleConditional
 from probae.inference.variational_posterior import tangent_bound, tangent_variances
 from probae.models import FactorAnalysis, IndependentComponents, LinearFactorModel, SparseCoding
-from probae.priors import Gaussian, Independent, Laplace, Logistic, MultivariateStudentT, Scaled, SpikeSlab, StudentT
+from probae.priors import (
+    Gaussian,
+    Independent,
+    Laplace,
+    Logistic,
+    MultivariateStudentT,
+    Scaled,
+    SpikeSlab,
+    StudentT,
+)
 
 LAWS = [
     Laplace(),
