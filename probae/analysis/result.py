@@ -45,6 +45,13 @@ class Evidence:
         Pareto shape of the largest importance weights.
     effective_sample_size : Tensor (N,) or None
         Of the weights, (sum w)^2 / sum w^2.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> model = pa.ProbabilisticPCA(2, 1)
+    >>> print(pa.log_evidence(model, [[0.0, 0.0], [1.0, 2.0]]))
+    log p(x) = -7.286 +- 0.000 nats over 2 rows (exact, by Exact())
     """
 
     value: Float[Tensor, " samples"]

@@ -64,7 +64,7 @@ def test_moments_against_a_grid_with_more_latents_than_features(prior):
     square = law.flat.square()
     spread = square.std(0) / (law.effective_sample_size / 4).sqrt()  # squares mix more slowly
     assert ((square.mean(0) - (variance + mean.square())).abs() < 4.5 * spread + 5e-3).all()
-    assert law.r_hat.max() < 1.05
+    assert law.effective_sample_size.min() > 50  # else the standard errors above are not worth much
 
 
 def test_gaussian_factors_are_always_accepted_and_right():
