@@ -212,7 +212,8 @@ def report(rows: list[dict[str, Any]]) -> str:
             found = row[who]
             lines.append(
                 f"    {who:6s} {found['seconds']:8.3f} s, {found['steps']:4d} steps, Amari {found['amari']:.6f}; "
-                f"logistic gradient {found['logistic gradient']:.1e}, log-likelihood {found['logistic log-likelihood']:.9f}"
+                f"logistic gradient {found['logistic gradient']:.1e}, "
+                f"log-likelihood {found['logistic log-likelihood']:.9f}"
             )
     return "\n".join(lines)
 
