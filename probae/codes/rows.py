@@ -16,6 +16,7 @@ from probae.codes.result import Codes
 
 BLOCK = 2**19  # correlations held at a time
 PIECE = 64  # rows a thread takes at a time
+FAR = 1e120  # |x| in units of the penalty from which squares may overflow
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,11 @@ class RowSolver:
                 rows, z = x[part].double(), codes[part].double()
                 norms = torch.linalg.vector_norm(rows, dim=1)
                 near = norms < reach  # |a'x| <= |a| |x| < penalty for every atom: codes of 0
-                live = torch.nonzero(~near).flatten()
+                far = norms > FAR * self.penalty
+                live = torch.nonzero(~(near | far)).flatten()
                 if len(live) < len(rows):
                     z[near] = 0.0
+                    gaps[part][far], used[part][far] = torch.inf, -1
                     rows, norms = rows[live], norms[live]
                 torch.matmul(rows, scaled, out=cross[: len(live)])
                 power = 0.5 * (norms / self.penalty).square()
