@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "probae.agreement": ("amari_distance", "mean_correlation"),
-    "probae.codes": ("Codes", "sparse_codes"),
+    "probae.codes": ("Codes", "k_sparse_codes", "orthogonal_matching_pursuit", "sparse_codes"),
     "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder"),
     "probae.errors": (
         "BoundaryWarning",
@@ -88,7 +88,7 @@ __all__ = sorted([*_WHERE, *_MODULES])
 if TYPE_CHECKING:
     from probae import datasets, plots, priors, rotation
     from probae.agreement import amari_distance, mean_correlation
-    from probae.codes import Codes, sparse_codes
+    from probae.codes import Codes, k_sparse_codes, orthogonal_matching_pursuit, sparse_codes
     from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
     from probae.errors import (
         BoundaryWarning,

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from probae.codes.compiled import compiled
+from probae.codes.compiled import Indices, Matrix, Vector, compiled, entry
+from probae.codes.dependent import begin, exchange
 from probae.codes.factor import backward, forward, insert, remove
 
 SHARE = 0.5  # of the largest excess of |c| over 1: atoms above it are let in together
@@ -20,38 +21,56 @@ IDLE = 3  # rounds without a lower value before a row is given up
 
 
 @compiled
-def correlate(c, q, gram, z, active, count):
+def correlate(c: Vector, q: Vector, gram: Matrix, z: Vector, active: Indices, count: int) -> None:
     """Set c = q - G z, four active atoms at a time."""
-    i = count % 4
-    c[:] = q
-    for a in range(i):
-        row, value = gram[active[a]], z[active[a]]
+    left = count % 4
+    if left == 0:
+        for k in range(len(c)):
+            c[k] = q[k]
+    else:
+        row, value = gram[active[0]], z[active[0]]
+        for k in range(len(c)):
+            c[k] = q[k] - value * row[k]
+    for i in range(1, left):
+        row, value = gram[active[i]], z[active[i]]
         for k in range(len(c)):
             c[k] -= value * row[k]
-    while i < count:
+    for i in range(left, count, 4):
         a0, a1, a2, a3 = active[i], active[i + 1], active[i + 2], active[i + 3]
         z0, z1, z2, z3 = z[a0], z[a1], z[a2], z[a3]
         g0, g1, g2, g3 = gram[a0], gram[a1], gram[a2], gram[a3]
         for k in range(len(c)):
             c[k] -= z0 * g0[k] + z1 * g1[k] + z2 * g2[k] + z3 * g3[k]
-        i += 4
 
 
 @compiled
-def largest(c, nonnegative):
-    """Return the largest |c|, or the largest c."""
-    top = 0.0
+def largest(c: Vector, nonnegative: bool) -> float:
+    """Return the largest |c|, or the largest c; four running maxima do not wait for each other."""
+    part = len(c) // 4
+    c0, c1, c2, c3 = c[:part], c[part : 2 * part], c[2 * part : 3 * part], c[3 * part : 4 * part]
+    t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
     if nonnegative:
-        for k in range(len(c)):
-            top = max(top, c[k])
+        for k in range(part):
+            t0, t1, t2, t3 = max(t0, c0[k]), max(t1, c1[k]), max(t2, c2[k]), max(t3, c3[k])
+        for k in range(4 * part, len(c)):
+            t0 = max(t0, c[k])
     else:
-        for k in range(len(c)):
-            top = max(top, abs(c[k]))
-    return top
+        for k in range(part):
+            t0, t1, t2, t3 = (
+                max(t0, abs(c0[k])),
+                max(t1, abs(c1[k])),
+                max(t2, abs(c2[k])),
+                max(t3, abs(c3[k])),
+            )
+        for k in range(4 * part, len(c)):
+            t0 = max(t0, abs(c[k]))
+    return max(max(t0, t1), max(t2, t3))
 
 
 @compiled
-def duality_gap(top, c, q, z, active, count, power):
+def duality_gap(
+    top: float, c: Vector, q: Vector, z: Vector, active: Indices, count: int, power: float
+) -> tuple[float, float]:
     """Return P(z) - D(s r) = (1 - s)^2 |r|^2 / 2 + |z|_1 - s z'c for s = min(1, 1 / top), and P(z)."""
     shrink = 1.0 if top <= 1.0 else 1.0 / top
     fit, along, size = 0.0, 0.0, 0.0
@@ -66,7 +85,18 @@ def duality_gap(top, c, q, z, active, count, power):
 
 
 @compiled
-def admit(top, gram, z, c, active, count, factor, inverse, candidates, nonnegative):
+def admit(
+    top: float,
+    gram: Matrix,
+    z: Vector,
+    c: Vector,
+    active: Indices,
+    count: int,
+    factor: Matrix,
+    inverse: Vector,
+    candidates: Indices,
+    nonnegative: bool,
+) -> int:
     """Let in atoms near the largest correlation, each by its own descent step; return the new count."""
     bar = 1.0 + SHARE * (top - 1.0)
     found = 0
@@ -101,7 +131,16 @@ def admit(top, gram, z, c, active, count, factor, inverse, candidates, nonnegati
 
 
 @compiled
-def search(slope, curvature, z, move, active, count, times, nonnegative):
+def search(
+    slope: float,
+    curvature: float,
+    z: Vector,
+    move: Vector,
+    active: Indices,
+    count: int,
+    times: Vector,
+    nonnegative: bool,
+) -> tuple[float, int]:
     """Minimise f on the way z + t move, t <= 1, kinked where an entry passes 0; return t and who is 0 there, or -1."""
     for i in range(count):
         value, change = z[active[i]], move[i]
@@ -121,7 +160,17 @@ def search(slope, curvature, z, move, active, count, times, nonnegative):
 
 
 @compiled
-def descend(q, z, c, active, count, factor, inverse, work, nonnegative):
+def descend(
+    q: Vector,
+    z: Vector,
+    c: Vector,
+    active: Indices,
+    count: int,
+    factor: Matrix,
+    inverse: Vector,
+    work: Matrix,
+    nonnegative: bool,
+) -> int:
     """Minimise f over the active atoms; return how many are left."""
     goal, move, times, cosine, sine = work[0], work[1], work[2], work[3], work[4]
     for _ in range(MOVES):
@@ -164,106 +213,34 @@ def descend(q, z, c, active, count, factor, inverse, work, nonnegative):
 
 
 @compiled
-def exchange(atom, sign, gram, z, active, count, factor, inverse, work, nonnegative):
-    """Bring in an atom in the span of the active ones along A d = 0, where only |z|_1 changes, until one reaches 0.
-
-    Return the new count.
-    """
-    move, times, cosine, sine = work[1], work[2], work[3], work[4]
-    insert(gram[atom], atom, active, count, factor, inverse)
-    for i in range(count):
-        move[i] = factor[count, i]
-    backward(move, count, factor, inverse)
-    slope = 1.0
-    for i in range(count):
-        move[i] *= -sign
-        slope += move[i] if z[active[i]] > 0 else -move[i]
-    reach = 1e300
-    if slope > 0.0:  # the other way: the atom itself shrinks, if it is not 0
-        if z[atom] == 0.0:
-            return count
-        slope, sign, reach = -slope, -sign, abs(z[atom])
-        for i in range(count):
-            move[i] = -move[i]
-    for i in range(count):
-        value = z[active[i]]
-        times[i] = -value / move[i] if value * move[i] < 0.0 else 1e300
-    while True:
-        first = 0
-        for i in range(1, count):
-            if times[i] < times[first]:
-                first = i
-        time = times[first]
-        if time >= reach:
-            break
-        slope += 2.0 * abs(move[first])
-        if nonnegative or slope >= 0.0:
-            break
-        times[first] = 1e300
-    return swap(
-        atom,
-        sign,
-        min(time, reach),
-        reach,
-        first,
-        z,
-        move,
-        active,
-        count,
-        factor,
-        inverse,
-        cosine,
-        sine,
-        gram,
-    )
-
-
-@compiled
-def swap(atom, sign, time, reach, first, z, move, active, count, factor, inverse, cosine, sine, gram):
-    """Take the step of an exchange and change the set; return the new count."""
-    if time >= 1e300:  # rounding: no end in sight, so nothing to gain
-        z[atom] = 0.0
-        return count
-    for i in range(count):
-        z[active[i]] += time * move[i]
-    z[atom] += time * sign
-    if time == reach:
-        z[atom] = 0.0
-        return count
-    z[active[first]] = 0.0
-    remove(first, active, count, factor, inverse, cosine, sine)
-    count -= 1
-    if z[atom] != 0.0:
-        if insert(gram[atom], atom, active, count, factor, inverse):
-            count += 1
-        else:
-            z[atom] = 0.0
-    return count
-
-
-@compiled
-def begin(gram, z, active, factor, inverse, work, nonnegative):
-    """Make the active set of the codes a row starts from; codes of dependent atoms are moved to the others."""
-    count = 0
-    for atom in range(len(z)):
-        value = z[atom]
-        if value == 0.0:
-            continue
-        if gram[atom, atom] <= 0.0 or (nonnegative and value < 0.0):
-            z[atom] = 0.0
-        elif insert(gram[atom], atom, active, count, factor, inverse):
-            count += 1
-        else:
-            sign = 1.0 if value > 0 else -1.0
-            count = exchange(atom, sign, gram, z, active, count, factor, inverse, work, nonnegative)
-    return count
+def position(c: Vector, top: float, nonnegative: bool) -> int:
+    """Return where the largest correlation stands."""
+    for k in range(len(c)):
+        if (c[k] if nonnegative else abs(c[k])) >= top:
+            return k
+    return 0
 
 
 @compiled
 def solve_row(
-    gram, q, power, tolerance, rounds, nonnegative, warm, z, c, active, factor, inverse, work, candidates
-):
-    """Solve one row from the codes in z; return the gap and the rounds taken, -1 for rounds that led no further."""
+    gram: Matrix,
+    q: Vector,
+    power: float,
+    tolerance: float,
+    rounds: int,
+    nonnegative: bool,
+    warm: bool,
+    z: Vector,
+    c: Vector,
+    active: Indices,
+    factor: Matrix,
+    inverse: Vector,
+    work: Matrix,
+    candidates: Indices,
+) -> tuple[float, int, int]:
+    """Solve one row from the codes in z; return the gap, the rounds taken (-1 where they led no further) and the
+    number of active atoms.
+    """
     count = begin(gram, z, active, factor, inverse, work, nonnegative) if warm else 0
     best, idle, used = np.inf, 0, 0
     while True:
@@ -271,10 +248,10 @@ def solve_row(
         top = largest(c, nonnegative)
         gap, value = duality_gap(top, c, q, z, active, count, power)
         if gap <= tolerance * max(value, 1e-3 * power) or used >= rounds:
-            return gap, used
+            return gap, used, count
         idle = 0 if value < best - 1e-15 * power else idle + 1
         if idle > IDLE:
-            return gap, -1
+            return gap, -1, count
         best = min(best, value)
         if top > 1.0:
             before = count
@@ -288,23 +265,34 @@ def solve_row(
         used += 1
 
 
-@compiled
-def position(c, top, nonnegative):
-    """Return where the largest correlation stands."""
-    for k in range(len(c)):
-        if (c[k] if nonnegative else abs(c[k])) >= top:
-            return k
-    return 0
-
-
-@compiled
-def solve_rows(gram, cross, power, tolerance, rounds, nonnegative, warm, rank, codes, gaps, used):
-    """Solve rows from their correlations A'x and |x|^2 / 2 in units of the penalty, from the codes given."""
+@entry
+def solve_rows(
+    gram: Matrix,
+    cross: Matrix,
+    power: Vector,
+    where: Indices,
+    penalty: float,
+    tolerance: float,
+    rounds: int,
+    nonnegative: bool,
+    warm: bool,
+    rank: int,
+    codes: Matrix,
+    gaps: Vector,
+    used: Indices,
+) -> None:
+    """Solve rows from their correlations A'x and |x|^2 / 2, both in units of the penalty, into ``codes[where]``."""
     atoms, size = len(gram), rank + 2
-    c, active, candidates = np.empty(atoms), np.empty(size, np.int64), np.empty(atoms, np.int64)
+    z, c = np.zeros(atoms), np.empty(atoms)
+    active, candidates = np.empty(size, np.int64), np.empty(atoms, np.int64)
     factor, inverse, work = np.empty((size, size)), np.empty(size), np.empty((5, size))
     for n in range(len(cross)):
-        gaps[n], used[n] = solve_row(
+        row = where[n]
+        if warm:
+            for k in range(atoms):
+                z[k] = codes[row, k] / penalty
+                codes[row, k] = 0.0
+        gap, used[row], count = solve_row(
             gram,
             cross[n],
             power[n],
@@ -312,7 +300,7 @@ def solve_rows(gram, cross, power, tolerance, rounds, nonnegative, warm, rank, c
             rounds,
             nonnegative,
             warm,
-            codes[n],
+            z,
             c,
             active,
             factor,
@@ -320,3 +308,7 @@ def solve_rows(gram, cross, power, tolerance, rounds, nonnegative, warm, rank, c
             work,
             candidates,
         )
+        gaps[row] = gap * penalty**2
+        for i in range(count):
+            codes[row, active[i]] = z[active[i]] * penalty
+            z[active[i]] = 0.0

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 
-from probae.codes.compiled import compiled
+from probae.codes.compiled import Indices, Matrix, Vector, compiled
 
 DEPENDENT = 1e-12  # squared sine of the angle to the span of the others below which an atom adds nothing
 
 
 @compiled
-def insert(gram_row, atom, active, count, factor, inverse):
+def insert(gram_row: Vector, atom: int, active: Indices, count: int, factor: Matrix, inverse: Vector) -> bool:
     """Append an atom and return True, or return False if it is in the span of the others; L^-1 g stands in its row."""
     norm = gram_row[atom]
     left = norm
@@ -34,7 +34,9 @@ def insert(gram_row, atom, active, count, factor, inverse):
 
 
 @compiled
-def remove(position, active, count, factor, inverse, cosine, sine):
+def remove(
+    position: int, active: Indices, count: int, factor: Matrix, inverse: Vector, cosine: Vector, sine: Vector
+) -> None:
     """Take the atom at a position out: rows below move up, and plane rotations make them triangular again."""
     for i in range(position, count - 1):
         active[i] = active[i + 1]
@@ -52,7 +54,7 @@ def remove(position, active, count, factor, inverse, cosine, sine):
 
 
 @compiled
-def forward(values, count, factor, inverse):
+def forward(values: Vector, count: int, factor: Matrix, inverse: Vector) -> None:
     """Replace b by L^-1 b."""
     for i in range(count):
         row = factor[i]
@@ -63,7 +65,7 @@ def forward(values, count, factor, inverse):
 
 
 @compiled
-def backward(values, count, factor, inverse):
+def backward(values: Vector, count: int, factor: Matrix, inverse: Vector) -> None:
     """Replace b by L'^-1 b."""
     for i in range(count - 1, -1, -1):
         row = factor[i]

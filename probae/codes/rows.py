@@ -16,6 +16,7 @@ from probae.codes.result import Codes
 
 BLOCK = 2**19  # correlations held at a time
 PIECE = 64  # rows a thread takes at a time
+FAR = 1e120  # |x| in units of the penalty from which squares may overflow
 
 
 @dataclass(frozen=True)
@@ -31,37 +32,41 @@ class RowSolver:
     def __call__(self, x: Tensor, start: Tensor | None) -> Codes:
         """Solve each row; iterations are -1 where rounding stopped a row before its gap was small."""
         atoms = self.atoms.double()
-        gram, scaled = (atoms.T @ atoms).numpy(), atoms / self.penalty
-        longest = math.sqrt(gram.diagonal().max())
-        codes = torch.zeros(len(x), len(gram), dtype=x.dtype)
+        gram, scaled = (atoms.T @ atoms).contiguous(), atoms / self.penalty
+        reach = (1 - 1e-12) * self.penalty / math.sqrt(max(float(gram.diagonal().max()), 1e-300))
+        shape = len(x), len(gram)
+        codes = torch.zeros(shape, dtype=x.dtype) if start is None else start.to(x.dtype, copy=True)
         gaps, used = torch.zeros(len(x), dtype=torch.float64), torch.zeros(len(x), dtype=torch.int64)
         size = max(PIECE, BLOCK // len(gram))
+        cross = torch.empty(min(size, len(x)), len(gram), dtype=torch.float64)
         with sharing(len(x)) as share:
             for first in range(0, len(x), size):
-                rows = x[first : first + size].double()
-                power = 0.5 * (rows / self.penalty).square().sum(1)
-                # |a'x| <= |a| |x| < penalty for every atom, with room for rounding: the codes are 0
-                live = torch.nonzero(~((2 * power).sqrt() * longest < 1 - 1e-12)).flatten()
+                part = slice(first, first + size)
+                rows, z = x[part].double(), codes[part].double()
+                norms = torch.linalg.vector_norm(rows, dim=1)
+                near = norms < reach  # |a'x| <= |a| |x| < penalty for every atom: codes of 0
+                far = norms > FAR * self.penalty
+                live = torch.nonzero(~(near | far)).flatten()
                 if len(live) < len(rows):
-                    rows, power = rows[live], power[live]
-                z = torch.zeros(len(live), len(gram), dtype=torch.float64)
-                if start is not None:
-                    z = start[first : first + size][live].double() / self.penalty
-                ends = torch.zeros(len(live), dtype=torch.float64), torch.zeros(len(live), dtype=torch.int64)
-                arrays = [a.numpy() for a in (rows @ scaled, power, z, *ends)]
-                share(self._solve(gram, start is not None), arrays)
-                codes[first + live] = z.mul_(self.penalty).to(x.dtype)
-                gaps[first + live], used[first + live] = ends[0] * self.penalty**2, ends[1]
+                    z[near] = 0.0
+                    gaps[part][far], used[part][far] = torch.inf, -1
+                    rows, norms = rows[live], norms[live]
+                torch.matmul(rows, scaled, out=cross[: len(live)])
+                power = 0.5 * (norms / self.penalty).square()
+                solve = self._solver(gram, start is not None, z, gaps[part], used[part])
+                share(solve, [a.numpy() for a in (cross[: len(live)], power, live)])
+                if z.dtype != codes.dtype:
+                    codes[part] = z
         return Codes(codes, gaps.to(x.dtype), used)
 
-    def _solve(self, gram: np.ndarray, warm: bool) -> Callable[[list[np.ndarray]], None]:
+    def _solver(self, gram: Tensor, warm: bool, *results: Tensor) -> Callable[[list[np.ndarray]], None]:
         from probae.codes.active_set import solve_rows  # compiled on first use
 
-        options = (self.tolerance, self.rounds, self.nonnegative, warm, min(self.atoms.shape))
+        options = (self.penalty, self.tolerance, self.rounds, self.nonnegative, warm, min(self.atoms.shape))
+        outputs = [a.numpy() for a in results]
 
         def solve(arrays: list[np.ndarray]) -> None:
-            cross, power, *results = arrays
-            solve_rows(gram, cross, power, *options, *results)
+            solve_rows(gram.numpy(), *arrays, *options, *outputs)
 
         return solve
 

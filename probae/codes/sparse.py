@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from probae.checks import DataError, check_count, check_data, check_positive
@@ -80,7 +79,5 @@ def sparse_codes(
         raise DataError(f"start should hold finite codes of shape {wanted}, got shape {tuple(start.shape)}.")
     check_positive("penalty", penalty)
     check_positive("tolerance", tolerance)
-    codes = lasso(
-        data.values, atoms, float(penalty), float(tolerance), check_count("steps", steps), start, nonnegative
-    )
-    return Codes(codes.z.to(data.dtype), codes.gap.to(data.dtype), codes.iterations)
+    x = data.values.to(data.dtype)
+    return lasso(x, atoms, float(penalty), float(tolerance), check_count("steps", steps), start, nonnegative)

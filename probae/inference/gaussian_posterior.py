@@ -104,7 +104,9 @@ class GaussianPosterior:
     def __call__(self, x: Any) -> dist.MultivariateNormal:
         """Return the best q(z | x) of each row; N K^2 numbers."""
         found, dtype = self._solve(x)
-        mean, covariance = (torch.cat(parts) for parts in zip(*((q.mean, q.covariance) for q in found), strict=True))
+        mean, covariance = (
+            torch.cat(parts) for parts in zip(*((q.mean, q.covariance) for q in found), strict=True)
+        )
         tril = torch.linalg.cholesky(covariance)
         return dist.MultivariateNormal(mean.to(dtype), scale_tril=tril.to(dtype), validate_args=False)
 
@@ -125,7 +127,11 @@ class GaussianPosterior:
         with few_threads(min(block, len(y)) * self.model.latents**2):
             for rows in y.split(block):
                 best = problem.climb(rows, self.steps, self.tol)
-                found.append(best._replace(covariance=best.covariance[:0], factor=best.factor[:0]) if values_only else best)
+                found.append(
+                    best._replace(covariance=best.covariance[:0], factor=best.factor[:0])
+                    if values_only
+                    else best
+                )
         return found, data.dtype
 
 

@@ -128,9 +128,7 @@ class ScaleConditional:
         explained = explained.reshape(-1, self.latents)
         return Moments(mean, variance, tau.sum(0).diag() - explained.mT @ explained, log_det)
 
-    def covariance(
-        self, tau: Float[Tensor, "samples latents"]
-    ) -> Float[Tensor, "samples latents latents"]:
+    def covariance(self, tau: Float[Tensor, "samples latents"]) -> Float[Tensor, "samples latents latents"]:
         """Return S of each row, in as much memory as that takes."""
         root = tau.sqrt()
         factor = self._factor(tau, root)

@@ -45,8 +45,8 @@ class VariationalEM(Method):
 
     Notes
     -----
-    The maximum of the bound is not that of the likelihood: the noise variance comes out too large, more so with more
-    codes than features. :class:`StochasticEM` has no such bias and takes longer.
+    The maximum of the bound is not that of the likelihood, and the less the rows say of the codes the further it is: the
+    noise variance comes out too small. :class:`StochasticEM` has no such bias and takes longer.
 
     References
     ----------
@@ -85,7 +85,9 @@ class VariationalEM(Method):
         history: list[float] = []
         converged = False
         with Loop("bound") as loop, few_threads(self.batch * model.latents * model.features):
-            ascent = BoundAscent(model, data.values - centre, parameters, float(floor(model, data).max()), self.batch)
+            ascent = BoundAscent(
+                model, data.values - centre, parameters, float(floor(model, data).max()), self.batch
+            )
             for _ in loop.steps(self.steps):
                 history.append(ascent.climb())
                 loop.value = history[-1]
