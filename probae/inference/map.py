@@ -116,7 +116,7 @@ class MAP(Method):
         power = float(centred.square().sum(1).mean())
         penalty = self.penalty or default_penalty(power, model.features, model.latents)
         found = learn_dictionary(
-            centred.to(data.dtype),
+            centred,
             model.latents,
             penalty,
             steps=self.steps,
