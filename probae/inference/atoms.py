@@ -16,8 +16,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.codes.compiled import compiled
-
 PASSES = 2  # over the atoms at each step
 CANDIDATES = 64  # residuals that a useless atom may move to
 MOST = 4  # atoms moved at a time
@@ -48,39 +46,10 @@ def update_atoms(
     cross: Float[Tensor, "latents features"],
     passes: int = PASSES,
 ) -> float:
-    """Move the atoms in place by block coordinate descent; return how far the first pass moved one, at most."""
-    return _descend(atoms.numpy(), second.numpy(), cross.numpy(), passes)
+    """Move the atoms (float64) in place by block coordinate descent; return the largest chord of the first pass."""
+    from probae.inference.atom_descent import descend  # compiled on first use
 
-
-@compiled
-def _descend(atoms, second, cross, passes):
-    largest = 0.0
-    for turn in range(passes):
-        for j in range(len(atoms)):
-            usage = second[j, j]
-            if usage <= 0.0:
-                continue
-            u = cross[j].copy()
-            for k in range(len(atoms)):
-                weight = second[j, k]
-                if weight != 0.0 and k != j:
-                    other = atoms[k]
-                    for d in range(len(u)):
-                        u[d] -= weight * other[d]
-            length = 0.0
-            for d in range(len(u)):
-                length += u[d] * u[d]
-            if length <= 0.0:
-                continue
-            length = math.sqrt(length)
-            moved = 0.0
-            for d in range(len(u)):
-                value = u[d] / length
-                moved += (value - atoms[j, d]) ** 2
-                atoms[j, d] = value
-            if turn == 0:
-                largest = max(largest, moved)
-    return math.sqrt(largest)
+    return descend(atoms.numpy(), second.numpy(), cross.numpy(), passes)
 
 
 def relocate(

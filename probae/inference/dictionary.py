@@ -76,7 +76,9 @@ def learn_dictionary(
         batches = learner.batches(size)
         for step in loop.steps(steps):
             rows, ends_pass = next(batches)
-            learner.step(rows, 0.0 if size == len(x) else (1 - 1 / (step + 1)) ** RECENT, step < MOVING * steps)
+            learner.step(
+                rows, 0.0 if size == len(x) else (1 - 1 / (step + 1)) ** RECENT, step < MOVING * steps
+            )
             loop.value = learner.history[-1]
             if ends_pass:
                 if learner.settled(before, tol):

@@ -35,6 +35,8 @@ from probae.models.base import local_parameters
 from probae.priors import Laplace
 from probae.statistics import SufficientStatistics
 
+WORK = 3e8  # rows K^2 D of the rows that the noise variance is estimated from, at least 100 of them
+
 
 @dataclass(frozen=True)
 class MAP(Method):
@@ -44,8 +46,10 @@ class MAP(Method):
     ----------
     penalty : float, optional
         Weight of the codes in 1/2 ||x - A h||^2 + penalty ||h||_1, in units of x; noise variance and scale follow from
-        it. By default 1.2 / sqrt(D) times the root mean square norm of a centred row, with which only the atoms are
-        learned: the noise variance, and with it the penalty of the posterior, is then found by marginal likelihood.
+        it. By default 1.2 min(1, K / D) times the root mean square of the centred entries of x. For fewer latents than
+        features that is a working value to learn the atoms with: the noise variance, and with it the penalty of the
+        posterior, is then found by marginal likelihood. For more the default counts as given, for the noise is then
+        known only as far as the law of the codes is right, and on photographs its most likely value is 0.
     steps : int
         Most minibatches.
     batch : int or None
@@ -110,9 +114,9 @@ class MAP(Method):
         mean = data.values.mean(0)
         centred = data.values - mean
         power = float(centred.square().sum(1).mean())
-        penalty = self.penalty or 1.2 * math.sqrt(power / model.features)
+        penalty = self.penalty or default_penalty(power, model.features, model.latents)
         found = learn_dictionary(
-            centred.to(data.dtype),
+            centred,
             model.latents,
             penalty,
             steps=self.steps,
@@ -123,8 +127,8 @@ class MAP(Method):
         scale = match_scale(power, model.features, model.latents, penalty)
         model.mean, model.loadings = mean, found.atoms.double() * scale
         model.noise_variance = torch.tensor(penalty * scale / math.sqrt(2), dtype=torch.float64)
-        if self.penalty is None and not found.interrupted:
-            refine_noise(model, data.values, seed)
+        if self.penalty is None and model.latents < model.features and not found.interrupted:
+            refine(model, centred, power, seed)
         warn_unused(found)
         return Outcome(
             CodesPosterior(model),
@@ -159,6 +163,23 @@ def warn_unused(found: Dictionary) -> None:
         ConvergenceWarning,
         stacklevel=3,
     )
+
+
+def default_penalty(power: float, features: int, latents: int) -> float:
+    """Return a penalty for rows of this mean square norm; few latents have large, dense codes, which need little."""
+    return 1.2 * min(1.0, latents / features) * math.sqrt(power / features)
+
+
+def refine(
+    model: LinearFactorModel, centred: Float[Tensor, "samples features"], power: float, seed: int
+) -> None:
+    """Set the noise variance by marginal likelihood, and the scale so that tr S = c^2 K + D sigma^2 on all rows."""
+    rows = int(min(max(WORK / (model.latents**2 * model.features), 100), len(centred)))
+    chosen = torch.randperm(len(centred), generator=torch.Generator().manual_seed(seed))[:rows]
+    refine_noise(model, model.mean + centred[chosen], seed)
+    share = power - model.features * float(model.noise_variance)
+    if share > 0:
+        model.loadings = model.loadings * math.sqrt(share) / model.loadings.norm()
 
 
 def match_scale(power: float, features: int, latents: int, penalty: float) -> float:
