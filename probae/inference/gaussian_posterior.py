@@ -2,8 +2,9 @@ r"""The best Gaussian posterior of the codes: the ELBO with the exact expected l
 
     ELBO(m, S) = E_q log p(x | z) + sum_k E_q log p(z_k) + log det(2 pi e S) / 2,   q = N(m, S)
 
-At the maximum S^{-1} = W' Psi^{-1} W + diag(curvature) and W' Psi^{-1} (x - mean - W m) = slope, so each step goes from the
-precision to the one that its own moments ask for, and takes a Newton step in m: natural gradients of length one.
+At the maximum S^{-1} = W' Psi^{-1} W + diag(curvature) and W' Psi^{-1} (x - mean - W m) = slope, so each step goes
+from the precision to the one that its own moments ask for, and takes a Newton step in m: natural gradients of length
+one.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ class Gaussians(NamedTuple):
 class GaussianPosterior:
     r"""The Gaussian closest to p(z | x) in KL(q || p), full covariance, one optimisation a row.
 
-    For a Laplace prior the ELBO is concave and exact in every term, so its maximum is the best that any Gaussian encoder
-    can reach: what an encoder falls short of it by is amortization, and what it falls short of log p(x) by is the price of
-    normality. Other laws use quadrature of 64 nodes for E log p(z).
+    For a Laplace prior the ELBO is concave and exact in every term, so its maximum is the best that any Gaussian
+    encoder can reach: what an encoder falls short of it by is amortization, and what it falls short of log p(x) by
+    is the price of normality. Other laws use quadrature of 64 nodes for E log p(z).
 
     Parameters
     ----------

@@ -103,8 +103,8 @@ class VariationalPosterior:
     r"""Gaussian posterior of the codes under the tangents of the prior, with its bound on log p(x).
 
     Fast, smooth in x, and with the correlations of the codes; it calls the codes closer to normal than they are, and
-    what that costs is the gap between ``bound(x)`` and log p(x). `GaussianPosterior` is the best Gaussian, in more time;
-    `GibbsPosterior` has no gap.
+    what that costs is the gap between ``bound(x)`` and log p(x). `GaussianPosterior` is the best Gaussian, in more
+    time; `GibbsPosterior` has no gap.
 
     Parameters
     ----------
@@ -170,11 +170,11 @@ class VariationalPosterior:
                     moments = law.moments(tau, y[rows])
                     xi = (moments.mean.square() + moments.variance).sqrt()
                 found.append((tau, *moments))
-        tau, mean, variance, covariance, log_det = zip(*found, strict=True)
+        scales, mean, variance, covariance, log_det = zip(*found, strict=True)
         whole = Moments(
             torch.cat(mean), torch.cat(variance), torch.stack(covariance).sum(0), torch.cat(log_det)
         )
-        return torch.cat(tau), whole
+        return torch.cat(scales), whole
 
 
 def tangent_bound(

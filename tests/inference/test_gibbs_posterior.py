@@ -102,7 +102,7 @@ def test_more_codes_than_features_against_draws_from_the_prior(prior, noise):
 @pytest.mark.parametrize("features", [2, 5])
 @pytest.mark.parametrize("prior", LAWS, ids=repr)
 def test_a_sweep_leaves_the_joint_law_as_it_is(prior, features):
-    """From exact draws of (z, x), z after three sweeps given x is an exact draw again (Geweke's test, with many chains).
+    """From exact draws of (z, x), z after three sweeps given x is an exact draw again (Geweke's test, many chains).
 
     Paired differences of bounded statistics over 20,000 rows, each within 4.5 of its own standard errors; 2 x 7 x 8
     comparisons exceed that by chance once in 1,300 runs.

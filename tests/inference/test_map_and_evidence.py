@@ -34,7 +34,7 @@ def model_at(w):
 def test_the_map_energy_falls_for_ever(truth):
     """min_h (x - w h)^2 / (2 s^2) + |h| on average: 1.750, .979, .518, .266, .017 and on to zero.
 
-    Those numbers are of simulated rows; the integrals by scipy's quad are 1.75373, .98043 and .51873 for the first three.
+    Those numbers are of simulated rows; the integrals by scipy's quad are 1.75373, .98043, .51873 for the first.
     """
     x, density = truth
     energies = []

@@ -98,7 +98,7 @@ def test_the_evidence_of_this_file_is_right():
 
 @pytest.mark.parametrize("noise", ["isotropic", "diagonal"])
 def test_a_gaussian_prior_gives_maximum_likelihood(noise):
-    """The sampled answer wanders around the exact one: 500 rows, 60 averaged passes leave about .2 / sqrt(500 60) sd."""
+    """The sampled answer wanders around the exact one, by about its statistical error over sqrt(60 averaged passes)."""
     x = linear_factors(500, 5, 2, prior=Gaussian(), noise=0.5, seed=3).x
     run = run_of(LinearFactorModel(5, 2, noise=noise), x, steps=120)
     best = fit(LinearFactorModel(5, 2, noise=noise), x, MaximumLikelihood())
@@ -175,7 +175,7 @@ def test_it_ends_where_maximum_likelihood_does():
 
 
 def test_the_degrees_of_freedom_are_learned():
-    """Two t4 factors in 3,000 rows, started at nu = 12: log(nu - 2) has a sd of about .15 here."""
+    """Two t4 factors in 3,000 rows, started at nu = 12; the range tells it from there and from the bound of 2."""
     data = linear_factors(3000, 5, 2, prior=StudentT(4), noise=0.1, seed=2)
     model = LinearFactorModel(5, 2, prior=StudentT(12, learn=True), noise="isotropic")
     run = run_of(model, data.x, steps=80)

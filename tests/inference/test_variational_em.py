@@ -3,7 +3,6 @@
 import warnings
 
 import pytest
-import torch
 
 from probae import (
     ConvergenceWarning,

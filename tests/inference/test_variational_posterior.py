@@ -91,7 +91,7 @@ def test_the_fixed_point_is_the_best_xi(prior):
 
 
 def test_the_bound_is_the_expectation_under_q():
-    """ELBO with the tangents in place of the prior: E_q log N(x; Wz, Psi) + tangents + entropy, by 20,000 draws of q."""
+    """ELBO with the tangents in place of the prior: E_q log p(x | z) + tangents + entropy, by 20,000 draws of q."""
     model = tight_and_loose(Laplace())
     x = model.sample(5, seed=1)
     posterior = VariationalPosterior(model, steps=500)
