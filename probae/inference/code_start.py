@@ -6,11 +6,11 @@ import warnings
 
 import torch
 
-from probae.checks import Data, DataError
+from probae.checks import Data, DataError, NotExactError
 from probae.inference.code_statistics import LEAST_NOISE, CodeParameters
 from probae.inference.map import MAP
 from probae.inference.noisy import _start_from_gaussian, _turn_to_best_frame
-from probae.models import LinearFactorModel, SparseCoding
+from probae.models import ConfirmatoryFactorAnalysis, LinearFactorModel, SparseCoding
 
 STEPS = 100  # of MAP
 SHARE = 0.3  # of the variance of the rows that a MAP dictionary leaves to the noise at the start
@@ -21,6 +21,10 @@ def start(model: LinearFactorModel, data: Data, seed: int) -> CodeParameters:
 
     With fewer factors than features, a Gaussian model finds the subspace and the noise; more need a dictionary.
     """
+    if isinstance(model, ConfirmatoryFactorAnalysis):
+        raise NotExactError(
+            f"Loadings that are fixed to zeros would be freed here, got {model!r}: use MaximumLikelihood() or EM()."
+        )
     if data.missing is not None:
         raise DataError("Codes need complete rows, but x has missing values: fill them in first.")
     with warnings.catch_warnings():
@@ -34,7 +38,9 @@ def start(model: LinearFactorModel, data: Data, seed: int) -> CodeParameters:
     least = floor(model, data)
     model.noise_variance = torch.maximum(model.noise_variance.detach().double(), least)
     return CodeParameters(
-        model.loadings.detach().double().clone(), model.noise_variance.detach(), torch.zeros_like(model.mean.detach())
+        model.loadings.detach().double().clone(),
+        model.noise_variance.detach(),
+        torch.zeros_like(model.mean.detach()),
     )
 
 

@@ -2,8 +2,9 @@ r"""The best Gaussian posterior of the codes: the ELBO with the exact expected l
 
     ELBO(m, S) = E_q log p(x | z) + sum_k E_q log p(z_k) + log det(2 pi e S) / 2,   q = N(m, S)
 
-At the maximum S^{-1} = W' Psi^{-1} W + diag(curvature) and W' Psi^{-1} (x - mean - W m) = slope, so each step goes from the
-precision to the one that its own moments ask for, and takes a Newton step in m: natural gradients of length one.
+At the maximum S^{-1} = W' Psi^{-1} W + diag(curvature) and W' Psi^{-1} (x - mean - W m) = slope, so each step goes
+from the precision to the one that its own moments ask for, and takes a Newton step in m: natural gradients of length
+one.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ class Gaussians(NamedTuple):
 class GaussianPosterior:
     r"""The Gaussian closest to p(z | x) in KL(q || p), full covariance, one optimisation a row.
 
-    For a Laplace prior the ELBO is concave and exact in every term, so its maximum is the best that any Gaussian encoder
-    can reach: what an encoder falls short of it by is amortization, and what it falls short of log p(x) by is the price of
-    normality. Other laws use quadrature of 64 nodes for E log p(z).
+    For a Laplace prior the ELBO is concave and exact in every term, so its maximum is the best that any Gaussian
+    encoder can reach: what an encoder falls short of it by is amortization, and what it falls short of log p(x) by
+    is the price of normality. Other laws use quadrature of 64 nodes for E log p(z).
 
     Parameters
     ----------
@@ -104,7 +105,9 @@ class GaussianPosterior:
     def __call__(self, x: Any) -> dist.MultivariateNormal:
         """Return the best q(z | x) of each row; N K^2 numbers."""
         found, dtype = self._solve(x)
-        mean, covariance = (torch.cat(parts) for parts in zip(*((q.mean, q.covariance) for q in found), strict=True))
+        mean, covariance = (
+            torch.cat(parts) for parts in zip(*((q.mean, q.covariance) for q in found), strict=True)
+        )
         tril = torch.linalg.cholesky(covariance)
         return dist.MultivariateNormal(mean.to(dtype), scale_tril=tril.to(dtype), validate_args=False)
 
@@ -125,7 +128,11 @@ class GaussianPosterior:
         with few_threads(min(block, len(y)) * self.model.latents**2):
             for rows in y.split(block):
                 best = problem.climb(rows, self.steps, self.tol)
-                found.append(best._replace(covariance=best.covariance[:0], factor=best.factor[:0]) if values_only else best)
+                found.append(
+                    best._replace(covariance=best.covariance[:0], factor=best.factor[:0])
+                    if values_only
+                    else best
+                )
         return found, data.dtype
 
 

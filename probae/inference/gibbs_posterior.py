@@ -113,8 +113,8 @@ class GibbsPosterior:
     ----------
     .. [1] Park, T. & Casella, G. (2008). The Bayesian lasso. Journal of the American Statistical Association 103,
        681-686, section 2.
-    .. [2] Bhattacharya, A., Chakraborty, A. & Mallick, B. K. (2016). Fast sampling with Gaussian scale mixture priors in
-       high-dimensional regression. Biometrika 103, 985-991, algorithm 1.
+    .. [2] Bhattacharya, A., Chakraborty, A. & Mallick, B. K. (2016). Fast sampling with Gaussian scale mixture
+       priors in high-dimensional regression. Biometrika 103, 985-991, algorithm 1.
 
     Examples
     --------

@@ -87,7 +87,9 @@ def _maximize(model: LinearFactorModel, centred: Tensor, atoms: Tensor, power: f
     stretch, before, visited = 1.0, 0.0, []
     for step in range(STEPS):
         noise = math.exp(log_noise)
-        law = ScaleConditional(_scale(noise, power, features) * atoms, torch.tensor(noise, dtype=torch.float64))
+        law = ScaleConditional(
+            _scale(noise, power, features) * atoms, torch.tensor(noise, dtype=torch.float64)
+        )
         y = law.whiten(centred)
         for rows in law.blocks(len(centred)):
             z[rows] = sweep(model.prior, law, z[rows], y[rows]).z
@@ -96,7 +98,9 @@ def _maximize(model: LinearFactorModel, centred: Tensor, atoms: Tensor, power: f
 
         def loss(candidate: float, along: float = along, explained: float = explained) -> float:
             scale = _scale(math.exp(candidate), power, features)
-            return features * candidate + (own - 2 * scale * along + scale**2 * explained) / math.exp(candidate)
+            return features * candidate + (own - 2 * scale * along + scale**2 * explained) / math.exp(
+                candidate
+            )
 
         change = scipy.optimize.minimize_scalar(loss, bounds=(least, most), method="bounded").x - log_noise
         stretch = min(stretch * GROWTH, LONGEST) if change * before > 0 else max(stretch / 2, 1.0)

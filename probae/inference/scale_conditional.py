@@ -5,7 +5,8 @@ With z | tau ~ N(0, T), T = diag(tau), whitened loadings V = Psi^{-1/2} W and ro
     p(z | tau, y) = N(S V' y, S),   S = T - T V' C^{-1} V T,   C = I + V T V'               (D x D)
                                       = T^{1/2} B^{-1} T^{1/2},  B = I + T^{1/2} V'V T^{1/2}  (K x K)
 
-Nothing divides by tau, C and B have no eigenvalue below 1, and the smaller of the two is factored, for many rows at once.
+Nothing divides by tau, C and B have no eigenvalue below 1, and the smaller of the two is factored, for many rows at
+once.
 """
 
 from __future__ import annotations
@@ -128,9 +129,7 @@ class ScaleConditional:
         explained = explained.reshape(-1, self.latents)
         return Moments(mean, variance, tau.sum(0).diag() - explained.mT @ explained, log_det)
 
-    def covariance(
-        self, tau: Float[Tensor, "samples latents"]
-    ) -> Float[Tensor, "samples latents latents"]:
+    def covariance(self, tau: Float[Tensor, "samples latents"]) -> Float[Tensor, "samples latents latents"]:
         """Return S of each row, in as much memory as that takes."""
         root = tau.sqrt()
         factor = self._factor(tau, root)

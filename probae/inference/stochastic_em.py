@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from probae.checks import Data, ParameterError, check_count, check_positive
+from probae.checks import Data, check_count, check_positive
 from probae.inference.base import Loop, Method, Outcome, few_threads
 from probae.inference.code_start import floor, start
 from probae.inference.code_statistics import CodeParameters, CodeStatistics
@@ -33,8 +33,8 @@ class StochasticEM(Method):
         S <- S + gamma_t (s(z_t) - S),   gamma_t = 1 for half of the steps, then 1/2, 1/3, ...
 
     so they converge to a maximum of p(x), without the bias of a variational bound or of MAP codes. The loadings, the
-    noise variance, the mean, the scale of the codes (the length of the columns of the loadings) and a shape of the prior
-    that may be learned are all found, for more codes than features and for fewer (noisy ICA).
+    noise variance, the mean, the scale of the codes (the length of the columns of the loadings) and a shape of the
+    prior that may be learned are all found, for more codes than features and for fewer (noisy ICA).
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class StochasticEM(Method):
     batch : int
         Rows after which the parameters move.
     tol : float
-        The fit counts as converged when the averaging half of the steps has moved the noise variance and the loadings by
-        less than this share.
+        The fit counts as converged when the averaging half of the steps has moved the noise variance and the
+        loadings by less than this share.
 
     Notes
     -----

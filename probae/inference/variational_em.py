@@ -29,10 +29,10 @@ FIRST_ROUNDS = 5  # of the fixed point before the parameters first move
 class VariationalEM(Method):
     r"""Maximise a lower bound on the marginal likelihood of a linear model with a heavy-tailed prior.
 
-    Each row has a Gaussian q(z | x) with full covariance, from tangents of the prior (:class:`VariationalPosterior`). The
-    loadings, the noise variance, the mean, the scale of the codes, which is the length of the columns of the loadings,
-    and a shape of the prior that may be learned (``StudentT(5, learn=True)``) all raise one number: the bound per row in
-    nats, which is ``history`` and never falls.
+    Each row has a Gaussian q(z | x) with full covariance, from tangents of the prior
+    (:class:`VariationalPosterior`). The loadings, the noise variance, the mean, the scale of the codes, which is the
+    length of the columns of the loadings, and a shape of the prior that may be learned (``StudentT(5, learn=True)``)
+    all raise one number: the bound per row in nats, which is ``history`` and never falls.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class VariationalEM(Method):
 
     Notes
     -----
-    The maximum of the bound is not that of the likelihood: the noise variance comes out too large, more so with more
-    codes than features. :class:`StochasticEM` has no such bias and takes longer.
+    The maximum of the bound is not that of the likelihood, and the less the rows say of the codes the further it is:
+    the noise variance comes out too small. :class:`StochasticEM` has no such bias and takes longer.
 
     References
     ----------
@@ -85,7 +85,9 @@ class VariationalEM(Method):
         history: list[float] = []
         converged = False
         with Loop("bound") as loop, few_threads(self.batch * model.latents * model.features):
-            ascent = BoundAscent(model, data.values - centre, parameters, float(floor(model, data).max()), self.batch)
+            ascent = BoundAscent(
+                model, data.values - centre, parameters, float(floor(model, data).max()), self.batch
+            )
             for _ in loop.steps(self.steps):
                 history.append(ascent.climb())
                 loop.value = history[-1]
@@ -157,7 +159,7 @@ class BoundAscent:
     def rescale(self) -> None:
         """Give each code the variance the prior wants, and its column of the loadings the rest.
 
-        The scale s of z is a parameter that the model does not need, and the bound is the same at (W, z) and (W s, z / s).
+        The scale s of z is a parameter the model does not need: the bound is the same at (W, z) and (W s, z / s).
         """
         square = (self.prior.score(self.xi.clamp_min(1e-140)) * self.xi).mean(0)
         scale = square.sqrt().clamp(1e-3, 1e3)

@@ -80,12 +80,9 @@ class ConditionalGaussian(TorchDistribution):
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
         """Draw from the law, (*sample_shape, N, K)."""
         count = torch.Size(sample_shape).numel()
-        blocks = list(self._law.blocks(len(self.tau)))
-        draws = [
-            torch.cat([self._law.draw(self.tau[rows], self._y[rows]).z for rows in blocks])
-            for _ in range(count)
-        ]
-        return torch.stack(draws).reshape(*sample_shape, *self.tau.shape).to(self._dtype)
+        tau, y = self.tau.repeat(count, 1), self._y.repeat(count, 1)
+        draws = torch.cat([self._law.draw(tau[rows], y[rows]).z for rows in self._law.blocks(len(tau))])
+        return draws.reshape(*sample_shape, *self.tau.shape).to(self._dtype)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density of codes, (*sample_shape, N)."""
@@ -106,8 +103,8 @@ class VariationalPosterior:
     r"""Gaussian posterior of the codes under the tangents of the prior, with its bound on log p(x).
 
     Fast, smooth in x, and with the correlations of the codes; it calls the codes closer to normal than they are, and
-    what that costs is the gap between ``bound(x)`` and log p(x). `GaussianPosterior` is the best Gaussian, in more time;
-    `GibbsPosterior` has no gap.
+    what that costs is the gap between ``bound(x)`` and log p(x). `GaussianPosterior` is the best Gaussian, in more
+    time; `GibbsPosterior` has no gap.
 
     Parameters
     ----------
@@ -173,9 +170,11 @@ class VariationalPosterior:
                     moments = law.moments(tau, y[rows])
                     xi = (moments.mean.square() + moments.variance).sqrt()
                 found.append((tau, *moments))
-        tau, mean, variance, covariance, log_det = zip(*found, strict=True)
-        whole = Moments(torch.cat(mean), torch.cat(variance), torch.stack(covariance).sum(0), torch.cat(log_det))
-        return torch.cat(tau), whole
+        scales, mean, variance, covariance, log_det = zip(*found, strict=True)
+        whole = Moments(
+            torch.cat(mean), torch.cat(variance), torch.stack(covariance).sum(0), torch.cat(log_det)
+        )
+        return torch.cat(scales), whole
 
 
 def tangent_bound(
@@ -186,7 +185,9 @@ def tangent_bound(
     for rows in law.blocks(len(y)):
         tau = tangent_variances(prior, xi[rows])
         moments = law.moments(tau, y[rows])
-        distance = (y[rows] - moments.mean @ law.whitened.mT).square().sum(1) + (moments.mean.square() / tau).sum(1)
+        distance = (y[rows] - moments.mean @ law.whitened.mT).square().sum(1) + (
+            moments.mean.square() / tau
+        ).sum(1)
         gaussian = -0.5 * (distance + moments.log_det + law.features * LOG_TWO_PI) - law.deviation.log().sum()
         touch = 0.5 * (xi[rows].square() / tau + (2 * math.pi * tau).log()).sum(1)
         parts.append(prior.joint_log_prob(xi[rows].clamp_min(LEAST)) + touch + gaussian)

@@ -54,7 +54,7 @@ class Independent(Prior):
             )
         self.laws = nn.ModuleList(laws)
         self.has_scale_mixture = all(law.has_scale_mixture for law in laws)
-        variances = {float(law.distribution(1).variance) for law in laws}
+        variances = {float(law.distribution(1).variance.detach()) for law in laws}
         self.spherical = all(law.spherical for law in laws) and len(variances) == 1
 
     def log_prob(self, z: Float[Tensor, "*batch latents"]) -> Float[Tensor, "*batch"]:

@@ -79,7 +79,18 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     "Scaled": (priors.Scaled, ("law", "sd")),
     "LinearGaussianEncoder": (encoders.LinearGaussianEncoder, ("features", "latents")),
     "MLPEncoder": (encoders.MLPEncoder, ("features", "latents", "hidden", "covariance", "rank")),
-    **_fields(MaximumLikelihood, MinimumResiduals, PrincipalAxis, EM, MAP, SVI, ELBO, StochasticEM, VariationalEM, *POSTERIORS),
+    **_fields(
+        MaximumLikelihood,
+        MinimumResiduals,
+        PrincipalAxis,
+        EM,
+        MAP,
+        SVI,
+        ELBO,
+        StochasticEM,
+        VariationalEM,
+        *POSTERIORS,
+    ),
 }
 
 # Arguments that no attribute of the same name holds.

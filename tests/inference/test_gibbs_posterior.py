@@ -51,7 +51,7 @@ def overcomplete(prior, noise="isotropic", features=2):
 
 def test_the_mean_of_the_published_case():
     """h Laplace of scale b = 1, s = .5, x = 1: E[h | x] = .773432 (oracles.md). W = sqrt 2 has z of unit variance."""
-    found = GibbsPosterior(one_dimensional(2**0.5, 0.25), draws=4000, chains=4)(torch.ones(1, 1).double())
+    found = GibbsPosterior(one_dimensional(2**0.5, 0.25), draws=400, chains=40)(torch.ones(1, 1).double())
     sd = 2**0.5 * found.variance.sqrt().item()
     error = sd / found.effective_sample_size.item() ** 0.5
     assert 2**0.5 * found.mean.item() == pytest.approx(0.773432, abs=4 * error)
@@ -64,13 +64,17 @@ def test_the_posterior_mean_beats_ridge_beats_map():
     x = torch.linspace(-16, 16, 161, dtype=torch.float64)[:, None]
     weight = model.log_likelihood(x).exp() * 0.2
     assert weight.sum().item() == pytest.approx(1.0, abs=1e-6)
-    found = GibbsPosterior(model, draws=2500, chains=4)(x)
+    found = GibbsPosterior(model, draws=250, chains=40)(x)
     mean, variance = 2**0.5 * found.mean[:, 0], 2 * found.variance[:, 0]
 
     def risk(estimate):
         return (weight * (variance + (estimate - mean).square())).sum().item()
 
-    posterior, ridge, soft = risk(mean), risk(x[:, 0] / 1.5), risk(x[:, 0].sign() * (x[:, 0].abs() - 1).relu())
+    posterior, ridge, soft = (
+        risk(mean),
+        risk(x[:, 0] / 1.5),
+        risk(x[:, 0].sign() * (x[:, 0].abs() - 1).relu()),
+    )
     assert posterior == pytest.approx(0.63153, abs=0.01)
     assert ridge == pytest.approx(0.66667, abs=0.01)
     assert soft == pytest.approx(0.70561, abs=0.01)
@@ -87,7 +91,7 @@ def test_more_codes_than_features_against_draws_from_the_prior(prior, noise):
     with torch.no_grad():
         weight = torch.stack([model.likelihood(z).log_prob(row) for row in x]).softmax(1)
     size = 1 / weight.square().sum(1, keepdim=True)
-    found = GibbsPosterior(model, draws=2000, chains=2)(x)
+    found = GibbsPosterior(model, draws=100, chains=40)(x)  # many chains cost little: all move at once
     for power, moment in ((1, found.mean), (2, found.variance + found.mean.square())):
         exact = weight @ z**power
         spread = (weight @ z ** (2 * power) - exact.square()).sqrt()
@@ -98,7 +102,7 @@ def test_more_codes_than_features_against_draws_from_the_prior(prior, noise):
 @pytest.mark.parametrize("features", [2, 5])
 @pytest.mark.parametrize("prior", LAWS, ids=repr)
 def test_a_sweep_leaves_the_joint_law_as_it_is(prior, features):
-    """From exact draws of (z, x), z after three sweeps given x is an exact draw again (Geweke's test, with many chains).
+    """From exact draws of (z, x), z after three sweeps given x is an exact draw again (Geweke's test, many chains).
 
     Paired differences of bounded statistics over 20,000 rows, each within 4.5 of its own standard errors; 2 x 7 x 8
     comparisons exceed that by chance once in 1,300 runs.
@@ -131,7 +135,7 @@ def test_an_orthonormal_dictionary_separates_into_single_codes():
     x = model.sample(20, seed=0)
     y = x @ Q
     exact = y - 0.4 * Laplace().noisy_score(y, 0.4)
-    found = GibbsPosterior(model, draws=2000)(x)
+    found = GibbsPosterior(model, draws=100, chains=20)(x)
     error = (found.variance / found.effective_sample_size).sqrt()
     assert ((found.mean - exact).abs() < 5 * error).all()
 
@@ -139,7 +143,7 @@ def test_an_orthonormal_dictionary_separates_into_single_codes():
 def test_gaussian_codes_are_independent_draws_of_the_exact_posterior():
     model = pa.LinearFactorModel(5, 3)
     x = model.sample(8, seed=0)
-    found, exact = GibbsPosterior(model, draws=2000, warmup=0)(x), model.posterior(x)
+    found, exact = GibbsPosterior(model, draws=400, warmup=0, chains=10)(x), model.posterior(x)
     assert torch.allclose(found.mean, exact.mean, rtol=1e-9)  # Rao-Blackwell: every sweep has the exact mean
     assert torch.allclose(found.variance, exact.variance, rtol=6 * (2 / 4000) ** 0.5)
     assert found.effective_sample_size.mean().item() == pytest.approx(4000, rel=0.1)
@@ -148,14 +152,16 @@ def test_gaussian_codes_are_independent_draws_of_the_exact_posterior():
 def test_the_averaged_mean_varies_less_than_the_draws():
     model = overcomplete(Laplace())
     x = model.sample(200, seed=0)
-    long = GibbsPosterior(model, draws=3000, seed=9)(x).mean
+    long = GibbsPosterior(model, draws=150, chains=40, seed=9)(x).mean
     short = GibbsPosterior(model, draws=50, chains=1)(x)
     averaged, plain = (short.mean - long).square().mean(), (short.draws.mean((0, 1)) - long).square().mean()
     assert averaged < 0.8 * plain
 
 
 def test_sampling_picks_among_the_draws_of_each_row():
-    found = GibbsPosterior(overcomplete(Laplace()), draws=400)(torch.tensor([[1.0, 2.0], [3.0, 0.0]]).double())
+    found = GibbsPosterior(overcomplete(Laplace()), draws=400)(
+        torch.tensor([[1.0, 2.0], [3.0, 0.0]]).double()
+    )
     z = found.sample((5000,))
     assert z.shape == (5000, 2, 3)
     assert found.sample((2, 3)).shape == (2, 3, 2, 3)
@@ -180,11 +186,11 @@ def test_one_seed_is_one_result_and_nothing_else_matters(random_state):
 def test_rows_in_blocks_and_thinned_draws_agree(monkeypatch):
     model = overcomplete(Laplace())
     x = model.sample(30, seed=0)
-    whole = GibbsPosterior(model, draws=1000)(x)
-    monkeypatch.setattr(scale_conditional, "BLOCK", 4 * 2 * 7)  # seven rows a block
-    monkeypatch.setattr(gibbs_posterior, "KEPT", 2 * 1000 * 30 * 3 // 4)
-    parts = GibbsPosterior(model, draws=1000)(x)
-    assert parts.draws.shape == (2, 250, 30, 3)
+    whole = GibbsPosterior(model, draws=200, chains=10)(x)
+    monkeypatch.setattr(scale_conditional, "BLOCK", 4 * 10 * 7)  # seven rows a block
+    monkeypatch.setattr(gibbs_posterior, "KEPT", 10 * 200 * 30 * 3 // 4)
+    parts = GibbsPosterior(model, draws=200, chains=10)(x)
+    assert parts.draws.shape == (10, 50, 30, 3)
     error = (whole.variance / whole.effective_sample_size).sqrt()
     assert ((whole.mean - parts.mean).abs() < 5 * 2**0.5 * error).all()
 
@@ -198,7 +204,7 @@ def test_mixing_is_reported():
 
 def test_a_row_of_zeros_has_a_symmetric_posterior():
     model = overcomplete(Laplace())
-    found = GibbsPosterior(model, draws=2000)(torch.zeros(1, 2).double())
+    found = GibbsPosterior(model, draws=100, chains=20)(torch.zeros(1, 2).double())
     assert (found.mean.abs() < 5 * (found.variance / found.effective_sample_size).sqrt()).all()
 
 
@@ -206,7 +212,7 @@ def test_duplicate_and_empty_atoms():
     """Codes of one atom twice share it; the code of an empty atom keeps its prior variance of 1."""
     model = SparseCoding(2, 3)
     model.loadings = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
-    found = GibbsPosterior(model, draws=4000)(torch.tensor([[3.0, 0.0]]).double())
+    found = GibbsPosterior(model, draws=200, chains=40)(torch.tensor([[3.0, 0.0]]).double())
     size = found.effective_sample_size[0]
     sd = found.variance[0].sqrt()
     assert abs(found.mean[0, 0] - found.mean[0, 1]) < 5 * (sd[0] + sd[1]) / size[:2].min() ** 0.5
