@@ -1,4 +1,4 @@
-r"""Sparse coding has a "non-parametric encoder" but is a parametric model: which of its inference maps is good for what?
+r"""Sparse coding has a "non-parametric encoder" and is a parametric model: which inference map is good for what?
 
 One model, h_k ~ Laplace(b), x given h ~ N(w A h, s^2 I) with atoms A of length one, and three maps from x to h: the
 most probable code (the lasso), ridge regression, and the posterior mean. Two questions have exact answers where the
@@ -10,8 +10,8 @@ dictionary is orthonormal, for each coordinate is then a problem of its own, y =
   posterior variance. Ridge has b^2 2 s^2 / (2 b^2 + s^2), the trace of its posterior covariance for any dictionary.
   And the best Gaussian q(h given x) misses the evidence by a gap that the shape of the posterior decides.
 
-Beside it a dictionary of 32 random atoms in 16 dimensions, where no formula exists: lasso codes, Hamiltonian Monte Carlo
-and annealed importance sampling.
+Beside it a dictionary of 32 random atoms in 16 dimensions, where no formula exists: lasso codes, Gibbs sampling and
+annealed importance sampling.
 
 Run:     python -m experiments.map_or_posterior
 Answer:  (to be filled)
@@ -38,7 +38,7 @@ from experiments.figures import KEY
 from experiments.output import save, table
 
 Rows = list[dict[str, Any]]
-SQUARE, WIDE = "orthonormal", "16 x 32"
+SQUARE, WIDE = "orthonormal", "overcomplete"
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,19 @@ class Settings:
     dimension: int = 8
     """Atoms of the orthonormal dictionary."""
     features: int = 16
-    """Rows of the wide dictionary."""
+    """Rows of the overcomplete dictionary."""
     latents: int = 32
-    """Atoms of the wide dictionary."""
+    """Atoms of the overcomplete dictionary."""
     rows: int = 1000
-    """Simulated rows of x for the orthonormal dictionary."""
+    """Simulated rows of x."""
     wide_rows: int = 200
-    """Simulated rows for the wide dictionary."""
+    """Simulated rows for evidences of the overcomplete dictionary."""
     draws: int = 250
-    """Draws of each of four chains for the posterior mean."""
+    """Sweeps of each of two Gibbs chains for the posterior mean."""
     steps: int = 100
     """Temperatures of annealed importance sampling."""
     seed: int = 0
-    """Seed of the wide dictionary; the data have seed + 1, samplers seed + 2."""
+    """Seed of the dictionaries; the data have seed + 1, samplers seed + 2."""
     output: Path = Path("results/map_or_posterior")
     """Folder for the results."""
 
@@ -82,7 +82,7 @@ def measure(settings: Settings) -> dict[str, Rows]:
 
 def scale_rows(kind: str, settings: Settings) -> Rows:
     """MAP energy and log evidence per row and coordinate of x, as the dictionary is scaled."""
-    x, _ = simulate(kind, settings.noise, settings)
+    x, _ = simulate(kind, settings.noise, settings, few(kind, settings))
     rows = []
     for scale in settings.scales:
         per = len(atoms(kind, settings))
@@ -106,29 +106,20 @@ def scale_rows(kind: str, settings: Settings) -> Rows:
 
 
 def risk_rows(kind: str, settings: Settings) -> Rows:
-    """Mean squared error of one code by each inference map."""
+    """Mean squared error of one code by each inference map, and how much more it is than that of ridge."""
     rows = []
     for noise in settings.noises:
-        x, h = simulate(kind, noise, settings)
+        x, h = simulate(kind, noise, settings, settings.rows)
         a, model = atoms(kind, settings), model_of(kind, 1.0, noise, settings)
         ridge = pa.ProbabilisticPCA(*a.shape)
         ridge.loadings, ridge.noise_variance = model.loadings, model.noise_variance
-        law = pa.HMCPosterior(model, draws=settings.draws, seed=settings.seed + 2)(x)
-        exact = (
-            predicted_risks(noise)
-            if kind == SQUARE
-            else (None, float(2 * ridge.posterior(x).variance.mean()))
-        )
-        estimates = {
-            "MAP": (pa.sparse_codes(x, a, noise**2).z, exact[0]),
-            "ridge": (math.sqrt(2) * ridge.posterior(x).mean, exact[1]),
-            "posterior mean": (
-                math.sqrt(2) * law.mean,
-                exact[2] if kind == SQUARE else float(2 * law.variance.mean()),
-            ),
-        }
-        for name, (estimate, prediction) in estimates.items():
-            error = (estimate.detach() - h).square().mean(1)
+        linear = ridge.posterior(x)
+        law = pa.GibbsPosterior(model, draws=settings.draws, seed=settings.seed + 2)(x)
+        traces = None, float(2 * linear.variance.mean()), float(2 * law.variance.mean())
+        predictions = predicted_risks(noise) if kind == SQUARE else traces
+        codes = pa.sparse_codes(x, a, noise**2).z, math.sqrt(2) * linear.mean, math.sqrt(2) * law.mean
+        errors = [(code.detach() - h).square().mean(1) for code in codes]
+        for name, error, prediction in zip(STYLES, errors, predictions, strict=True):
             rows.append(
                 {
                     "dictionary": kind,
@@ -137,6 +128,8 @@ def risk_rows(kind: str, settings: Settings) -> Rows:
                     "risk": float(error.mean()),
                     "standard error": standard_error(error),
                     "predicted": prediction,
+                    "more than ridge": float((error - errors[1]).mean()),
+                    "se more": standard_error(error - errors[1]),
                 }
             )
     return rows
@@ -146,7 +139,7 @@ def gap_rows(kind: str, settings: Settings) -> Rows:
     """Evidence less the ELBO of the best Gaussian, per code in nats."""
     rows = []
     for noise in settings.noises:
-        x, _ = simulate(kind, noise, settings)
+        x, _ = simulate(kind, noise, settings, few(kind, settings))
         model = model_of(kind, 1.0, noise, settings)
         gap = (evidence(model, x, settings) - pa.GaussianPosterior(model).bound(x)) / model.latents
         rows.append(
@@ -178,14 +171,18 @@ def model_of(kind: str, scale: float, noise: float, settings: Settings) -> pa.Sp
     return model
 
 
-def simulate(kind: str, noise: float, settings: Settings) -> tuple[Tensor, Tensor]:
+def simulate(kind: str, noise: float, settings: Settings, rows: int) -> tuple[Tensor, Tensor]:
     """Draw h and x at w = 1."""
     a = atoms(kind, settings)
-    rows = settings.rows if kind == SQUARE else settings.wide_rows
     generator = torch.Generator().manual_seed(settings.seed + 1)
     rank = torch.rand(rows, a.shape[1], generator=generator, dtype=torch.float64) - 0.5
     h = -rank.sign() * torch.log1p(-2 * rank.abs())
     return h @ a.T + noise * torch.randn(rows, len(a), generator=generator, dtype=torch.float64), h
+
+
+def few(kind: str, settings: Settings) -> int:
+    """Return how many rows to take where the evidence is wanted."""
+    return settings.rows if kind == SQUARE else settings.wide_rows
 
 
 def map_energy(x: Tensor, a: Tensor, noise: float) -> Tensor:
@@ -320,26 +317,29 @@ def draw_scale(ax: Axes, rows: Rows, kind: str) -> None:
 
 
 def draw_risks(ax: Axes, rows: Rows) -> None:
-    """Draw the risk of each map as a share of the prior variance 2: filled marks orthonormal, open marks wide."""
+    """Draw the risk of each map over that of ridge: filled marks orthonormal, open marks overcomplete."""
     for kind in (SQUARE, WIDE):
+        base = {r["noise"]: r["risk"] for r in rows if (r["dictionary"], r["map"]) == (kind, "ridge")}
         for name, style in STYLES.items():
             some = [row for row in rows if (row["dictionary"], row["map"]) == (kind, name)]
-            noise = [row["noise"] for row in some]
-            open_marks = {"markerfacecolor": "none"} if kind == WIDE else {}
-            ax.errorbar(
-                noise,
-                [row["risk"] / 2 for row in some],
-                yerr=[row["standard error"] for row in some],
-                label=f"{name}, {kind}",
-                **(style | {"linestyle": "", "markersize": 6.5} | open_marks),
-            )
+            marks = style | {"linestyle": "", "markersize": 6.5}
+            marks |= {"markerfacecolor": "none"} if kind == WIDE else {}
+            if name != "ridge":
+                ax.errorbar(
+                    [row["noise"] for row in some],
+                    [1 + row["more than ridge"] / base[row["noise"]] for row in some],
+                    yerr=[2 * row["se more"] / base[row["noise"]] for row in some],
+                    label=f"{name}, {kind}",
+                    **marks,
+                )
             if kind == SQUARE:
-                index, curve = list(STYLES).index(name), np.geomspace(min(noise), max(noise), 30)
-                heights = [predicted_risks(s)[index] / 2 for s in curve]
-                ax.plot(curve, heights, color=style["color"], linestyle=style["linestyle"], linewidth=1.4)
-    label_noise(ax, rows, "risk of a code / its variance")
-    ax.set(yscale="log")
-    ax.set_title("estimating the codes: the posterior mean is best everywhere", fontsize=10)
+                index, curve = list(STYLES).index(name), np.geomspace(min(base), max(base), 30)
+                risks = np.array([predicted_risks(s) for s in curve])
+                line = {key: style[key] for key in ("color", "linestyle")}
+                ax.plot(curve, risks[:, index] / risks[:, 1], linewidth=1.4, **line)
+    ax.text(max(base), 1.005, "ridge", ha="right", fontsize=8)
+    label_noise(ax, rows, "risk of a code / risk of ridge")
+    ax.set_title("estimating the codes", fontsize=10)
     ax.legend(fontsize=8, frameon=False)
 
 
@@ -355,8 +355,8 @@ def draw_gaps(ax: Axes, rows: Rows) -> None:
         if kind == SQUARE:
             curve = np.geomspace(min(noise), max(noise), 12)
             ax.plot(curve, [predicted_gap(s) for s in curve], color=color, linewidth=1.4)
-    label_noise(ax, rows, "evidence less best Gaussian ELBO (nats per code)")
-    ax.set_title("the price of a Gaussian posterior, even the best one", fontsize=10)
+    label_noise(ax, rows, "log evidence - best ELBO (nats per code)")
+    ax.set_title("what the best Gaussian posterior misses", fontsize=10)
     ax.legend(fontsize=8, frameon=False)
 
 

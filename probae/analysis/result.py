@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ __all__ = ["Evidence", "Estimator", "from_log_weights"]
 DOUBTFUL_SHAPE = 0.7  # Pareto k-hat above which importance sampling fails (Vehtari et al., 2024)
 DOUBTFUL_ERROR = 0.3  # standard error above which the bias, half its square, is not small
 TENSORS = ("value", "standard_error", "k_hat", "effective_sample_size")
+LOWEST = -690.0  # log of a weight that counts as 0 beside the largest: exp of less underflows
 FEWEST = 100  # weights a tail is fitted to
 
 
@@ -118,11 +120,18 @@ def from_log_weights(
 
 
 def tail_shape(log_weights: Float[Tensor, "samples draws"]) -> Float[Tensor, " samples"]:
-    """Pareto k-hat of each row's largest weights, by arviz-stats; 0 where they are all equal."""
-    values = (log_weights - log_weights.amax(1, keepdim=True)).clamp_min(-700.0)
-    shape = torch.zeros(len(values), dtype=torch.float64)
-    vary = values.amin(1) < -1e-9
-    if vary.any():
+    """Pareto k-hat of each row's largest weights, by arviz-stats.
+
+    It is 0 where they are all equal, and infinite where too few of them are above 0 to fit a tail.
+    """
+    values = (log_weights - log_weights.amax(1, keepdim=True)).clamp_min(LOWEST)
+    draws = values.shape[1]
+    tail = values.topk(math.ceil(min(draws / 5, 3 * draws**0.5)) + 1, 1).values[
+        :, -1
+    ]  # as arviz-stats cuts it
+    shape = torch.where(tail > -1e-9, 0.0, torch.inf).double()
+    fit = (tail <= -1e-9) & (tail > LOWEST)
+    if fit.any():
         # its argument is minus a log weight, as in leave-one-out cross-validation
-        shape[vary] = torch.from_numpy(np.asarray(array_stats.psislw(-values[vary].double().numpy())[1]))
+        shape[fit] = torch.from_numpy(np.asarray(array_stats.psislw(-values[fit].double().numpy())[1]))
     return shape

@@ -152,3 +152,19 @@ def test_what_a_sandwich_cannot_do_is_said(build):
         pa.evidence_sandwich(pa.IndependentComponents(2, 2))
     with pytest.raises(pa.ParameterError, match="size"):
         pa.evidence_sandwich(build(2, 3), size=0)
+
+
+def test_hard_dictionaries_and_rows_give_numbers(build):
+    """Equal atoms, an atom of zeros, a row of zeros, a row far out, almost no noise: bounds that meet, and no warning."""
+    model = build(3, 5, noise_variance=1e-8)
+    loadings = model.loadings.detach().clone()
+    loadings[:, 1], loadings[:, 2] = loadings[:, 0], 0.0
+    model.loadings, model.mean = loadings, torch.zeros(3, dtype=torch.float64)
+    x = torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0], [1e3, -1e3, 3.0]], dtype=torch.float64)
+    annealed = pa.log_evidence(model, x, SHORT)
+    weighted = pa.log_evidence(model, x, pa.ImportanceWeighted(4000))
+    assert annealed.value.isfinite().all()
+    error = (annealed.standard_error**2 + weighted.standard_error**2).sqrt()
+    assert ((annealed.value - weighted.value).abs() < 5 * error + 0.1).all()
+    model.noise_variance = torch.tensor(1e8, dtype=torch.float64)
+    assert pa.log_evidence(model, 1e6 * x, pa.ImportanceWeighted(200)).value.isfinite().all()

@@ -135,6 +135,18 @@ def test_equal_weights_are_exact():
     assert torch.allclose(result.effective_sample_size, torch.full((2,), 500.0, dtype=torch.float64))
 
 
+def test_weights_without_a_tail_are_doubtful_and_quiet():
+    """One weight beside 499 that vanish; 200 equal ones beside 300 that are half as large."""
+    lone = torch.full((500,), -torch.inf, dtype=torch.float64)
+    lone[7] = 3.0
+    flat = torch.zeros(500, dtype=torch.float64)
+    flat[200:] = -math.log(2)
+    result = from_log_weights(torch.stack([lone, flat]), "lower", Exact())
+    assert result.k_hat.tolist() == [float("inf"), 0.0]
+    assert result.doubtful.tolist() == [True, False]
+    assert float(result.effective_sample_size[0]) == pytest.approx(1)
+
+
 def test_what_it_cannot_do_is_said(build):
     x = torch.zeros(1, 2, dtype=torch.float64)
     with pytest.raises(pa.ParameterError, match="carry a prior"):
