@@ -17,7 +17,9 @@ rows (V'SV)^{-1/2} V'(x - mean) carry the rest:
 The last two terms are what principal components maximise among the spans whose directions all vary by more than
 sigma^2 (Tipping & Bishop, 1999, appendix A). The first depends on the span only through how far from normal the rows
 are in it: the principal span is its exact maximum for normal z, and for other laws that of the second moments alone,
-consistent when sigma^2 is below the variance of every kept direction.
+consistent when sigma^2 is below the variance of every kept direction. A source of Fisher information kappa along a
+direction of variance r sigma^2 leaves the exact maximum the information r - 2 + kappa / r on an angle towards the
+complement, and the principal span r - 2 + 1 / r: 99 % of it for Laplace sources at r = 10, 90 % at 4, half at 2.
 """
 
 from __future__ import annotations

@@ -108,7 +108,9 @@ def search(
     one = torch.eye(latents, dtype=torch.float64)
     relative, shapes = move[: latents**2].view(latents, latents), move[latents**2 :]
     slope = float(move @ flat_gradient(point))
-    longest = float(torch.linalg.matrix_norm(relative, 2))
+    longest = float(relative.norm())
+    if longest > LONGEST:  # what it bounds costs more
+        longest = float(torch.linalg.matrix_norm(relative, 2))
     furthest = float(shapes.abs().max()) if len(shapes) else 0.0
     size = min(1.0, LONGEST / max(longest, 1e-300), SHAPE_STEP / max(furthest, 1e-300))
     noise = ROUNDING * (1 + abs(point.value))
