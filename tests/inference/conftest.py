@@ -19,6 +19,7 @@ from probae.inference import (
     MaximumLikelihood,
     MinimumResiduals,
     PrincipalAxis,
+    SegmentedLikelihood,
     StochasticEM,
     VariationalEM,
 )
@@ -31,7 +32,7 @@ from probae.models import (
     ProbabilisticPCA,
     SparseCoding,
 )
-from probae.priors import Laplace, StudentT
+from probae.priors import Laplace, MultivariateStudentT, StudentT
 
 
 class Case(NamedTuple):
@@ -72,6 +73,13 @@ FITS = {
         IndependentComponents(d, d, prior=StudentT(5)), MaximumLikelihood(), constant=False
     ),
     "ica-reduced": lambda d: Case(IndependentComponents(d, d - 2, prior=StudentT(5)), None),
+    "elliptical-em": lambda d: Case(LinearFactorModel(d, 1, MultivariateStudentT(5, learn=True)), EM()),
+    "elliptical-noiseless": lambda d: Case(
+        LinearFactorModel(d, d, MultivariateStudentT(5, learn=True), "none"), EM(), constant=False
+    ),
+    "segmented": lambda d: Case(
+        LinearFactorModel(d, d, noise="none"), SegmentedLikelihood([0, 1] * 30), constant=False
+    ),
     "sparse-map": lambda d: Case(SparseCoding(d, 3), MAP(steps=4)),
     "sparse-vem": lambda d: Case(SparseCoding(d, d + 1), VariationalEM(steps=4, batch=25)),
     "t-vem": lambda d: Case(LinearFactorModel(d, 1, prior=StudentT(5, learn=True)), VariationalEM(steps=4)),

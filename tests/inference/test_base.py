@@ -35,7 +35,12 @@ STOPS = {
     "laplace-rotation": (lambda: (SparseCoding(4, 2), None), noisy, "search_rotation", 1),
     "laplace-refinement": (lambda: (SparseCoding(4, 2), None), noisy, "differentiable_scores", 6),
     "ica-start": (lambda: (IndependentComponents(4, 4), None), unmixing.UnmixingLikelihood, "evaluate", 1),
-    "ica-refinement": (lambda: (IndependentComponents(4, 4), None), unmixing.UnmixingLikelihood, "evaluate", 60),
+    "ica-refinement": (
+        lambda: (IndependentComponents(4, 4), None),
+        unmixing.UnmixingLikelihood,
+        "evaluate",
+        60,
+    ),
 }
 
 
