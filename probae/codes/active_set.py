@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from probae.codes.compiled import Indices, Matrix, Vector, compiled, entry
+from probae.codes.compiled import Indices, Matrix, Singles, Table, Vector, compiled, entry
 from probae.codes.dependent import begin, exchange
 from probae.codes.factor import backward, forward, insert, remove
 
@@ -85,8 +85,34 @@ def duality_gap(
 
 
 @compiled
+def sharpen(atom: int, x: Vector, atoms: Matrix, q: Vector, c: Vector, exact: Indices) -> None:
+    """Replace a'x by its value in float64, in q and in c."""
+    if exact[atom] == 0:
+        row, value = atoms[atom], 0.0
+        for d in range(len(x)):
+            value += x[d] * row[d]
+        c[atom] += value - q[atom]
+        q[atom] = value
+        exact[atom] = 1
+
+
+@compiled
+def sharpen_near(
+    bar: float, x: Vector, atoms: Matrix, q: Vector, c: Vector, exact: Indices, nonnegative: bool
+) -> None:
+    """Sharpen every correlation above a bar."""
+    for k in range(len(c)):
+        if (c[k] if nonnegative else abs(c[k])) > bar:
+            sharpen(k, x, atoms, q, c, exact)
+
+
+@compiled
 def admit(
     top: float,
+    x: Vector,
+    atoms: Matrix,
+    q: Vector,
+    exact: Indices,
     gram: Matrix,
     z: Vector,
     c: Vector,
@@ -117,6 +143,9 @@ def admit(
         atom = candidates[best]
         found -= 1
         candidates[best] = candidates[found]
+        sharpen(atom, x, atoms, q, c, exact)
+        if (c[atom] if nonnegative else abs(c[atom])) <= 1.0:
+            continue
         row = gram[atom]
         if not insert(row, atom, active, count, factor, inverse):
             continue
@@ -224,7 +253,10 @@ def position(c: Vector, top: float, nonnegative: bool) -> int:
 @compiled
 def solve_row(
     gram: Matrix,
+    atoms: Matrix,
+    x: Vector,
     q: Vector,
+    doubt: float,
     power: float,
     tolerance: float,
     rounds: int,
@@ -236,29 +268,42 @@ def solve_row(
     factor: Matrix,
     inverse: Vector,
     work: Matrix,
-    candidates: Indices,
+    spare: Table,
 ) -> tuple[float, int, int]:
-    """Solve one row from the codes in z; return the gap, the rounds taken (-1 where they led no further) and the
-    number of active atoms.
+    """Solve one row from the codes in z, with q within ``doubt`` of A'x.
+
+    Return the gap, the rounds taken (-1 where they led no further) and the number of active atoms.
     """
+    candidates, exact = spare[0], spare[1]
+    for k in range(len(c)):
+        exact[k] = 0
     count = begin(gram, z, active, factor, inverse, work, nonnegative) if warm else 0
+    for i in range(count):
+        sharpen(active[i], x, atoms, q, c, exact)
     best, idle, used = np.inf, 0, 0
     while True:
         correlate(c, q, gram, z, active, count)
         top = largest(c, nonnegative)
         gap, value = duality_gap(top, c, q, z, active, count, power)
-        if gap <= tolerance * max(value, 1e-3 * power) or used >= rounds:
-            return gap, used, count
         idle = 0 if value < best - 1e-15 * power else idle + 1
-        if idle > IDLE:
-            return gap, -1, count
         best = min(best, value)
+        limit = tolerance * max(value, 1e-3 * power)
+        if gap <= 2.0 * limit or top <= 1.0 + 2.0 * doubt or used >= rounds or idle > 0:
+            sharpen_near(1.0 - doubt, x, atoms, q, c, exact, nonnegative)
+            top = largest(c, nonnegative)
+            gap, value = duality_gap(top, c, q, z, active, count, power)
+            if gap <= limit or used >= rounds:
+                return gap, used, count
+            if idle > IDLE:
+                return gap, -1, count
         if top > 1.0:
             before = count
-            count = admit(top, gram, z, c, active, count, factor, inverse, candidates, nonnegative)
+            count = admit(
+                top, x, atoms, q, exact, gram, z, c, active, count, factor, inverse, candidates, nonnegative
+            )
             if count == before and not (warm and used == 0):
                 atom = position(c, top, nonnegative)
-                if z[atom] == 0.0 and gram[atom, atom] > 0.0:
+                if z[atom] == 0.0 and gram[atom, atom] > 0.0 and exact[atom] == 1:
                     sign = 1.0 if c[atom] > 0 else -1.0
                     count = exchange(atom, sign, gram, z, active, count, factor, inverse, work, nonnegative)
         count = descend(q, z, c, active, count, factor, inverse, work, nonnegative)
@@ -268,7 +313,10 @@ def solve_row(
 @entry
 def solve_rows(
     gram: Matrix,
-    cross: Matrix,
+    atoms: Matrix,
+    x: Matrix,
+    cross: Singles,
+    doubt: Vector,
     power: Vector,
     where: Indices,
     penalty: float,
@@ -276,25 +324,29 @@ def solve_rows(
     rounds: int,
     nonnegative: bool,
     warm: bool,
-    rank: int,
     codes: Matrix,
     gaps: Vector,
     used: Indices,
 ) -> None:
-    """Solve rows from their correlations A'x and |x|^2 / 2, both in units of the penalty, into ``codes[where]``."""
-    atoms, size = len(gram), rank + 2
-    z, c = np.zeros(atoms), np.empty(atoms)
-    active, candidates = np.empty(size, np.int64), np.empty(atoms, np.int64)
+    """Solve rows into ``codes[where]``; x, A'x and |x|^2 / 2 come in units of the penalty."""
+    count, size = len(gram), min(atoms.shape) + 2
+    z, c, q = np.zeros(count), np.empty(count), np.empty(count)
+    active, spare = np.empty(size, np.int64), np.empty((2, count), np.int64)
     factor, inverse, work = np.empty((size, size)), np.empty(size), np.empty((5, size))
-    for n in range(len(cross)):
-        row = where[n]
+    for n in range(len(x)):
+        row, rough = where[n], cross[n]
+        for k in range(count):
+            q[k] = rough[k]
         if warm:
-            for k in range(atoms):
+            for k in range(count):
                 z[k] = codes[row, k] / penalty
                 codes[row, k] = 0.0
-        gap, used[row], count = solve_row(
+        gap, used[row], left = solve_row(
             gram,
-            cross[n],
+            atoms,
+            x[n],
+            q,
+            doubt[n],
             power[n],
             tolerance,
             rounds,
@@ -306,9 +358,9 @@ def solve_rows(
             factor,
             inverse,
             work,
-            candidates,
+            spare,
         )
         gaps[row] = gap * penalty**2
-        for i in range(count):
+        for i in range(left):
             codes[row, active[i]] = z[active[i]] * penalty
             z[active[i]] = 0.0
