@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from probae.codes.compiled import Indices, Matrix, Vector, compiled, entry
+from probae.codes.compiled import Indices, Matrix, Singles, Table, Vector, compiled, entry
+from probae.codes.correlations import correlate, duality_gap, largest, position, sharpen, sharpen_near
 from probae.codes.dependent import begin, exchange
 from probae.codes.factor import backward, forward, insert, remove
 
@@ -21,72 +22,12 @@ IDLE = 3  # rounds without a lower value before a row is given up
 
 
 @compiled
-def correlate(c: Vector, q: Vector, gram: Matrix, z: Vector, active: Indices, count: int) -> None:
-    """Set c = q - G z, four active atoms at a time."""
-    left = count % 4
-    if left == 0:
-        for k in range(len(c)):
-            c[k] = q[k]
-    else:
-        row, value = gram[active[0]], z[active[0]]
-        for k in range(len(c)):
-            c[k] = q[k] - value * row[k]
-    for i in range(1, left):
-        row, value = gram[active[i]], z[active[i]]
-        for k in range(len(c)):
-            c[k] -= value * row[k]
-    for i in range(left, count, 4):
-        a0, a1, a2, a3 = active[i], active[i + 1], active[i + 2], active[i + 3]
-        z0, z1, z2, z3 = z[a0], z[a1], z[a2], z[a3]
-        g0, g1, g2, g3 = gram[a0], gram[a1], gram[a2], gram[a3]
-        for k in range(len(c)):
-            c[k] -= z0 * g0[k] + z1 * g1[k] + z2 * g2[k] + z3 * g3[k]
-
-
-@compiled
-def largest(c: Vector, nonnegative: bool) -> float:
-    """Return the largest |c|, or the largest c; four running maxima do not wait for each other."""
-    part = len(c) // 4
-    c0, c1, c2, c3 = c[:part], c[part : 2 * part], c[2 * part : 3 * part], c[3 * part : 4 * part]
-    t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
-    if nonnegative:
-        for k in range(part):
-            t0, t1, t2, t3 = max(t0, c0[k]), max(t1, c1[k]), max(t2, c2[k]), max(t3, c3[k])
-        for k in range(4 * part, len(c)):
-            t0 = max(t0, c[k])
-    else:
-        for k in range(part):
-            t0, t1, t2, t3 = (
-                max(t0, abs(c0[k])),
-                max(t1, abs(c1[k])),
-                max(t2, abs(c2[k])),
-                max(t3, abs(c3[k])),
-            )
-        for k in range(4 * part, len(c)):
-            t0 = max(t0, abs(c[k]))
-    return max(max(t0, t1), max(t2, t3))
-
-
-@compiled
-def duality_gap(
-    top: float, c: Vector, q: Vector, z: Vector, active: Indices, count: int, power: float
-) -> tuple[float, float]:
-    """Return P(z) - D(s r) = (1 - s)^2 |r|^2 / 2 + |z|_1 - s z'c for s = min(1, 1 / top), and P(z)."""
-    shrink = 1.0 if top <= 1.0 else 1.0 / top
-    fit, along, size = 0.0, 0.0, 0.0
-    for i in range(count):
-        value = z[active[i]]
-        fit += value * q[active[i]]
-        along += value * c[active[i]]
-        size += abs(value)
-    residual = max(2.0 * power - fit - along, 0.0)
-    gap = 0.5 * (1.0 - shrink) ** 2 * residual + max(size - shrink * along, 0.0)
-    return gap, 0.5 * residual + size
-
-
-@compiled
 def admit(
     top: float,
+    x: Vector,
+    atoms: Matrix,
+    q: Vector,
+    exact: Indices,
     gram: Matrix,
     z: Vector,
     c: Vector,
@@ -117,6 +58,9 @@ def admit(
         atom = candidates[best]
         found -= 1
         candidates[best] = candidates[found]
+        sharpen(atom, x, atoms, q, c, exact)
+        if (c[atom] if nonnegative else abs(c[atom])) <= 1.0:
+            continue
         row = gram[atom]
         if not insert(row, atom, active, count, factor, inverse):
             continue
@@ -213,18 +157,12 @@ def descend(
 
 
 @compiled
-def position(c: Vector, top: float, nonnegative: bool) -> int:
-    """Return where the largest correlation stands."""
-    for k in range(len(c)):
-        if (c[k] if nonnegative else abs(c[k])) >= top:
-            return k
-    return 0
-
-
-@compiled
 def solve_row(
     gram: Matrix,
+    atoms: Matrix,
+    x: Vector,
     q: Vector,
+    doubt: float,
     power: float,
     tolerance: float,
     rounds: int,
@@ -236,29 +174,42 @@ def solve_row(
     factor: Matrix,
     inverse: Vector,
     work: Matrix,
-    candidates: Indices,
+    spare: Table,
 ) -> tuple[float, int, int]:
-    """Solve one row from the codes in z; return the gap, the rounds taken (-1 where they led no further) and the
-    number of active atoms.
+    """Solve one row from the codes in z, with q within ``doubt`` of A'x.
+
+    Return the gap, the rounds taken (-1 where they led no further) and the number of active atoms.
     """
+    candidates, exact = spare[0], spare[1]
+    for k in range(len(c)):
+        exact[k] = 0
     count = begin(gram, z, active, factor, inverse, work, nonnegative) if warm else 0
+    for i in range(count):
+        sharpen(active[i], x, atoms, q, c, exact)
     best, idle, used = np.inf, 0, 0
     while True:
         correlate(c, q, gram, z, active, count)
         top = largest(c, nonnegative)
         gap, value = duality_gap(top, c, q, z, active, count, power)
-        if gap <= tolerance * max(value, 1e-3 * power) or used >= rounds:
-            return gap, used, count
         idle = 0 if value < best - 1e-15 * power else idle + 1
-        if idle > IDLE:
-            return gap, -1, count
         best = min(best, value)
+        limit = tolerance * max(value, 1e-3 * power)
+        if gap <= 2.0 * limit or top <= 1.0 + 2.0 * doubt or used >= rounds or idle > 0:
+            sharpen_near(1.0 - doubt, x, atoms, q, c, exact, nonnegative)
+            top = largest(c, nonnegative)
+            gap, value = duality_gap(top, c, q, z, active, count, power)
+            if gap <= limit or used >= rounds:
+                return gap, used, count
+            if idle > IDLE:
+                return gap, -1, count
         if top > 1.0:
             before = count
-            count = admit(top, gram, z, c, active, count, factor, inverse, candidates, nonnegative)
+            count = admit(
+                top, x, atoms, q, exact, gram, z, c, active, count, factor, inverse, candidates, nonnegative
+            )
             if count == before and not (warm and used == 0):
                 atom = position(c, top, nonnegative)
-                if z[atom] == 0.0 and gram[atom, atom] > 0.0:
+                if z[atom] == 0.0 and gram[atom, atom] > 0.0 and exact[atom] == 1:
                     sign = 1.0 if c[atom] > 0 else -1.0
                     count = exchange(atom, sign, gram, z, active, count, factor, inverse, work, nonnegative)
         count = descend(q, z, c, active, count, factor, inverse, work, nonnegative)
@@ -268,7 +219,10 @@ def solve_row(
 @entry
 def solve_rows(
     gram: Matrix,
-    cross: Matrix,
+    atoms: Matrix,
+    x: Matrix,
+    cross: Singles,
+    doubt: Vector,
     power: Vector,
     where: Indices,
     penalty: float,
@@ -276,25 +230,29 @@ def solve_rows(
     rounds: int,
     nonnegative: bool,
     warm: bool,
-    rank: int,
     codes: Matrix,
     gaps: Vector,
     used: Indices,
 ) -> None:
-    """Solve rows from their correlations A'x and |x|^2 / 2, both in units of the penalty, into ``codes[where]``."""
-    atoms, size = len(gram), rank + 2
-    z, c = np.zeros(atoms), np.empty(atoms)
-    active, candidates = np.empty(size, np.int64), np.empty(atoms, np.int64)
+    """Solve rows into ``codes[where]``; x, A'x and |x|^2 / 2 come in units of the penalty."""
+    count, size = len(gram), min(atoms.shape) + 2
+    z, c, q = np.zeros(count), np.empty(count), np.empty(count)
+    active, spare = np.empty(size, np.int64), np.empty((2, count), np.int64)
     factor, inverse, work = np.empty((size, size)), np.empty(size), np.empty((5, size))
-    for n in range(len(cross)):
-        row = where[n]
+    for n in range(len(x)):
+        row, rough = where[n], cross[n]
+        for k in range(count):
+            q[k] = rough[k]
         if warm:
-            for k in range(atoms):
+            for k in range(count):
                 z[k] = codes[row, k] / penalty
                 codes[row, k] = 0.0
-        gap, used[row], count = solve_row(
+        gap, used[row], left = solve_row(
             gram,
-            cross[n],
+            atoms,
+            x[n],
+            q,
+            doubt[n],
             power[n],
             tolerance,
             rounds,
@@ -306,9 +264,9 @@ def solve_rows(
             factor,
             inverse,
             work,
-            candidates,
+            spare,
         )
         gaps[row] = gap * penalty**2
-        for i in range(count):
+        for i in range(left):
             codes[row, active[i]] = z[active[i]] * penalty
             z[active[i]] = 0.0

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 Vector: TypeAlias = NDArray[np.float64]  # arrays are in C order
 Matrix: TypeAlias = NDArray[np.float64]
+Singles: TypeAlias = NDArray[np.float32]
 Indices: TypeAlias = NDArray[np.int64]
+Table: TypeAlias = NDArray[np.int64]
 
 KINDS = {
     "float": "float64",
@@ -23,7 +25,9 @@ KINDS = {
     "bool": "boolean",
     "Vector": "float64[::1]",
     "Matrix": "float64[:, ::1]",
+    "Singles": "float32[:, ::1]",
     "Indices": "int64[::1]",
+    "Table": "int64[:, ::1]",
 }
 # Sums may be reordered and fused. Values are finite: input is checked, and no kernel divides by zero.
 FAST = {"reassoc", "contract", "arcp", "nsz", "nnan"}

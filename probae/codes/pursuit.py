@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from probae.codes.active_set import correlate
 from probae.codes.compiled import Indices, Matrix, Vector, compiled, entry
+from probae.codes.correlations import correlate
 from probae.codes.factor import backward, forward, insert
 
 SMALL = 1e-14  # share of |x|^2 below which a gain is rounding

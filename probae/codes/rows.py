@@ -16,7 +16,7 @@ from probae.codes.result import Codes
 
 BLOCK = 2**19  # correlations held at a time
 PIECE = 64  # rows a thread takes at a time
-FAR = 1e120  # |x| in units of the penalty from which squares may overflow
+FAR = 1e30  # |a| |x| in units of the penalty from which float32 may overflow
 
 
 @dataclass(frozen=True)
@@ -31,42 +31,45 @@ class RowSolver:
 
     def __call__(self, x: Tensor, start: Tensor | None) -> Codes:
         """Solve each row; iterations are -1 where rounding stopped a row before its gap was small."""
-        atoms = self.atoms.double()
-        gram, scaled = (atoms.T @ atoms).contiguous(), atoms / self.penalty
-        reach = (1 - 1e-12) * self.penalty / math.sqrt(max(float(gram.diagonal().max()), 1e-300))
+        atoms = self.atoms.double().T.contiguous()
+        gram = (atoms @ atoms.T).contiguous()
+        longest = math.sqrt(max(float(gram.diagonal().max()), 1e-300))
+        short = (atoms / longest).float().T
         shape = len(x), len(gram)
         codes = torch.zeros(shape, dtype=x.dtype) if start is None else start.to(x.dtype, copy=True)
         gaps, used = torch.zeros(len(x), dtype=torch.float64), torch.zeros(len(x), dtype=torch.int64)
         size = max(PIECE, BLOCK // len(gram))
-        cross = torch.empty(min(size, len(x)), len(gram), dtype=torch.float64)
         with sharing(len(x)) as share:
             for first in range(0, len(x), size):
                 part = slice(first, first + size)
-                rows, z = x[part].double(), codes[part].double()
+                rows, z = x[part].double() / self.penalty, codes[part].double()
                 norms = torch.linalg.vector_norm(rows, dim=1)
-                near = norms < reach  # |a'x| <= |a| |x| < penalty for every atom: codes of 0
-                far = norms > FAR * self.penalty
+                near = norms * longest < 1 - 1e-12  # |a'x| <= |a| |x| < penalty for every atom: codes of 0
+                far = norms * longest > FAR
                 live = torch.nonzero(~(near | far)).flatten()
                 if len(live) < len(rows):
                     z[near] = 0.0
                     gaps[part][far], used[part][far] = torch.inf, -1
                     rows, norms = rows[live], norms[live]
-                torch.matmul(rows, scaled, out=cross[: len(live)])
-                power = 0.5 * (norms / self.penalty).square()
-                solve = self._solver(gram, start is not None, z, gaps[part], used[part])
-                share(solve, [a.numpy() for a in (cross[: len(live)], power, live)])
+                cross = (rows * longest).float() @ short
+                # of a product of D terms in float32 (Higham, 2002, Accuracy and Stability, eq. 3.5), inputs rounded
+                doubt = (rows.shape[1] + 4) * 2.0**-24 * longest * norms
+                solve = self._solver(gram, atoms, start is not None, z, gaps[part], used[part])
+                share(solve, [a.numpy() for a in (rows, cross, doubt, 0.5 * norms.square(), live)])
                 if z.dtype != codes.dtype:
                     codes[part] = z
         return Codes(codes, gaps.to(x.dtype), used)
 
-    def _solver(self, gram: Tensor, warm: bool, *results: Tensor) -> Callable[[list[np.ndarray]], None]:
+    def _solver(
+        self, gram: Tensor, atoms: Tensor, warm: bool, *results: Tensor
+    ) -> Callable[[list[np.ndarray]], None]:
         from probae.codes.active_set import solve_rows  # compiled on first use
 
-        options = (self.penalty, self.tolerance, self.rounds, self.nonnegative, warm, min(self.atoms.shape))
+        options = (self.penalty, self.tolerance, self.rounds, self.nonnegative, warm)
         outputs = [a.numpy() for a in results]
 
         def solve(arrays: list[np.ndarray]) -> None:
-            solve_rows(gram.numpy(), *arrays, *options, *outputs)
+            solve_rows(gram.numpy(), atoms.numpy(), *arrays, *options, *outputs)
 
         return solve
 
