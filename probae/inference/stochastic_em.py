@@ -147,9 +147,9 @@ class StochasticAscent:
     def _best(self, freshness: float) -> CodeParameters:
         """Return the best parameters for the statistics, the noise without what the draws take from it.
 
-        A regression on sampled codes leaves 1 - (K + 1) / N of the noise, as any regression does, and one on the average
-        of m draws takes 1/m of that away. EM repeats it, and where the rows say little of the noise a step of .2 % adds up
-        to half of it.
+        A regression on sampled codes leaves 1 - (K + 1) / N of the noise, as any regression does, and one on the
+        average of m draws takes 1/m of that away. EM repeats it, and where the rows say little of the noise a step of
+        .2 % adds up to half of it.
         """
         best = self.total.maximize(self.isotropic, self.least)
         taken = min(0.5, freshness * len(self.total.second) / self.total.count)
