@@ -155,7 +155,7 @@ def test_what_a_sandwich_cannot_do_is_said(build):
 
 
 def test_hard_dictionaries_and_rows_give_numbers(build):
-    """Equal atoms, an atom of zeros, a row of zeros, a row far out, almost no noise: bounds that meet, and no warning."""
+    """Equal atoms, an atom of zeros, a row of zeros, a row far out, almost no noise: bounds that meet, no warning."""
     model = build(3, 5, noise_variance=1e-8)
     loadings = model.loadings.detach().clone()
     loadings[:, 1], loadings[:, 2] = loadings[:, 0], 0.0
