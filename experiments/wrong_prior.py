@@ -12,7 +12,7 @@ but turn the factors by exactly 45 degrees, surely. A shape that is learnt shoul
 prior loses against that for b < 2 is predicted by its sandwich variance.
 
 Run:     python -m experiments.wrong_prior
-Answer:  The wrong axes, exactly and surely. In brackets what was predicted; ten data sets of 200,000 rows for each shape.
+Answer:  The wrong axes, exactly and surely. In brackets what was predicted; ten data sets of 200,000 rows a shape.
     Log-likelihood of the true axes above that of axes 45 degrees off, Laplace prior, nats per row: .185 (.185) at
         b = .7, .122 (.121) at 1, .047 (.047) at 1.5, .008 (.008) at 1.9; -.007 (-.007) at 2.1, -.053 (-.053) at 3,
         -.081 (-.081) at 4, -.120 (-.119) at 8. Standard errors are .0004 or less.
