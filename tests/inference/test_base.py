@@ -8,7 +8,17 @@ import torch
 
 from probae import ELBO, fit
 from probae.encoders import LinearGaussianEncoder
-from probae.inference import EM, MAP, SVI, dictionary, factor_likelihood, importance, independent, noisy, profile
+from probae.inference import (
+    EM,
+    MAP,
+    SVI,
+    dictionary,
+    factor_likelihood,
+    importance,
+    independent,
+    noisy,
+    profile,
+)
 from probae.inference.base import Loop
 from probae.models import FactorAnalysis, IndependentComponents, SparseCoding
 from probae.priors import Laplace
