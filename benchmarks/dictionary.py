@@ -3,12 +3,12 @@ r"""Dictionary learning: what is reached in equal time, beside the tools people 
 - `patches`: 20,000 patches of 12 x 12 pixels, 256 atoms, 1/2 ||x - A h||^2 + .5 ||h||_1, with equal contrast (norm 12,
   about 45 active atoms) and divided by their norm (about 2). Judged by the mean objective of all rows, with unit-norm
   atoms and codes certified to 1e-6 by one function for all.
-- `planted`: 10,000 rows of 64 features, each a sum of 5 or 10 of 128 random unit atoms with normal weights, and noise at
-  20 dB. Judged by the number of atoms with a learned one at |cosine| > .95.
+- `planted`: 10,000 rows of 64 features, each a sum of 5 or 10 of 128 random unit atoms with normal weights, and
+  noise at 20 dB. Judged by the number of atoms with a learned one at |cosine| > .95.
 
-probae runs for a number of steps, and the peers then get at least the processor time it took on its one thread, so that
-what else the machine does falls on nobody: SPAMS `trainDL` as many iterations as fill it, scikit-learn
-`MiniBatchDictionaryLearning` as many calls of `partial_fit`. All have float64 rows with the column means removed (probae
+probae runs for a number of steps, and the peers then get at least the processor time it took on its one thread, so
+that what else the machine does falls on nobody: SPAMS `trainDL` as many iterations as fill it, scikit-learn
+`MiniBatchDictionaryLearning` as many calls of `partial_fit`. All have float64 rows with the column means removed (it
 takes them off again, and its checks, its scale and its test of convergence are inside its time) and one penalty; the
 peers start from the same random rows, normalised. Runs take turns within each seed; the claim is on medians over seeds,
 of the objective over that of a peer and of the atoms found.
@@ -53,11 +53,11 @@ class Settings:
     """What to measure."""
     scalings: tuple[Scaling, ...] = ("contrast", "unit")
     """How the patches are scaled."""
-    contrast_steps: tuple[int, ...] = (50, 120, 300)
+    contrast_steps: tuple[int, ...] = (25, 60, 150)
     """Steps of probae on patches of equal contrast: about 2, 5 and 10 seconds."""
-    unit_steps: tuple[int, ...] = (150, 400, 900)
+    unit_steps: tuple[int, ...] = (100, 250, 500)
     """Steps of probae on patches of norm 1."""
-    planted_steps: tuple[int, ...] = (100, 300)
+    planted_steps: tuple[int, ...] = (60, 150)
     """Steps of probae on planted atoms."""
     active: tuple[int, ...] = (5, 5, 10)
     """Planted atoms in a row, by setting."""

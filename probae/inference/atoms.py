@@ -1,11 +1,12 @@
 r"""Unit-norm atoms: where they start, how they move, and which of them would serve better elsewhere.
 
-With the moments C = E z z' and B = E x z' of the codes, atom j moves to the minimiser of E |x - A z|^2 given the others,
+With the moments C = E z z' and B = E x z' of the codes, atom j moves to the minimiser of E |x - A z|^2 given the
+others,
 
 .. math:: a_j \leftarrow \frac{u}{\|u\|}, \qquad u = a_j + (b_j - A c_j) / C_{jj}
 
-Setting code z_j to zero costs its row z_j^2 / 2 while the others stay, and a further atom v gains (|r'v| - penalty)_+^2 / 2
-on a row with residual r; an atom is worth moving to v when v gains more.
+Setting code z_j to zero costs its row z_j^2 / 2 while the others stay, and a further atom v gains
+(|r'v| - penalty)_+^2 / 2 on a row with residual r; an atom is worth moving to v when v gains more.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 
 PASSES = 2  # over the atoms at each step
 CANDIDATES = 64  # residuals that a useless atom may move to
-MOST = 4  # atoms moved at a time
+MOST = 8  # atoms moved at a time
 APART = 0.5  # largest |cosine| between two atoms placed together
 
 

@@ -20,7 +20,7 @@ from probae.inference.base import Loop
 
 CODE_GAP, LAST_GAP = 1e-3, 1e-6  # relative duality gap of the codes while learning, and of the last ones
 ROUNDS = 1000  # of the solver of the codes
-RECENT = 10.0  # moments fade as (1 - 1/t)^RECENT: step t hears the last t / 11 steps or so
+RECENT = 5.0  # moments fade as (1 - 1/t)^RECENT: step t hears the last t / 6 steps or so
 KEPT = 2**26  # codes to start from at the next visit to a row are kept while they are fewer numbers than this
 PASSES_PER_JUDGEMENT = 8  # the last codes are of as many rows as keep them a small part of the work
 MOVING = 0.7  # share of the steps in which atoms may be placed anew
@@ -97,7 +97,7 @@ def learn_dictionary(
 
 @dataclass
 class Learner:
-    """The rows, the atoms as they are, and moments of the codes: C = E z z' and B = E z x', weighted towards the last."""
+    """The rows, the atoms as they are, and moments of the codes, C = E z z' and B = E z x', in which old ones fade."""
 
     x: Float[Tensor, "samples features"]
     atoms: Float[Tensor, "latents features"]

@@ -63,11 +63,12 @@ class MAP(Method):
     The dictionary step is block coordinate descent on moments of the codes with forgetting [1]_ (algorithms 1 and 2);
     codes start where the last visit to their row left them. An atom that saves less energy than a new one in the
     direction of some residual would save is placed there: that takes care of dead atoms, of copies of another, and of
-    merged pairs. ``Fit.restarts`` holds the steps at which that happened and the number of atoms. Atoms that no row uses
-    at the end are counted in a warning.
+    merged pairs. ``Fit.restarts`` holds the steps at which that happened and the number of atoms. Atoms that no row
+    uses at the end are counted in a warning.
 
-    ``history`` is minus the energy per row of each batch, and at its end that of all rows (or of
-    steps x batch / 8 of them, if fewer) with codes of relative duality gap 1e-6. The problem is not convex: a converged fit is a stationary point.
+    ``history`` is minus the energy per row of each batch, and at its end that of all rows (or of steps x batch / 8 of
+    them, if fewer) with codes of relative duality gap 1e-6. The problem is not convex: a converged fit is a stationary
+    point.
 
     References
     ----------
@@ -84,8 +85,8 @@ class MAP(Method):
     """
 
     penalty: float | None = None
-    steps: int = 1000
-    batch: int | None = 256
+    steps: int = 500
+    batch: int | None = 512
     tol: float = 0.01
     objective_name: ClassVar[str] = "negative MAP energy"
 
