@@ -21,7 +21,7 @@ Answer:  The lasso is a map of inference in the model, and for neither question 
         overcomplete: energy 2.215 / 1.210 / .635 / .326 / .021, evidence -2.320 / -2.024 / -2.249 / -2.758 / -5.449.
     Estimation at noise 1, risk of MAP / ridge / posterior mean: orthonormal .709 / .669 / .636 (.7056 / .6667 / .6315),
         standard errors .012; overcomplete 1.456 / 1.256 (1.262) / 1.214 (1.215), standard errors .02. The posterior
-        mean is ahead at every noise from .1 to 2. MAP beats ridge only with an orthonormal dictionary and noise up to 1/2.
+        mean is ahead at every noise from .1 to 2. MAP beats ridge only with an orthonormal dictionary and little noise.
     The best Gaussian posterior misses .00004 / .00306 / .01320 / .03377 nats per code (.00004 / .00309 / .01323 /
         .03366) at noise .1 / .5 / 1 / 2, orthonormal; .0198 / .0232 / .0298 / .0401, overcomplete, where low noise does
         not help: the codes are not determined by x, and their prior is not Gaussian.
@@ -315,6 +315,62 @@ def draw_scale(ax: Axes, rows: Rows, kind: str) -> None:
                 color=style["color"],
                 linestyle=style["linestyle"],
             )
+    ax.set(
+        xscale="log", xlabel="length of the atoms in the model (truth: 1)", ylabel="nats per feature and row"
+    )
+    ax.set_xticks(w, [f"{v:g}" for v in w])
+    ax.minorticks_off()
+    ax.set_title(f"{kind} dictionary", fontsize=10)
+    ax.legend(fontsize=8, frameon=False)
+
+
+def draw_risks(ax: Axes, rows: Rows) -> None:
+    """Draw the risk of each map over that of ridge: filled marks orthonormal, open marks overcomplete."""
+    for kind in (SQUARE, WIDE):
+        base = {r["noise"]: r["risk"] for r in rows if (r["dictionary"], r["map"]) == (kind, "ridge")}
+        for name, style in STYLES.items():
+            some = [row for row in rows if (row["dictionary"], row["map"]) == (kind, name)]
+            marks = style | {"linestyle": "", "markersize": 6.5}
+            marks |= {"markerfacecolor": "none"} if kind == WIDE else {}
+            if name != "ridge":
+                ax.errorbar(
+                    [row["noise"] for row in some],
+                    [1 + row["more than ridge"] / base[row["noise"]] for row in some],
+                    yerr=[2 * row["se more"] / base[row["noise"]] for row in some],
+                    label=f"{name}, {kind}",
+                    **marks,
+                )
+            if kind == SQUARE:
+                index, curve = list(STYLES).index(name), np.geomspace(min(base), max(base), 30)
+                risks = np.array([predicted_risks(s) for s in curve])
+                line = {key: style[key] for key in ("color", "linestyle")}
+                ax.plot(curve, risks[:, index] / risks[:, 1], linewidth=1.4, **line)
+    ax.text(max(base), 1.005, "ridge", ha="right", fontsize=8)
+    label_noise(ax, rows, "risk of a code / risk of ridge")
+    ax.set_title("estimating the codes", fontsize=10)
+    ax.legend(fontsize=8, frameon=False)
+
+
+def draw_gaps(ax: Axes, rows: Rows) -> None:
+    """Draw the gap of the best Gaussian."""
+    for kind, marker in ((SQUARE, "o"), (WIDE, "s")):
+        some = [row for row in rows if row["dictionary"] == kind]
+        noise = [row["noise"] for row in some]
+        bars = [2 * row["standard error"] for row in some]
+        color = STYLES["posterior mean" if kind == SQUARE else "MAP"]["color"]
+        gaps = [row["gap"] for row in some]
+        ax.errorbar(noise, gaps, yerr=bars, linestyle="", marker=marker, color=color, label=kind)
+        if kind == SQUARE:
+            curve = np.geomspace(min(noise), max(noise), 25)
+            ax.plot(curve, [predicted_gap(s) for s in curve], color=color, linewidth=1.4)
+    label_noise(ax, rows, "log evidence - best ELBO (nats per code)")
+    ax.set_title("what the best Gaussian posterior misses", fontsize=10)
+    ax.legend(fontsize=8, frameon=False)
+
+
+def label_noise(ax: Axes, rows: Rows, name: str) -> None:
+    """Label the noise axis with the levels that were measured."""
+    noise = sorted({row["noise"] for row in rows})
     ax.set(xscale="log", xlabel="noise s (Laplace scale of the codes: 1)", ylabel=name)
     ax.set_xticks(noise, [f"{s:g}" for s in noise])
     ax.minorticks_off()
