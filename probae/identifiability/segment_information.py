@@ -89,6 +89,18 @@ class SegmentFit:
         scale = self.noise.sqrt()
         return torch.linalg.pinv(self.loadings / scale.unsqueeze(1)) / scale
 
+    @property
+    def frame(self) -> Float[Tensor, "features features"]:
+        """T = [W, Psi^{1/2} Q] with Q the complement of Psi^{-1/2} W: a change of W is T (E, F).
+
+        The information on entries of W themselves grows without bound as the noise falls, that on E does not.
+        """
+        if self.noise is None:
+            return self.loadings
+        scale = self.noise.sqrt().unsqueeze(1)
+        left = torch.linalg.svd(self.loadings / scale)[0]
+        return torch.cat([self.loadings, scale * left[:, self.loadings.shape[1] :]], 1)
+
     def precisions(self) -> Float[Tensor, "segments features features"]:
         """Inverse covariance of x in each segment."""
         covariance = self.loadings * self.variances.unsqueeze(1) @ self.loadings.mT
@@ -102,7 +114,7 @@ def segment_angle_errors(fit: SegmentFit) -> list[AngleError]:
     latents, count = fit.loadings.shape[1], len(fit.rows)
     planes = list(itertools.combinations(range(latents), 2))
     precisions = fit.precisions()
-    directions = torch.stack([_angle(fit.pseudo_inverse, plane, fit.parameters) for plane in planes], 1)
+    directions = torch.stack([_angle(latents, plane, fit.parameters) for plane in planes], 1)
     answer, variances = _solve(_information(fit, precisions), directions)
     robust = _row_scores(fit, precisions, answer).square().mean(0)
     return [
@@ -120,27 +132,24 @@ def _degrees(variance: float, count: int) -> float:
     return math.degrees(math.sqrt(variance / count)) if variance < math.inf else math.inf
 
 
-def _angle(inverse: Tensor, plane: tuple[int, int], parameters: int) -> Float[Tensor, " parameters"]:
-    """Return the gradient of (E_ij - E_ji) / 2 in the parameters, for E = W^+ dW."""
+def _angle(latents: int, plane: tuple[int, int], parameters: int) -> Float[Tensor, " parameters"]:
+    """Return the gradient of (E_ij - E_ji) / 2 in the parameters, the first K rows of which are E."""
     i, j = plane
-    loadings = torch.zeros_like(inverse.mT)
-    loadings[:, j] = 0.5 * inverse[i]
-    loadings[:, i] = -0.5 * inverse[j]
     gradient = torch.zeros(parameters, dtype=torch.float64)
-    gradient[: loadings.numel()] = loadings.flatten()
+    gradient[i * latents + j], gradient[j * latents + i] = 0.5, -0.5
     return gradient
 
 
 def _information(fit: SegmentFit, precisions: Tensor) -> Float[Tensor, "parameters parameters"]:
     """Return tr(C^-1 dC C^-1 dC) / 2, summed over segments by their shares."""
-    loadings, (features, latents) = fit.loadings, fit.loadings.shape
+    loadings, frame, (features, latents) = fit.loadings, fit.frame, fit.loadings.shape
     pairs, size = features * latents, fit.parameters
     first = size - fit.variances.numel()
     total = torch.zeros(size, size, dtype=torch.float64)
     for level, (share, v, q) in enumerate(zip(fit.shares, fit.variances, precisions, strict=True)):
-        gain = q @ loadings
-        reach = loadings.mT @ gain
-        both = torch.einsum("fk,dl->dkfl", gain, gain) + torch.einsum("df,kl->dkfl", q, reach)
+        turned = frame.mT @ q
+        gain, reach = turned @ loadings, loadings.mT @ q @ loadings
+        both = torch.einsum("fk,dl->dkfl", gain, gain) + torch.einsum("df,kl->dkfl", turned @ frame, reach)
         both = both * v.view(1, -1, 1, 1) * v
         total[:pairs, :pairs] += share * both.reshape(pairs, pairs)
         own = slice(first + level * latents, first + (level + 1) * latents)
@@ -149,8 +158,9 @@ def _information(fit: SegmentFit, precisions: Tensor) -> Float[Tensor, "paramete
         total[own, own] += share * 0.5 * reach.square()
         if fit.noise is None:
             continue
-        along = torch.einsum("df,fk,k->dkf", q, gain, v).reshape(pairs, features)
-        blocks = [along, 0.5 * q.square(), 0.5 * gain.square()]
+        plain = q @ loadings
+        along = torch.einsum("df,fk,k->dkf", turned, plain, v).reshape(pairs, features)
+        blocks = [along, 0.5 * q.square(), 0.5 * plain.square()]
         if fit.isotropic:
             blocks = [
                 blocks[0].sum(1, keepdim=True),
@@ -179,13 +189,13 @@ def _row_scores(fit: SegmentFit, precisions: Tensor, answer: Tensor) -> Float[Te
     """Return the influence of each row on each angle: its score times J^+ c, centred within its segment."""
     features, latents = fit.loadings.shape
     pairs, first = features * latents, fit.parameters - fit.variances.numel()
-    found = torch.empty(len(fit.rows), answer.shape[1], dtype=torch.float64)
+    found, frame = torch.empty(len(fit.rows), answer.shape[1], dtype=torch.float64), fit.frame
     for level, (v, q) in enumerate(zip(fit.variances, precisions, strict=True)):
         here = (fit.place == level).nonzero().squeeze(1)
         a = fit.rows[here] @ q
         reach = a @ fit.loadings
         for plane, h in enumerate(answer.mT):
-            value = (reach * v * (a @ h[:pairs].view(features, latents))).sum(1)
+            value = (reach * v * (a @ (frame @ h[:pairs].view(features, latents)))).sum(1)
             if fit.noise is not None:
                 value = value + 0.5 * a.square() @ h[pairs:first].expand(features)
             value = value + 0.5 * reach.square() @ h[first + level * latents : first + (level + 1) * latents]

@@ -1,4 +1,4 @@
-"""Gaussian factors with known segments: planted axes, no slope at the end, the right likelihood, labels of all kinds."""
+"""Gaussian factors with known segments: planted axes, no slope at the end, the right likelihood, all labels."""
 
 import numpy as np
 import pandas as pd
