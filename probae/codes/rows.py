@@ -14,7 +14,7 @@ from torch import Tensor
 
 from probae.codes.result import Codes
 
-BLOCK = 2**19  # correlations held at a time
+BLOCK = 2**22  # correlations held at a time: few blocks, because threads wait for each other at each
 PIECE = 64  # rows a thread takes at a time
 FAR = 1e30  # |a| |x| in units of the penalty from which float32 may overflow
 
