@@ -108,7 +108,9 @@ class CodeStatistics:
         else:  # fewer rows than codes: the smallest of many equal answers
             coefficients = self.cross @ torch.linalg.pinv(self.second, hermitian=True)
         residual = self.residual(coefficients)
-        noise = torch.maximum(residual.mean() if isotropic else residual, torch.as_tensor(floor, dtype=residual.dtype))
+        noise = torch.maximum(
+            residual.mean() if isotropic else residual, torch.as_tensor(floor, dtype=residual.dtype)
+        )
         return CodeParameters(coefficients[:, :-1], noise, coefficients[:, -1])
 
     def log_likelihood(self, parameters: CodeParameters) -> float:

@@ -34,7 +34,6 @@ from probae.inference import (
 )
 from probae.inference.base import ExactPosterior
 from probae.inference.codes_posterior import CodesPosterior
-from probae.inference.map import CodesPosterior
 from probae.inference.segment_labels import Segments
 from probae.inference.segment_posterior import SegmentPosterior
 from probae.inference.svi import EncoderPosterior
