@@ -53,8 +53,8 @@ def sparse_codes(
     Rounds let in atoms whose correlation with the residual exceeds the penalty and jump to the exact minimum on the
     active ones, so a handful of them ends at rounding error. The certificate is computed in float64 whatever the dtype;
     float32 rows get float32 codes. As many threads work as torch may use. The first call on a machine compiles the
-    solver, which takes a while and is kept on disk. On 20,000 natural patches of 12 x 12 and 256 atoms at penalty .5,
-    `benchmarks/codes.py` claims the time of SPAMS and .35 of scikit-learn's coordinate descent, in float64.
+    solver, which takes about twenty seconds and is kept on disk. `benchmarks/codes.py` measures it beside SPAMS and
+    scikit-learn.
 
     References
     ----------

@@ -4,7 +4,7 @@ from probae.inference.base import Fit, Method
 from probae.inference.draws import Draws
 from probae.inference.em import EM
 from probae.inference.gaussian_posterior import GaussianPosterior
-from probae.inference.gibbs_posterior import GibbsDraws, GibbsPosterior
+from probae.inference.gibbs_posterior import GibbsPosterior
 from probae.inference.hmc import HMCPosterior
 from probae.inference.importance import ImportancePosterior, WeightedDraws
 from probae.inference.map import MAP
@@ -26,7 +26,6 @@ __all__ = [
     "Draws",
     "Fit",
     "GaussianPosterior",
-    "GibbsDraws",
     "GibbsPosterior",
     "HMCPosterior",
     "ImportancePosterior",

@@ -11,75 +11,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from jaxtyping import Float
-from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 
 from probae.checks import NotExactError, ParameterError, check_count, check_data
 from probae.inference.base import few_threads
-from probae.inference.mixing import effective_sample_size, split_r_hat
+from probae.inference.draws import Draws
 from probae.inference.scale_conditional import Drawn, ScaleConditional
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
 from probae.priors import Prior
 
-KEPT = 16_000_000  # numbers of the draws that are kept; more are thinned
-
-
-class GibbsDraws(TorchDistribution):
-    r"""Posterior of z for each row as draws of equal weight: batch shape (N,), event shape (K,).
-
-    Attributes
-    ----------
-    draws : Tensor (chains, draws, N, K)
-        What was kept; thinned when there is too much of it. The chains are unrelated from row to row.
-    mean : Tensor (N, K)
-        Average over every sweep of E[z | tau, x], which varies less than z (Rao and Blackwell).
-    variance : Tensor (N, K)
-        Of every draw, before thinning.
-    """
-
-    arg_constraints: dict[str, dist.constraints.Constraint] = {}
-    support = dist.constraints.real_vector
-
-    def __init__(
-        self,
-        draws: Float[Tensor, "chains draws samples latents"],
-        mean: Float[Tensor, "samples latents"],
-        variance: Float[Tensor, "samples latents"],
-    ) -> None:
-        self.draws = draws
-        self._mean, self._variance = mean, variance
-        super().__init__(mean.shape[:1], mean.shape[1:], validate_args=False)
-
-    @property
-    def mean(self) -> Tensor:
-        """Posterior mean, (N, K)."""
-        return self._mean
-
-    @property
-    def variance(self) -> Tensor:
-        """Posterior variance, (N, K)."""
-        return self._variance
-
-    @property
-    def r_hat(self) -> Float[Tensor, "samples latents"]:
-        """Split R-hat of the kept draws: above 1.05, the chains have not met yet."""
-        return split_r_hat(self.draws)
-
-    @property
-    def effective_sample_size(self) -> Float[Tensor, "samples latents"]:
-        """How many independent draws the kept ones are worth; the error of a mean of draws is sd / sqrt of it."""
-        return effective_sample_size(self.draws)
-
-    def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:
-        """Pick draws at random, (*sample_shape, N, K)."""
-        flat = self.draws.flatten(0, 1)
-        chosen = torch.randint(len(flat), (torch.Size(sample_shape).numel(), flat.shape[1]))
-        picked = flat[chosen, torch.arange(flat.shape[1])]
-        return picked.reshape(*sample_shape, *flat.shape[1:])
+KEPT = 16_000_000  # numbers of the draws that are kept; more are thinned, after mean and variance have counted them
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +84,8 @@ class GibbsPosterior:
 
     @local_parameters
     @torch.no_grad()
-    def __call__(self, x: Any) -> GibbsDraws:
-        """Return draws of z for each row."""
+    def __call__(self, x: Any) -> Draws:
+        """Return draws of z for each row; the mean averages E[z | tau, x] over every sweep (Rao and Blackwell)."""
         data = check_data(x, features=self.model.features, names=self.model.feature_names)
         loadings, noise, mean = self.model._gaussian_parameters()
         law = ScaleConditional(loadings, noise)
@@ -153,7 +97,7 @@ class GibbsPosterior:
                 torch.default_generator.manual_seed(self.seed + number)
                 parts.append(self._run(law, y[rows], max(1, every)))
         joined = (torch.cat(part, dim) for part, dim in zip(zip(*parts, strict=True), (2, 0, 0), strict=True))
-        return GibbsDraws(*(part.to(data.dtype) for part in joined))
+        return Draws(*(part.to(data.dtype) for part in joined))
 
     def _run(self, law: ScaleConditional, y: Tensor, every: int) -> tuple[Tensor, Tensor, Tensor]:
         """Run the chains of a block of rows: thinned draws, mean and variance."""
