@@ -65,7 +65,7 @@ def learn_dictionary(
 ) -> Dictionary:
     """Learn atoms for centred rows; ``batch=None`` takes all rows at every step, and nothing fades.
 
-    Stops early when a pass over the rows has placed no atom anew and moved none by ``tol`` (of a chord). The last codes
+    Stops early when a pass over the rows has placed no atom anew and moved none by half of ``tol`` (of a chord). The last codes
     are certified: of all rows, or of an eighth as many as were learned from if that is less.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -156,7 +156,7 @@ class Learner:
     def settled(self, before: Tensor, tol: float) -> bool:
         """Say whether the pass that ends changed next to nothing."""
         quiet, self.quiet = self.quiet, True
-        return quiet and float((self.atoms - before).norm(dim=1).max()) < tol
+        return quiet and float((self.atoms - before).norm(dim=1).max()) < 0.5 * tol
 
     def judge(self, most: int) -> tuple[float, int]:
         """Return how far a step on all rows, or on ``most`` of them, would move an atom, and how many are unused."""

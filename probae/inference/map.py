@@ -56,7 +56,7 @@ class MAP(Method):
         Rows in each; None for all, at every step.
     tol : float
         The fit has converged when one more step on all rows would turn no atom by more than this (radians). Learning
-        stops early when a whole pass turns none by more.
+        stops early when a whole pass turns none by half as much.
 
     Notes
     -----
