@@ -95,6 +95,12 @@ class CodeStatistics:
         second = self.second * torch.outer(inverse, inverse)
         return CodeStatistics(self.count, second, self.cross * inverse, self.power)
 
+    def remixed(self, inverse: Float[Tensor, "latents latents"]) -> CodeStatistics:
+        """Return the sums for the codes inverse z."""
+        extended = torch.block_diag(inverse, torch.ones(1, 1, dtype=inverse.dtype))
+        second = extended @ self.second @ extended.mT
+        return CodeStatistics(self.count, second, self.cross @ extended.mT, self.power)
+
     def residual(self, coefficients: Float[Tensor, "features extended"]) -> Float[Tensor, " features"]:
         """Return E (x - W z - mean)_d^2 per row."""
         fitted = coefficients @ self.second
@@ -108,7 +114,9 @@ class CodeStatistics:
         else:  # fewer rows than codes: the smallest of many equal answers
             coefficients = self.cross @ torch.linalg.pinv(self.second, hermitian=True)
         residual = self.residual(coefficients)
-        noise = torch.maximum(residual.mean() if isotropic else residual, torch.as_tensor(floor, dtype=residual.dtype))
+        noise = torch.maximum(
+            residual.mean() if isotropic else residual, torch.as_tensor(floor, dtype=residual.dtype)
+        )
         return CodeParameters(coefficients[:, :-1], noise, coefficients[:, -1])
 
     def log_likelihood(self, parameters: CodeParameters) -> float:
