@@ -95,6 +95,12 @@ class CodeStatistics:
         second = self.second * torch.outer(inverse, inverse)
         return CodeStatistics(self.count, second, self.cross * inverse, self.power)
 
+    def remixed(self, inverse: Float[Tensor, "latents latents"]) -> CodeStatistics:
+        """Return the sums for the codes inverse z."""
+        extended = torch.block_diag(inverse, torch.ones(1, 1, dtype=inverse.dtype))
+        second = extended @ self.second @ extended.mT
+        return CodeStatistics(self.count, second, self.cross @ extended.mT, self.power)
+
     def residual(self, coefficients: Float[Tensor, "features extended"]) -> Float[Tensor, " features"]:
         """Return E (x - W z - mean)_d^2 per row."""
         fitted = coefficients @ self.second

@@ -21,6 +21,10 @@ from probae.priors import Prior
 from probae.statistics import SufficientStatistics
 
 FIRST_SWEEPS = 10  # before the parameters first move
+LEAST_CURVATURE = (
+    0.1  # of a pair of codes: less means both are nearly normal, and turning them changes little
+)
+LONGEST = 0.1  # change of an entry of A in one step
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,12 @@ class StochasticAscent:
         self.isotropic = model.noise == "isotropic"
         self.x, self.parameters = x, parameters
         self.batches = [slice(first, first + batch) for first in range(0, len(x), batch)]
+        laws = None if self.prior.spherical else self.prior.coordinates(model.latents)
+        self.information = (
+            None
+            if laws is None
+            else torch.tensor([law.fisher_information() for law in laws], dtype=torch.float64)
+        )
         self.z = start_chains(self.prior, x, model.latents)
         self.statistics = [self.sample(rows, FIRST_SWEEPS) for rows in self.batches]
         self.total = sum(self.statistics[1:], self.statistics[0])
@@ -140,7 +150,7 @@ class StochasticAscent:
             self.parameters = self._best(weight / draws)
         density = float(self.prior.joint_log_prob(self.z).mean())
         self.total = sum(self.statistics[1:], self.statistics[0])  # differences would add up their rounding
-        self.rescale(weight)
+        self.remix(weight)
         improve_shape(self.prior, self.z, weight)
         return energy / len(self.x) + density
 
@@ -169,15 +179,24 @@ class StochasticAscent:
         assert collected is not None
         return collected.times(1.0 / draws)
 
-    def rescale(self, weight: float) -> None:
-        """Give each code the variance the prior wants, and its column of the loadings the rest.
+    def remix(self, weight: float) -> None:
+        """Turn and stretch the codes towards what the prior says of them, and the loadings the other way.
 
-        E psi(z) z = 1 under the prior, whatever the law; where the codes say otherwise, their scale is another. It is a
-        parameter the model does not need: p(x) is the same at (W, z) and (W s, z / s).
+        p(x) is the same at (W, z) and (W A, A^{-1} z), so A is a parameter the model does not need, and EM in it climbs
+        the likelihood of independent components on the sampled codes: E psi(z) z' = I under the prior. One quasi-Newton
+        step, pair by pair, with the Hessian that independent codes have.
         """
-        square = (self.prior.score(self.z) * self.z).mean(0)
-        scale = square.clamp(1e-6, 1e6) ** (0.5 * weight)
-        self.z /= scale
-        self.statistics = [part.rescaled(scale) for part in self.statistics]
-        self.total = self.total.rescaled(scale)
-        self.parameters = self.parameters._replace(loadings=self.parameters.loadings * scale)
+        z, latents = self.z, self.z.shape[1]
+        product = self.prior.score(z).mT @ z / len(z)
+        scale = product.diagonal().clamp(1e-6, 1e6) ** (0.5 * weight)
+        inverse = torch.eye(latents, dtype=z.dtype)
+        if self.information is not None:
+            own = torch.outer(self.information, z.square().mean(0))
+            step = (own.mT * product - product.mT) / (own * own.mT - 1.0).clamp_min(LEAST_CURVATURE)
+            inverse = inverse - weight * step.clamp(-LONGEST, LONGEST).fill_diagonal_(0.0)
+        inverse = inverse / scale.unsqueeze(1)
+        self.z.copy_(z @ inverse.mT)
+        self.statistics = [part.remixed(inverse) for part in self.statistics]
+        self.total = self.total.remixed(inverse)
+        loadings = torch.linalg.solve(inverse, self.parameters.loadings, left=False)
+        self.parameters = self.parameters._replace(loadings=loadings)

@@ -45,6 +45,9 @@ def test_sums_add_and_scale():
     scale = torch.tensor([0.5, 2.0, 3.0], dtype=torch.float64)
     assert torch.allclose(whole.rescaled(scale).second, CodeStatistics.of(x, z / scale).second, rtol=1e-12)
     assert torch.allclose(whole.rescaled(scale).cross, CodeStatistics.of(x, z / scale).cross, rtol=1e-12)
+    turn = torch.randn(3, 3, dtype=torch.float64)
+    assert torch.allclose(whole.remixed(turn).second, CodeStatistics.of(x, z @ turn.T).second, rtol=1e-12)
+    assert torch.allclose(whole.remixed(turn).cross, CodeStatistics.of(x, z @ turn.T).cross, rtol=1e-12)
     assert torch.allclose(whole.times(2.0).maximize(True, 0.0).loadings, whole.maximize(True, 0.0).loadings)
 
 
