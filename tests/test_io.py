@@ -49,6 +49,14 @@ def svi(encoder):
     return pa.SVI(encoder, epochs=2)
 
 
+def spherical():
+    return pa.priors.MultivariateStudentT(5.0, learn=True)
+
+
+def segmented(labels):
+    return pa.SegmentedLikelihood(list(labels))
+
+
 # Each with a method; together every model, method, encoder head and posterior.
 ML, MLP = pa.MaximumLikelihood, pa.MLPEncoder
 FITS = {
@@ -58,6 +66,9 @@ FITS = {
     "ppca": (lambda: pa.ProbabilisticPCA(5, 2), None, torch.float64),
     "laplace": (lambda: pa.LinearFactorModel(5, 2, pa.priors.Laplace()), lambda: ML(draws=8), torch.float64),
     "ica": (lambda: pa.IndependentComponents(5, 5), None, torch.float64),
+    "elliptical": (lambda: pa.LinearFactorModel(5, 2, spherical()), lambda: pa.EM(steps=5), torch.float64),
+    "segments": (lambda: pa.LinearFactorModel(5, 5, noise="none"), lambda: segmented([0, 1] * 60), torch.float64),
+    "segment-names": (lambda: pa.LinearFactorModel(5, 5, noise="none"), lambda: segmented("ab" * 60), torch.float32),
     "map": (lambda: pa.SparseCoding(5, 8), lambda: pa.MAP(steps=2), torch.float64),
     "map-narrow": (lambda: pa.SparseCoding(5, 8), lambda: pa.MAP(penalty=0.4, steps=2), torch.float32),
     "linear-encoder": (lambda: pa.FactorAnalysis(5, 2), lambda: svi(pa.LinearGaussianEncoder(5, 2)), torch.float64),
