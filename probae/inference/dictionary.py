@@ -65,8 +65,8 @@ def learn_dictionary(
 ) -> Dictionary:
     """Learn atoms for centred rows; ``batch=None`` takes all rows at every step, and nothing fades.
 
-    Stops early when a pass over the rows has placed no atom anew and moved none by half of ``tol`` (of a chord). The last codes
-    are certified: of all rows, or of an eighth as many as were learned from if that is less.
+    Stops early when a pass over the rows has placed no atom anew and moved none by half of ``tol`` (of a chord). The
+    last codes are certified: of all rows, or of an eighth as many as were learned from if that is less.
     """
     generator = torch.Generator().manual_seed(seed)
     learner = Learner(x, seed_atoms(x, latents, generator), penalty, generator)
