@@ -60,7 +60,7 @@ class VariationalEM(Method):
     --------
     >>> import probae as pa
     >>> x = pa.datasets.linear_factors(200, 4, 6, noise=0.2, seed=0).x
-    >>> run = pa.fit(pa.SparseCoding(4, 6), x, pa.VariationalEM(steps=20, tol=1e-2))
+    >>> run = pa.fit(pa.SparseCoding(4, 6), x, pa.VariationalEM(steps=20, tol=0.02))
     >>> bool((run.history.diff() > -1e-9).all())
     True
     """
