@@ -1,7 +1,4 @@
-"""Compile a function with numba: no lock of Python's, kept on disk between processes where that is possible.
-
-Modules that import this one are imported on first use, so that `import probae` stays light.
-"""
+"""Compile a kernel of the codes for the kinds of arrays that its annotations name, when its module is imported."""
 
 from __future__ import annotations
 
@@ -9,9 +6,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from probae.compiled import compile_cached
 
 Vector: TypeAlias = NDArray[np.float64]  # arrays are in C order
 Matrix: TypeAlias = NDArray[np.float64]
@@ -44,15 +42,7 @@ def entry(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _compile(function: Callable[..., Any], wrapped: bool) -> Callable[..., Any]:
-    plain = inspect.unwrap(function)  # tests wrap every function to check its types
-    kinds = [KINDS[parameter.annotation] for parameter in inspect.signature(plain).parameters.values()]
-    options: dict[str, Any] = {"nogil": True, "fastmath": FAST, "error_model": "numpy"}
-    options |= {"no_cpython_wrapper": not wrapped, "no_cfunc_wrapper": True}
-    decorate = numba.njit(f"({', '.join(kinds)})", cache=True, **options)
-    try:
-        return decorate(plain)
-    except RuntimeError as error:
-        if "cannot cache" not in str(error):
-            raise
-        # neither beside the source nor in the user's folder can a file be written: compile in each process
-        return numba.njit(f"({', '.join(kinds)})", **options)(plain)
+    parameters = inspect.signature(inspect.unwrap(function)).parameters.values()
+    kinds = ", ".join(KINDS[parameter.annotation] for parameter in parameters)
+    options = {"fastmath": FAST, "no_cpython_wrapper": not wrapped, "no_cfunc_wrapper": True}
+    return compile_cached(function, options, f"({kinds})")

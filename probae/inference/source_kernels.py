@@ -11,14 +11,15 @@ Every call into torch for one of these steps would read and write the block agai
 
 from __future__ import annotations
 
-import inspect
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from probae.compiled import compile_cached
 
 ROOT_TWO = math.sqrt(2)
 LOGISTIC = math.sqrt(3) / math.pi  # scale of the logistic law of unit variance
@@ -34,19 +35,8 @@ Rows = NDArray[np.float64]
 
 
 def compiled(fastmath: set[str]) -> Callable[[Callable[..., Any]], Any]:
-    """Return a decorator that compiles a function, and keeps the result on disk where a folder can be written."""
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        plain = inspect.unwrap(function)  # tests wrap every function to check its types
-        options: dict[str, Any] = {"fastmath": fastmath, "error_model": "numpy", "nogil": True}
-        try:
-            return njit(cache=True, **options)(plain)
-        except RuntimeError as error:
-            if "cannot cache" not in str(error):
-                raise
-            return njit(**options)(plain)
-
-    return decorate
+    """Return a decorator that compiles a function."""
+    return functools.partial(compile_cached, options={"fastmath": fastmath})
 
 
 @compiled(EXACT)

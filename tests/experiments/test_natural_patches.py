@@ -77,7 +77,9 @@ def gabor(side, cycles, width, angle):
 @pytest.mark.parametrize("angle", [0.0, 0.6, math.pi / 2])
 def test_shapes_of_a_gabor_function_are_found(angle):
     shape = experiment.shape_of(gabor(24, 5.3, 3.0, angle))
-    assert shape["frequency"] == pytest.approx(5.3, abs=0.3)  # the spectrum is sampled every quarter of a cycle
+    assert shape["frequency"] == pytest.approx(
+        5.3, abs=0.3
+    )  # the spectrum is sampled every quarter of a cycle
     assert shape["orientation"] > 0.9
     # half the power where exp(-(2 pi f width / side)^2 ...) has fallen to 1/2: f = 5.3 +- .83 * 24 / (2 pi 3)
     reach = math.sqrt(math.log(2)) * 24 / (2 * math.pi * 3)
