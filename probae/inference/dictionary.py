@@ -65,8 +65,9 @@ def learn_dictionary(
 ) -> Dictionary:
     """Learn atoms for centred rows; ``batch=None`` takes all rows at every step, and nothing fades.
 
-    Stops early when a pass over the rows has placed no atom anew and moved none by half of ``tol`` (of a chord). The
-    last codes are certified: of all rows, or of an eighth as many as were learned from if that is less.
+    When a pass over the rows has placed no atom anew and moved none by half of ``tol`` (of a chord), the codes become
+    exact, and when it happens again learning stops. The last codes are certified: of all rows, or of an eighth as many
+    as were learned from if that is less.
     """
     generator = torch.Generator().manual_seed(seed)
     learner = Learner(x, seed_atoms(x, latents, generator), penalty, generator)
@@ -82,7 +83,9 @@ def learn_dictionary(
             loop.value = learner.history[-1]
             if ends_pass:
                 if learner.settled(before, tol):
-                    break
+                    if learner.gap == LAST_GAP:
+                        break
+                    learner.gap = LAST_GAP  # what is left to find is smaller than loose codes can show
                 before = learner.atoms.clone()
     interrupted = loop.interrupted
     turn, unused = float("inf"), 0
@@ -109,7 +112,7 @@ class Learner:
     def __post_init__(self) -> None:
         latents, features = self.atoms.shape
         self.second, self.cross = self.x.new_zeros(latents, latents), self.x.new_zeros(latents, features)
-        self.weight = 0.0
+        self.weight, self.gap = 0.0, CODE_GAP
         small = len(self.x) * latents <= KEPT
         self.codes = self.x.new_zeros(len(self.x), latents) if small else None
         self.quiet = True  # no atom was placed anew in this pass
@@ -139,7 +142,7 @@ class Learner:
 
     def step(self, rows: Tensor | slice, keep: float, may_relocate: bool) -> None:
         """Code a batch, add its moments to what is kept of the old ones, and move the atoms."""
-        z, residual = self.solve(rows, CODE_GAP)
+        z, residual = self.solve(rows, self.gap)
         old = keep * self.weight
         self.weight = old + len(z)
         self.second.mul_(old / self.weight).addmm_(z.T, z, alpha=1 / self.weight)
