@@ -60,6 +60,16 @@ class LikelihoodGains:
         Degrees of freedom of the elliptical model.
     features, samples, rotations : int
         Columns of x, held-out rows, and rotations averaged over.
+
+    Examples
+    --------
+    >>> print(LikelihoodGains(Gain(0.4, 0.01), Gain(0.1, 0.01), Gain(-0.2, 0.02), -5.0, 3.0, 4, 100, 50))
+    Log-likelihood of 100 held-out rows: -5.0000 nats per row
+      gain over Gaussian factors                             +0.4000 +- 0.0100 nats per row (+0.1000 per column)
+      gain over its own axes turned at random                +0.1000 +- 0.0100 nats per row (+0.0250 per column)
+      gain over elliptical factors (t, 3 degrees of freedom) -0.2000 +- 0.0200 nats per row (-0.0500 per column)
+      Random axes keep 75 % of the gain over Gaussian factors, and a law without axes fits better than these independent
+      factors.
     """
 
     gaussian: Gain
