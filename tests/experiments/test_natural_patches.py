@@ -76,21 +76,12 @@ def gabor(side, cycles, width, angle):
 
 @pytest.mark.parametrize("angle", [0.0, 0.6, math.pi / 2])
 def test_shapes_of_a_gabor_function_are_found(angle):
-<<<<<<< HEAD
-    shape = experiment.shape_of(gabor(24, 5.3, 3.0, angle))
-    assert shape["frequency"] == pytest.approx(
-        5.3, abs=0.3
-    )  # the spectrum is sampled every quarter of a cycle
-    assert shape["orientation"] > 0.9
-    # half the power where exp(-(2 pi f width / side)^2 ...) has fallen to 1/2: f = 5.3 +- .83 * 24 / (2 pi 3)
-=======
     shape = experiment.shape_of(gabor(24, 4.0, 3.0, angle))
     assert shape["frequency"] == pytest.approx(4.0, abs=0.3)  # the spectrum is sampled every quarter of a cycle
     # power spectrum with a standard deviation of side / (2 pi 3 sqrt 2) cycles across: exp(-2 (that / 4)^2)
     spread = 24 / (2 * math.pi * 3 * math.sqrt(2))
     assert shape["orientation"] == pytest.approx(math.exp(-2 * (spread / 4) ** 2), abs=0.02)
     # half the power where exp(-(2 pi f width / side)^2 ...) has fallen to 1/2: f = 4.0 +- .83 * 24 / (2 pi 3)
->>>>>>> elliptical
     reach = math.sqrt(math.log(2)) * 24 / (2 * math.pi * 3)
     assert shape["bandwidth"] == pytest.approx(math.log2((4.0 + reach) / (4.0 - reach)), rel=0.1)
     # energy exp(-r^2 / width^2) cos^2: 1 / sum of squared shares is 2 pi width^2 over 3/2
