@@ -12,7 +12,15 @@ but turn the factors by exactly 45 degrees, surely. A shape that is learnt shoul
 prior loses against that for b < 2 is predicted by its sandwich variance.
 
 Run:     python -m experiments.wrong_prior
-Answer:  (to be filled)
+Answer:  The wrong axes, exactly and surely. In brackets what was predicted; ten data sets of 200,000 rows a shape.
+    Log-likelihood of the true axes above that of axes 45 degrees off, Laplace prior, nats per row: .185 (.185) at
+        b = .7, .122 (.121) at 1, .047 (.047) at 1.5, .008 (.008) at 1.9; -.007 (-.007) at 2.1, -.053 (-.053) at 3,
+        -.081 (-.081) at 4, -.120 (-.119) at 8. Standard errors are .0004 or less.
+    Angle between fitted and true axes, root mean square, Laplace prior: .04 (.04), .09 (.09), .29 (.31) and 1.3 (2.1)
+        degrees for the sharp factors; 43.3, 44.7, 44.8 and 44.9 (45) for the light-tailed ones, none of 40 fits below
+        40 degrees.
+    Shape learnt: .04 (.03), .09 (.09), .21 (.29), 1.4 (1.8); 1.8 (1.9), .25 (.25), .14 (.15) and .09 (.07) degrees,
+        the shape found within .5 % on average. So learn the shape, or look at the kurtosis of what was found.
 """
 
 from __future__ import annotations
@@ -235,7 +243,15 @@ def _plot_fits(ax: Axes, rows: Rows) -> None:
         ax.vlines(at, ends[0], ends[1], color=colour, linewidth=1)
         label = "Laplace prior" if name == "Laplace" else "generalised normal prior, shape learnt"
         ax.plot(at, middle, marker, color=colour, markerfacecolor="none", markersize=7, label=label)
-        ax.plot(at, [row["predicted"] for row in some], color=colour, linestyle=dash, linewidth=1.2)
+        for side in (True, False):  # nothing is predicted across the normal law
+            part = [row for row in some if (row["shape"] < 2) == side]
+            heights = [row["predicted"] for row in part]
+            ax.plot(
+                [places[row["shape"]] for row in part], heights, color=colour, linestyle=dash, linewidth=1.2
+            )
+    below = sum(shape < 2 for shape in shapes)
+    if 0 < below < len(shapes):
+        ax.axvline(below - 0.5, color="#999999", linewidth=0.8)
     ax.set_xticks(range(len(shapes)), [f"{shape:g}" for shape in shapes])
     ax.set(ylim=(-2, 48), xlabel="shape b of the factors (2 is Gaussian)")
     ax.set_ylabel("angle between fitted and true axes (degrees)\nroot mean square, line: smallest to largest")

@@ -12,7 +12,14 @@ __version__ = "0.1.0"
 
 _HOME = {
     "probae.agreement": ("amari_distance", "mean_correlation"),
-    "probae.codes": ("Codes", "sparse_codes"),
+    "probae.analysis.annealed": ("AnnealedImportance",),
+    "probae.analysis.cubature": ("Quadrature",),
+    "probae.analysis.evidence": ("log_evidence",),
+    "probae.analysis.exact": ("Exact",),
+    "probae.analysis.importance_weighted": ("ImportanceWeighted",),
+    "probae.analysis.result": ("Evidence",),
+    "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
+    "probae.codes": ("Codes", "k_sparse_codes", "orthogonal_matching_pursuit", "sparse_codes"),
     "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder"),
     "probae.errors": (
         "BoundaryWarning",
@@ -55,10 +62,16 @@ _HOME = {
         "MAP",
         "SVI",
         "Fit",
+        "GaussianPosterior",
+        "GibbsPosterior",
+        "HMCPosterior",
         "MaximumLikelihood",
         "MinimumResiduals",
         "PrincipalAxis",
         "SegmentedLikelihood",
+        "StochasticEM",
+        "VariationalEM",
+        "VariationalPosterior",
     ),
     "probae.inference.fit": ("fit",),
     "probae.inference.saturated": ("Saturated", "saturated"),
@@ -86,7 +99,14 @@ __all__ = sorted([*_WHERE, *_MODULES])
 if TYPE_CHECKING:
     from probae import datasets, plots, priors, rotation
     from probae.agreement import amari_distance, mean_correlation
-    from probae.codes import Codes, sparse_codes
+    from probae.analysis.annealed import AnnealedImportance
+    from probae.analysis.cubature import Quadrature
+    from probae.analysis.evidence import log_evidence
+    from probae.analysis.exact import Exact
+    from probae.analysis.importance_weighted import ImportanceWeighted
+    from probae.analysis.result import Evidence
+    from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
+    from probae.codes import Codes, k_sparse_codes, orthogonal_matching_pursuit, sparse_codes
     from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
     from probae.errors import (
         BoundaryWarning,
@@ -129,10 +149,16 @@ if TYPE_CHECKING:
         MAP,
         SVI,
         Fit,
+        GaussianPosterior,
+        GibbsPosterior,
+        HMCPosterior,
         MaximumLikelihood,
         MinimumResiduals,
         PrincipalAxis,
         SegmentedLikelihood,
+        StochasticEM,
+        VariationalEM,
+        VariationalPosterior,
     )
     from probae.inference.fit import fit
     from probae.inference.saturated import Saturated, saturated

@@ -25,7 +25,7 @@ Folder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hi
 File = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]
 Columns = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME [NAME ...]", help_behavior_hint="")]
 Models = Literal["fa", "ppca", "laplace", "linear", "sparse", "ica"]
-Methods = Literal["auto", "ml", "em", "map", "svi"]
+Methods = Literal["auto", "ml", "em", "stochastic-em", "variational-em", "map", "svi"]
 
 
 def demo(output: Path = Path("results/demo"), seed: int = 0) -> int:
@@ -71,7 +71,7 @@ def fit(
     method
         auto takes what suits the model; ml is maximum likelihood, svi uses an encoder.
     steps
-        Most steps of em and map; epochs of svi.
+        Most steps of em, stochastic-em, variational-em and map; epochs of svi.
     columns
         Columns to use, by name; all by default.
     seed

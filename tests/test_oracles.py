@@ -13,8 +13,8 @@ from probae import SufficientStatistics, fit
 from probae.datasets import ability_cov, holzinger_swineford
 from probae.encoders import LinearGaussianEncoder, MLPEncoder
 from probae.inference import ELBO, SVI
+from probae.inference.codes_posterior import CodesPosterior
 from probae.inference.importance import ImportancePosterior
-from probae.inference.map import CodesPosterior
 from probae.linalg import haar_rotation
 from probae.models import FactorAnalysis, LinearFactorModel, ProbabilisticPCA, SparseCoding
 from probae.priors import Gaussian, Laplace, MultivariateStudentT

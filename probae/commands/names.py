@@ -57,10 +57,6 @@ def make_model(name: str, features: int, latents: int | None, prior: str | None)
     """
     if latents is None and name != "ica":
         raise ParameterError(f"--model {name} needs --latents, the number of factors.")
-    if name == "ica" and latents not in (None, features):
-        raise ParameterError(
-            f"--model ica has {features} latents, as many as the table has columns, got {latents}."
-        )
     size = features if latents is None else latents
     if name in ("fa", "ppca"):
         if prior not in (None, "gaussian"):
@@ -89,12 +85,18 @@ def make_method(name: str, model: models.LinearFactorModel, steps: int | None) -
     >>> make_method("em", models.FactorAnalysis(9, 3), 10)
     EM(steps=10, tol=1e-10)
     """
-    if steps is not None and name not in ("em", "map", "svi"):
-        raise ParameterError("--steps goes with --method em, map or svi.")
+    if steps is not None and name in ("auto", "ml"):
+        raise ParameterError("--steps goes with --method em, stochastic-em, variational-em, map or svi.")
     chosen: dict[str, Any] = {} if steps is None else {"epochs" if name == "svi" else "steps": steps}
     if name == "svi":
         return inference.SVI(_encoder(model), **chosen)
-    makers = {"ml": inference.MaximumLikelihood, "em": inference.EM, "map": inference.MAP}
+    makers: dict[str, Callable[..., inference.Method]] = {
+        "ml": inference.MaximumLikelihood,
+        "em": inference.EM,
+        "stochastic-em": inference.StochasticEM,
+        "variational-em": inference.VariationalEM,
+        "map": inference.MAP,
+    }
     return makers[name](**chosen) if name in makers else None
 
 

@@ -107,8 +107,9 @@ class LikelihoodGains:
     def _reading(self) -> str:
         if self.gaussian.nats < 2 * self.gaussian.error:
             return "Gaussian factors fit as well: there is no gain to explain."
-        kept = "none" if self.share >= 1 else f"{100 * (1 - self.share):.0f} %"
-        axes = f"Random axes keep {kept} of the gain over Gaussian factors"
+        axes = f"Random axes keep {100 * (1 - self.share):.0f} % of the gain over Gaussian factors"
+        if self.share > 1:
+            axes = "With random axes these factors fit worse than Gaussian ones"
         if self.elliptical.nats < -2 * self.elliptical.error:
             return f"{axes}, and a law without axes fits better than these independent factors."
         return f"{axes}."

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from probae.checks import ParameterError, check_count
+from probae.identifiability.decision import Decision, Verdict
 from probae.identifiability.evidence import Evidence, gather
-from probae.identifiability.verdict import Decision, Verdict, decide
+from probae.identifiability.verdict import decide
 from probae.inference import Fit
 
 __all__ = ["Report", "Verdict", "audit"]

@@ -142,7 +142,7 @@ class Fit:
             if self.model.latents >= self.model.features:
                 raise NotExactError(
                     f"The likelihood of {self.model.latents} non-Gaussian latents for {self.model.features} features "
-                    "has no estimate here: compare MAP energies or ELBOs, or fit fewer latents."
+                    "has no estimate here: use log_evidence(run, x)."
                 ) from None
         return ImportancePosterior(self.model, seed=self.seed).log_likelihood(x)
 

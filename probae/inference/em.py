@@ -89,7 +89,7 @@ class EM(Method):
         if not isinstance(model, LinearFactorModel) or not model.gaussian:
             raise NotExactError(
                 f"EM is exact for Gaussian and MultivariateStudentT factors only, got {model!r}: use "
-                "MaximumLikelihood() or SVI(encoder)."
+                "MaximumLikelihood(), StochasticEM(), VariationalEM() or SVI(encoder)."
             )
         if model.noise == "none":
             raise ParameterError('EM needs a model with noise; with noise="none" use MaximumLikelihood().')

@@ -74,11 +74,12 @@ def weighted_draws(
         - noise_root.diagonal().log().sum()
         - 0.5 * latents * math.log(2 * math.pi)
     )
-    proposal = _log_student(draws) - root.diagonal().log().sum() - latents * math.log(width(latents))
+    proposal = log_student(draws) - root.diagonal().log().sum() - latents * math.log(width(latents))
     return z, prior.joint_log_prob(z) + gaussian - proposal
 
 
-def _log_student(draws: Float[Tensor, "draws rows latents"]) -> Float[Tensor, "draws rows"]:
+def log_student(draws: Float[Tensor, "draws rows latents"]) -> Float[Tensor, "draws rows"]:
+    """Return the log density of `standard_draws` in nats."""
     latents = draws.shape[-1]
     nu = freedom(latents)
     constant = (

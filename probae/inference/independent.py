@@ -16,8 +16,10 @@ rows (V'SV)^{-1/2} V'(x - mean) carry the rest:
 
 The last two terms are what principal components maximise among the spans whose directions all vary by more than
 sigma^2 (Tipping & Bishop, 1999, appendix A). The first depends on the span only through how far from normal the rows
-are in it: the principal span is its exact maximum for normal z, and for other laws the maximum under the second moments,
-consistent when sigma^2 is below the variance of every kept direction.
+are in it: the principal span is its exact maximum for normal z, and for other laws that of the second moments alone,
+consistent when sigma^2 is below the variance of every kept direction. A source of Fisher information kappa along a
+direction of variance r sigma^2 leaves the exact maximum the information r - 2 + kappa / r on an angle towards the
+complement, and the principal span r - 2 + 1 / r: 99 % of it for Laplace sources at r = 10, 90 % at 4, half at 2.
 """
 
 from __future__ import annotations
@@ -221,8 +223,8 @@ class Climb:
         count = self.starts or (1 if latents == 1 else FRAMES[easy])
         for number in range(count):
             frame = haar_rotation(latents, generator) if number else torch.eye(latents, dtype=torch.float64)
-            point = likelihood.evaluate(frame, given, width)
-            for point in self.climb_start(likelihood, point, width):
+            start = point = likelihood.evaluate(frame, given, width)
+            for point in self.climb_start(likelihood, start, width):
                 yield point.value
             self.restarts.append({"restart": number, "contrast": point.value})
             if self.point is None or point.value > self.point.value:
@@ -231,7 +233,8 @@ class Climb:
     def climb_start(self, likelihood: UnmixingLikelihood, point: Point, width: float) -> Iterator[Point]:
         """Climb from one frame, and deal the sources to the laws anew while that gains."""
         for _ in range(SWAPS):
-            for point in ascend(likelihood, point, width, LOOSE, MAX_STEPS):
+            start = point
+            for point in ascend(likelihood, start, width, LOOSE, MAX_STEPS):
                 yield point
             if len(likelihood.groups) == 1:
                 return

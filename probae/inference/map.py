@@ -12,9 +12,8 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -25,37 +24,51 @@ from probae.checks import (
     DataError,
     NotExactError,
     check_count,
-    check_data,
     check_positive,
 )
-from probae.codes import lasso
-from probae.inference.base import Loop, Method, Outcome
+from probae.inference.base import Method, Outcome
+from probae.inference.codes_posterior import CodesPosterior
+from probae.inference.dictionary import Dictionary, learn_dictionary
+from probae.inference.noise_refinement import refine_noise
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
 from probae.priors import Laplace
 from probae.statistics import SufficientStatistics
 
-LOOSE, TIGHT = 1e-2, 1e-4  # relative duality gap of the codes early and late in learning
+WORK = 3e8  # rows K^2 D of the rows that the noise variance is estimated from, at least 100 of them
 
 
 @dataclass(frozen=True)
 class MAP(Method):
-    r"""Dictionary learning by alternating certified lasso codes and dictionary updates on minibatches.
+    r"""Dictionary learning by alternating certified lasso codes and dictionary steps, on minibatches or on all rows.
 
     Parameters
     ----------
     penalty : float, optional
-        Weight of the codes in 1/2 ||x - A h||^2 + penalty ||h||_1, in units of x. By default 1.2 / sqrt(D) times the
-        root mean square norm of a centred row.
+        Weight of the codes in 1/2 ||x - A h||^2 + penalty ||h||_1, in units of x; noise variance and scale follow from
+        it. By default 1.2 min(1, K / D) times the root mean square of the centred entries of x. For fewer latents than
+        features that is a working value to learn the atoms with: the noise variance, and with it the penalty of the
+        posterior, is then found by marginal likelihood. For more the default counts as given, for the noise is then
+        known only as far as the law of the codes is right, and on photographs its most likely value is 0.
     steps : int
-        Minibatches.
-    batch : int
-        Rows in each.
+        Most minibatches.
+    batch : int or None
+        Rows in each; None for all, at every step.
+    tol : float
+        The fit has converged when one more step on all rows would turn no atom by more than this (radians). Learning
+        stops early when a whole pass turns none by half as much.
 
     Notes
     -----
-    The dictionary step is block coordinate descent on accumulated moments with forgetting (Mairal et al., 2010,
-    algorithms 1 and 2). Atoms no row uses are replaced by rows and counted in a warning.
+    The dictionary step is block coordinate descent on moments of the codes with forgetting [1]_ (algorithms 1 and 2);
+    codes start where the last visit to their row left them. An atom that saves less energy than a new one in the
+    direction of some residual would save is placed there: that takes care of dead atoms, of copies of another, and of
+    merged pairs. ``Fit.restarts`` holds the steps at which that happened and the number of atoms. Atoms that no row
+    uses at the end are counted in a warning.
+
+    ``history`` is minus the energy per row of each batch, and at its end that of all rows (or of steps x batch / 8 of
+    them, if fewer) with codes of relative duality gap 1e-6. The problem is not convex: a converged fit is a stationary
+    point.
 
     References
     ----------
@@ -66,19 +79,22 @@ class MAP(Method):
     --------
     >>> import probae as pa
     >>> patches = pa.datasets.natural_patches(size=4, count=500)
-    >>> run = pa.fit(pa.SparseCoding(16, 20), patches.x, pa.MAP(steps=50))
-    >>> run.posterior(patches.x[:2]).mean.shape
-    torch.Size([2, 20])
+    >>> run = pa.fit(pa.SparseCoding(16, 20), patches.x, pa.MAP(penalty=0.1))
+    >>> run.converged, run.posterior(patches.x[:2]).mean.shape
+    (True, torch.Size([2, 20]))
     """
 
     penalty: float | None = None
-    steps: int = 200
-    batch: int = 512
+    steps: int = 500
+    batch: int | None = 512
+    tol: float = 0.01
     objective_name: ClassVar[str] = "negative MAP energy"
 
     def __post_init__(self) -> None:
         check_count("steps", self.steps)
-        check_count("batch", self.batch)
+        check_positive("tol", self.tol)
+        if self.batch is not None:
+            check_count("batch", self.batch)
         if self.penalty is not None:
             check_positive("penalty", self.penalty)
 
@@ -91,19 +107,37 @@ class MAP(Method):
         return value * float(units[0]) ** 2
 
     @local_parameters
+    @torch.no_grad()
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
         """Learn the dictionary and put the model on its scale."""
         data = self.rows(data)
         self._check(model, data)
         mean = data.values.mean(0)
-        x = (data.values - mean).to(data.dtype)
-        power = float(x.square().sum(1).mean())
-        penalty = self.penalty or 1.2 * math.sqrt(power / model.features)
-        atoms, history, change, interrupted = self._learn(x, model.latents, penalty, seed)
+        centred = data.values - mean
+        power = float(centred.square().sum(1).mean())
+        penalty = self.penalty or default_penalty(power, model.features, model.latents)
+        found = learn_dictionary(
+            centred,
+            model.latents,
+            penalty,
+            steps=self.steps,
+            batch=self.batch,
+            tol=self.tol,
+            seed=seed,
+        )
         scale = match_scale(power, model.features, model.latents, penalty)
-        model.mean, model.loadings = mean, atoms.double() * scale
+        model.mean, model.loadings = mean, found.atoms.double() * scale
         model.noise_variance = torch.tensor(penalty * scale / math.sqrt(2), dtype=torch.float64)
-        return Outcome(CodesPosterior(model), history, change < 0.05, interrupted)
+        if self.penalty is None and model.latents < model.features and not found.interrupted:
+            refine(model, centred, power, seed)
+        warn_unused(found)
+        return Outcome(
+            CodesPosterior(model),
+            found.history,
+            found.turn < self.tol,
+            found.interrupted,
+            restarts=found.relocated,
+        )
 
     def _check(self, model: LinearFactorModel, data: Data) -> None:
         if (
@@ -118,85 +152,38 @@ class MAP(Method):
         if data.missing is not None:
             raise DataError("MAP needs complete rows, but x has missing values: fill them in first.")
 
-    def _learn(
-        self, x: Tensor, latents: int, penalty: float, seed: int
-    ) -> tuple[Tensor, list[float], float, bool]:
-        """Return unit-norm atoms, the energy of each minibatch, the last relative change, and if it was cut off."""
-        generator = torch.Generator().manual_seed(seed)
-        atoms = seed_atoms(x, latents, generator)
-        moments = (
-            torch.zeros(latents, latents, dtype=x.dtype),
-            torch.zeros(x.shape[1], latents, dtype=x.dtype),
-        )
-        history: list[float] = []
-        change, replaced = math.inf, 0
-        with Loop("dictionary") as loop:
-            for step in loop.steps(self.steps):
-                rows = x[torch.randint(len(x), (min(self.batch, len(x)),), generator=generator)]
-                codes = lasso(rows, atoms, penalty, LOOSE if step < self.steps // 2 else TIGHT, 500)
-                residual = rows - codes.z @ atoms.T
-                energy = 0.5 * residual.square().sum(1) + penalty * codes.z.abs().sum(1)
-                history.append(-float(energy.mean()))
-                keep = 1.0 - 1.0 / (step + 1) ** 0.7
-                moments = (
-                    keep * moments[0] + (1 - keep) * codes.z.T @ codes.z / len(rows),
-                    keep * moments[1] + (1 - keep) * rows.T @ codes.z / len(rows),
-                )
-                updated, dead = update_atoms(atoms, *moments, rows, generator)
-                replaced += dead
-                change = float((updated - atoms).norm() / atoms.norm())
-                atoms = updated
-                loop.value = history[-1]
-        if replaced:
-            warnings.warn(
-                f"{replaced} times an atom that no row used was replaced by a row: fewer latents may do.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        return atoms, history, change, loop.interrupted
+
+def warn_unused(found: Dictionary) -> None:
+    """Warn of atoms that are of no use."""
+    if found.unused == 0:
+        return
+    replaced = sum(one["atoms"] for one in found.relocated)
+    warnings.warn(
+        f"At the end no row used {found.unused} of the {found.atoms.shape[1]} atoms ({replaced} times one had been "
+        "placed anew): fewer latents may do.",
+        ConvergenceWarning,
+        stacklevel=3,
+    )
 
 
-def seed_atoms(x: Tensor, latents: int, generator: torch.Generator) -> Float[Tensor, "features latents"]:
-    """Return normalised random rows as first atoms."""
-    picked = x[torch.randint(len(x), (latents,), generator=generator)]
-    noise = torch.randn(picked.shape, generator=generator, dtype=torch.float64).to(x.dtype)
-    picked = picked + 0.01 * picked.norm(dim=1, keepdim=True).clamp_min(1e-12) * noise
-    return (picked / picked.norm(dim=1, keepdim=True).clamp_min(1e-300)).T.contiguous()
+def default_penalty(power: float, features: int, latents: int) -> float:
+    """Return a penalty for rows of this mean square norm; few latents have large, dense codes, which need little."""
+    return 1.2 * min(1.0, latents / features) * math.sqrt(power / features)
 
 
-def update_atoms(
-    atoms: Tensor, second: Tensor, cross: Tensor, rows: Tensor, generator: torch.Generator
-) -> tuple[Tensor, int]:
-    """Take one pass of block coordinate descent over the atoms; replace dead ones and count them."""
-    atoms = atoms.clone()
-    usage = second.diagonal()
-    dead = usage <= 1e-8 * usage.max()
-    for j in torch.nonzero(~dead).flatten().tolist():
-        direction = atoms[:, j] + (cross[:, j] - atoms @ second[:, j]) / usage[j]
-        atoms[:, j] = direction / direction.norm().clamp_min(1e-300)
-    if dead.any():
-        atoms[:, dead] = seed_atoms(rows, int(dead.sum()), generator)
-    return atoms, int(dead.sum())
+def refine(
+    model: LinearFactorModel, centred: Float[Tensor, "samples features"], power: float, seed: int
+) -> None:
+    """Set the noise variance by marginal likelihood, and the scale so that tr S = c^2 K + D sigma^2 on all rows."""
+    rows = int(min(max(WORK / (model.latents**2 * model.features), 100), len(centred)))
+    chosen = torch.randperm(len(centred), generator=torch.Generator().manual_seed(seed))[:rows]
+    refine_noise(model, model.mean + centred[chosen], seed)
+    share = power - model.features * float(model.noise_variance)
+    if share > 0:
+        model.loadings = model.loadings * math.sqrt(share) / model.loadings.norm()
 
 
 def match_scale(power: float, features: int, latents: int, penalty: float) -> float:
     """Solve tr S = c^2 K + D penalty c / sqrt 2 for the scale c of the codes."""
     slope = features * penalty / math.sqrt(2)
     return (math.sqrt(slope**2 + 4 * latents * power) - slope) / (2 * latents)
-
-
-@dataclass(frozen=True, eq=False)
-class CodesPosterior:
-    """A point mass at the MAP codes z = h / c of each row."""
-
-    model: LinearFactorModel
-    tolerance: float = 1e-6
-
-    def __call__(self, x: Any) -> dist.Delta:
-        """Return the point mass at the codes of each row."""
-        model = self.model
-        data = check_data(x, features=model.features, names=model.feature_names)
-        loadings, noise, mean = model._gaussian_parameters()
-        penalty = math.sqrt(2) * float(noise[0])  # of z itself, in units where atoms are the loadings
-        codes = lasso(data.values - mean, loadings, penalty, self.tolerance, 10_000)
-        return dist.Delta(codes.z.to(data.dtype), event_dim=1)

@@ -8,8 +8,8 @@ Hessian of independent sources: for each pair (i, j) the 2 x 2 system (Ablin, Ca
           \qquad E_{ii} = \frac{G_{ii}}{1 + h_{ii}}.
 
 Where a pair is not concave (h_ij h_ji <= 1: the sources are no maximum in that plane yet), both h are raised until the
-smallest eigenvalue of its system is FLOOR. Learnt shapes are further coordinates, with the mean square of their score as
-curvature. Steps are halved until the likelihood rises in proportion to the slope or, where rounding hides any
+smallest eigenvalue of its system is FLOOR. Learnt shapes are further coordinates, whose curvature is the mean square of
+their score. Steps are halved until the likelihood rises in proportion to the slope or, where rounding hides any
 rise, until the slope along the step has fallen (the approximate Wolfe condition of Hager & Zhang, 2005).
 """
 
@@ -42,15 +42,13 @@ def ascend(
     for _ in range(steps):
         if slope_inside(point) < tol:
             return
-        move = direction(point, pairs)
-        following = search(likelihood, point, move, width)
-        if following is None and pairs:
+        found = search(likelihood, point, direction(point, pairs), width)
+        if found is None and pairs:  # the memory misleads
             pairs.clear()
-            move = direction(point, pairs)
-            following = search(likelihood, point, move, width)
-        if following is None:
+            found = search(likelihood, point, direction(point, pairs), width)
+        if found is None:
             return
-        following, taken = following
+        following, taken = found
         change = flat_gradient(point) - flat_gradient(following)
         curvature = float(taken @ change)
         if curvature > 1e-10 * float(taken.norm() * change.norm()):
@@ -110,7 +108,9 @@ def search(
     one = torch.eye(latents, dtype=torch.float64)
     relative, shapes = move[: latents**2].view(latents, latents), move[latents**2 :]
     slope = float(move @ flat_gradient(point))
-    longest = float(torch.linalg.matrix_norm(relative, 2))
+    longest = float(relative.norm())
+    if longest > LONGEST:  # what it bounds costs more
+        longest = float(torch.linalg.matrix_norm(relative, 2))
     furthest = float(shapes.abs().max()) if len(shapes) else 0.0
     size = min(1.0, LONGEST / max(longest, 1e-300), SHAPE_STEP / max(furthest, 1e-300))
     noise = ROUNDING * (1 + abs(point.value))

@@ -11,12 +11,15 @@ Every call into torch for one of these steps would read and write the block agai
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import no_type_check
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from probae.compiled import compile_cached
 
 ROOT_TWO = math.sqrt(2)
 LOGISTIC = math.sqrt(3) / math.pi  # scale of the logistic law of unit variance
@@ -29,11 +32,14 @@ EXACT = {"contract"}  # the rounding by SHIFTER must not be simplified
 FAST = {"contract", "reassoc", "nsz"}  # sums in any order, NaN and infinity kept
 
 Rows = NDArray[np.float64]
-# no_type_check: a function that run-time type checks have wrapped cannot be compiled and cached
 
 
-@no_type_check
-@njit(cache=True, fastmath=EXACT, error_model="numpy", nogil=True)
+def compiled(fastmath: set[str]) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator that compiles a function."""
+    return functools.partial(compile_cached, options={"fastmath": fastmath})
+
+
+@compiled(EXACT)
 def exponentials(x: Rows, out: Rows, power: Rows, bits: NDArray[np.int64]) -> None:
     """Write exp(x): x = m log 2 + f with |f| <= log(2)/2, a Taylor polynomial in f (error 4e-18) times 2^m.
 
@@ -64,8 +70,7 @@ def exponentials(x: Rows, out: Rows, power: Rows, bits: NDArray[np.int64]) -> No
         out[n] *= power[n]
 
 
-@no_type_check
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@compiled(FAST)
 def _logistic_row(s: Rows, score: Rows, slope: Rows, e: Rows, want_slope: bool) -> float:
     """With e = exp(-|s|/c): log p = -|s|/c - 2 log(1 + e) - log c, psi = sign(s) (1 - e) / (1 + e) / c."""
     total, logs = 0.0, 0.0
@@ -84,8 +89,7 @@ def _logistic_row(s: Rows, score: Rows, slope: Rows, e: Rows, want_slope: bool) 
     return -total / LOGISTIC - 2.0 * logs - len(s) * math.log(LOGISTIC)
 
 
-@no_type_check
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled(EXACT)
 def logistic(s: Rows, score: Rows, slope: Rows, want_slope: bool) -> Rows:
     """Return the sums of the logistic law."""
     sources, samples = s.shape
@@ -102,8 +106,7 @@ def logistic(s: Rows, score: Rows, slope: Rows, want_slope: bool) -> Rows:
     return out
 
 
-@no_type_check
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@compiled(FAST)
 def laplace(s: Rows, score: Rows, slope: Rows, width: float, want_slope: bool) -> Rows:
     """With r = sqrt(s^2 + h^2), a = sqrt(2): log p = log(a/2) - a r, psi = a s / r, psi' = a h^2 / r^3."""
     sources, samples = s.shape
@@ -123,8 +126,7 @@ def laplace(s: Rows, score: Rows, slope: Rows, width: float, want_slope: bool) -
     return out
 
 
-@no_type_check
-@njit(cache=True, fastmath=FAST, error_model="numpy", nogil=True)
+@compiled(FAST)
 def student(s: Rows, score: Rows, slope: Rows, law: Rows, want_slope: bool, want_shape: bool) -> Rows:
     """With m = nu - 2, t = 1 + s^2/m: log p = c - (nu + 1)/2 log t, psi = (nu + 1) s / (m t).
 
@@ -161,13 +163,12 @@ def student(s: Rows, score: Rows, slope: Rows, law: Rows, want_slope: bool, want
     return out
 
 
-@no_type_check
-@njit(cache=True, error_model="numpy", nogil=True)
+@compiled(EXACT)
 def power(s: Rows, score: Rows, slope: Rows, law: Rows, width: float, want: tuple[bool, bool]) -> Rows:
     """With u = (r/alpha)^beta: log p = c - u, psi = beta u s / r^2, psi' = beta u (1 + (beta - 2) s^2/r^2) / r^2.
 
     `law` holds beta, log alpha, c, and the derivatives of the last two in beta; eta = log beta, and
-    d log p / d eta = beta (c' - u (log(r/alpha) - beta (log alpha)')). `want` says whether slope and shape are asked for.
+    d log p / d eta = beta (c' - u (log(r/alpha) - beta (log alpha)')). `want`: slope, shape.
     """
     beta, log_alpha, constant, alpha_change, change = law
     sources, samples = s.shape

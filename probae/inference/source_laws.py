@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.inference import source_kernels
 from probae.priors import Gaussian, GeneralizedNormal, Laplace, Logistic, Prior, Scaled, StudentT
 from probae.priors.shape import Shape
 
@@ -115,7 +114,7 @@ class LaplaceSource:
 
     def __call__(self, block: Block) -> np.ndarray:
         """Return the sums."""
-        return source_kernels.laplace(*block.arrays, max(block.width, NO_WIDTH), block.want_slope)
+        return _kernels().laplace(*block.arrays, max(block.width, NO_WIDTH), block.want_slope)
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class LogisticSource:
 
     def __call__(self, block: Block) -> np.ndarray:
         """Return the sums."""
-        return source_kernels.logistic(*block.arrays, block.want_slope)
+        return _kernels().logistic(*block.arrays, block.want_slope)
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ class StudentSource:
         constant = math.lgamma(half) - math.lgamma(df / 2) - 0.5 * math.log(math.pi * (df - 2))
         change = 0.5 * (_digamma(half) - _digamma(df / 2) - 1 / (df - 2))
         law = np.array([df, constant, change])
-        return source_kernels.student(*block.arrays, law, block.want_slope, self.shape is not None)
+        return _kernels().student(*block.arrays, law, block.want_slope, self.shape is not None)
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ class PowerSource:
         change = 1 / beta - alpha_change + _digamma(1 / beta) / beta**2
         law = np.array([beta, log_alpha, constant, alpha_change, change])
         width = max(block.width, NO_WIDTH) if beta < 2 else NO_WIDTH
-        return source_kernels.power(*block.arrays, law, width, (block.want_slope, self.shape is not None))
+        return _kernels().power(*block.arrays, law, width, (block.want_slope, self.shape is not None))
 
 
 @dataclass(frozen=True)
@@ -209,6 +208,12 @@ class AnySource:
             if block.want_slope:
                 block.slope.copy_((self.prior.score(s + step) - self.prior.score(s - step)) / (2 * step))
             return _with_shape(self.prior.log_prob(s).sum(1))
+
+
+def _kernels() -> Any:
+    from probae.inference import source_kernels  # compiled on first use
+
+    return source_kernels
 
 
 def _with_shape(value: Tensor) -> np.ndarray:

@@ -28,7 +28,7 @@ from torch import Tensor
 from probae.inference.source_laws import Block, SourceLaw, source_law
 from probae.priors import Prior
 
-BLOCK = 32_000  # entries of a block for each thread: a few such blocks stay in the second cache
+BLOCK = 64_000  # entries of a block for each thread: a few such blocks stay in the second cache
 CURVATURE = 4  # blocks of which one is used for h, once there are many
 
 

@@ -20,14 +20,20 @@ from probae.inference import (
     EM,
     MAP,
     SVI,
+    GaussianPosterior,
+    GibbsPosterior,
+    HMCPosterior,
     ImportancePosterior,
     MaximumLikelihood,
     MinimumResiduals,
     PrincipalAxis,
     SegmentedLikelihood,
+    StochasticEM,
+    VariationalEM,
+    VariationalPosterior,
 )
 from probae.inference.base import ExactPosterior
-from probae.inference.map import CodesPosterior
+from probae.inference.codes_posterior import CodesPosterior
 from probae.inference.segment_labels import Segments
 from probae.inference.segment_posterior import SegmentPosterior
 from probae.inference.svi import EncoderPosterior
@@ -35,7 +41,17 @@ from probae.inference.svi import EncoderPosterior
 MAX_DEPTH = 8  # of objects within objects
 MAX_ITEMS = 1000  # in a list of arguments
 OWNERS = (models.LatentModel, encoders.Encoder)  # their tensors are in the file: never within another object
-POSTERIORS = (ExactPosterior, ImportancePosterior, CodesPosterior, EncoderPosterior, SegmentPosterior)
+POSTERIORS = (
+    ExactPosterior,
+    ImportancePosterior,
+    CodesPosterior,
+    EncoderPosterior,
+    GaussianPosterior,
+    GibbsPosterior,
+    HMCPosterior,
+    SegmentPosterior,
+    VariationalPosterior,
+)
 
 
 def _fields(*classes: type) -> dict[str, tuple[type, tuple[str, ...]]]:
@@ -77,6 +93,8 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
         ELBO,
         SegmentedLikelihood,
         Segments,
+        StochasticEM,
+        VariationalEM,
         *POSTERIORS,
     ),
 }

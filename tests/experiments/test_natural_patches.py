@@ -77,7 +77,9 @@ def gabor(side, cycles, width, angle):
 @pytest.mark.parametrize("angle", [0.0, 0.6, math.pi / 2])
 def test_shapes_of_a_gabor_function_are_found(angle):
     shape = experiment.shape_of(gabor(24, 4.0, 3.0, angle))
-    assert shape["frequency"] == pytest.approx(4.0, abs=0.3)  # the spectrum is sampled every quarter of a cycle
+    assert shape["frequency"] == pytest.approx(
+        4.0, abs=0.3
+    )  # the spectrum is sampled every quarter of a cycle
     # power spectrum with a standard deviation of side / (2 pi 3 sqrt 2) cycles across: exp(-2 (that / 4)^2)
     spread = 24 / (2 * math.pi * 3 * math.sqrt(2))
     assert shape["orientation"] == pytest.approx(math.exp(-2 * (spread / 4) ** 2), abs=0.02)

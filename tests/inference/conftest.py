@@ -20,6 +20,8 @@ from probae.inference import (
     MinimumResiduals,
     PrincipalAxis,
     SegmentedLikelihood,
+    StochasticEM,
+    VariationalEM,
 )
 from probae.inference.fit import fit
 from probae.models import (
@@ -79,6 +81,10 @@ FITS = {
         LinearFactorModel(d, d, noise="none"), SegmentedLikelihood([0, 1] * 30), constant=False
     ),
     "sparse-map": lambda d: Case(SparseCoding(d, 3), MAP(steps=4)),
+    "sparse-vem": lambda d: Case(SparseCoding(d, d + 1), VariationalEM(steps=4, batch=25)),
+    "t-vem": lambda d: Case(LinearFactorModel(d, 1, prior=StudentT(5, learn=True)), VariationalEM(steps=4)),
+    "sparse-sem": lambda d: Case(SparseCoding(d, d + 1), StochasticEM(steps=4, batch=25)),
+    "laplace-sem": lambda d: Case(LinearFactorModel(d, 1, prior=Laplace()), StochasticEM(steps=4)),
     "fa-svi": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1))),
     "sparse-svi": lambda d: Case(SparseCoding(d, d + 1), svi(MLPEncoder(d, d + 1, hidden=(8,)), batch=25)),
 }

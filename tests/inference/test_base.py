@@ -8,7 +8,7 @@ import torch
 
 from probae import ELBO, fit
 from probae.encoders import LinearGaussianEncoder
-from probae.inference import EM, MAP, SVI, factor_likelihood, importance, map, noisy, profile, unmixing
+from probae.inference import EM, MAP, SVI, dictionary, factor_likelihood, importance, noisy, profile, unmixing
 from probae.inference.base import Loop
 from probae.models import FactorAnalysis, IndependentComponents, SparseCoding
 
@@ -30,7 +30,7 @@ def interrupt(monkeypatch, owner, name, after):
 STOPS = {
     "ml-profile": (lambda: (FactorAnalysis(4, 1), None), profile, "evaluate", 4),
     "em": (lambda: (FactorAnalysis(4, 1), EM()), factor_likelihood, "expect", 5),
-    "map": (lambda: (SparseCoding(4, 3), MAP(steps=9)), map, "lasso", 4),
+    "map": (lambda: (SparseCoding(4, 3), MAP(steps=9)), dictionary, "lasso", 4),
     "svi": (lambda: (FactorAnalysis(4, 1), SVI(LinearGaussianEncoder(4, 1), epochs=9)), ELBO, "__call__", 4),
     "laplace-rotation": (lambda: (SparseCoding(4, 2), None), noisy, "search_rotation", 1),
     "laplace-refinement": (lambda: (SparseCoding(4, 2), None), noisy, "differentiable_scores", 6),

@@ -165,11 +165,8 @@ def test_without_a_penalty_the_scale_is_still_consistent():
     assert power == pytest.approx(4 * c[0].item() ** 2 + 8 * run.model.noise_variance.item(), rel=1e-6)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="without a penalty the noise comes from the default one; refining it is not built yet"
-)
 def test_without_a_penalty_the_noise_is_estimated():
-    """The default penalty is a working value; sigma^2 is then refined by the marginal likelihood."""
+    """The default penalty is a working value for fewer latents than features; the marginal likelihood then decides."""
     data = linear_factors(1500, 8, 4, prior=Laplace(), noise=0.3, seed=2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -149,11 +149,10 @@ def test_the_preconditioner_inverts_the_pairs():
 def test_ascent_never_falls_and_ends_without_a_slope():
     law = StudentT(4)
     likelihood = UnmixingLikelihood(white_rows(3000), [law] * 3)
-    point = likelihood.evaluate(torch.eye(3, dtype=torch.float64))
-    values = [point.value]
-    for point in ascend(likelihood, point, 0.0, 1e-9, 200):
-        values.append(point.value)
-    assert slope_inside(point) < 1e-9
+    start = likelihood.evaluate(torch.eye(3, dtype=torch.float64))
+    path = [start, *ascend(likelihood, start, 0.0, 1e-9, 200)]
+    values = [point.value for point in path]
+    assert slope_inside(path[-1]) < 1e-9
     # a mean of 3,000 x 3 terms of size 4 is known to a few times 1e-16 of itself
     assert all(later >= earlier - 1e-12 for earlier, later in zip(values, values[1:], strict=False))
 

@@ -71,7 +71,18 @@ def test_codes_equal_scikit_learn_where_they_are_well_determined():
     np.testing.assert_allclose(codes, other, atol=1e-6)
 
 
-def test_orthonormal_dictionary_is_soft_thresholding():
+@pytest.mark.parametrize("penalty", [0.05, 0.4])
+def test_sc_kkt_residual_below_1e_6_and_codes_of_scikit_learn(penalty):
+    """Oracle row sc_kkt: a random overcomplete dictionary; least-angle regression is exact where codes are unique."""
+    x, dictionary = problem(50, 12, 30, seed=5)
+    codes = sparse_codes(x, dictionary, penalty, tolerance=1e-13)
+    check_conditions(x, dictionary, codes.z, penalty, 1e-6)
+    other = sparse_encode(x.numpy(), dictionary.T.numpy(), algorithm="lasso_lars", alpha=penalty)
+    np.testing.assert_allclose(codes.z, other, rtol=0, atol=1e-6)
+
+
+def test_sc_orthonormal_map_codes_are_soft_thresholds():
+    """Oracle row sc_orthonormal, to 1e-8."""
     x, _ = problem(50, 8)
     U = torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64))[0]
     inner = x @ U

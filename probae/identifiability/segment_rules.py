@@ -1,0 +1,66 @@
+"""The rules of a verdict on Gaussian factors with known segments."""
+
+from __future__ import annotations
+
+from probae.identifiability.decision import ALPHA, LARGEST_ERROR, Decision, Verdict, decision
+from probae.identifiability.evidence import Evidence
+from probae.identifiability.segments import SegmentEvidence
+from probae.identifiability.structure import connected, describe_blocks
+
+
+def segments_rule(evidence: Evidence) -> Decision | None:
+    """Give the verdict where Gaussian factors have known segments with variances of their own."""
+    found = evidence.segments
+    if found is None or evidence.factors == 1 or found.segments == 1:
+        return None
+    if not found.tests:
+        return decision(Verdict.INCONCLUSIVE, evidence, found.why_no_tests)
+    if found.rows is not None and found.rows.p_value < ALPHA:
+        reason = (
+            f"Dependent rows (p = {found.rows.p_value:.2g}): the tests and the standard errors count rows as "
+            "independent. Thin the rows."
+        )
+        return decision(Verdict.INCONCLUSIVE, evidence, reason)
+    largest = max(test.p_value for test in found.tests)
+    if largest >= ALPHA:
+        return _some_segments(evidence, found)
+    if evidence.worst_error > LARGEST_ERROR:
+        reason = (
+            f"The variances of the segments tell the axes apart, but the worst plane is known only to "
+            f"{evidence.worst_error:.0f} degrees ({LARGEST_ERROR:.0f} is the most that means anything)."
+        )
+        return decision(Verdict.MODEL_ONLY, evidence, reason)
+    reason = (
+        f"The variances of the {found.segments} segments tell the axes of every plane apart (largest p = "
+        f"{largest:.2g}), and the worst plane is known to {evidence.worst_error:.1f} degrees."
+    )
+    meaning = "identified up to sign and order by the variances of the segments"
+    return Decision(Verdict.IDENTIFIED_SP, evidence.structure.group, (reason,), meaning)
+
+
+def _some_segments(evidence: Evidence, found: SegmentEvidence) -> Decision:
+    """Give the verdict when the variances of some plane may be proportional: which axes are separated, if any."""
+    ordered = sorted(found.tests, key=lambda test: test.p_value)
+    rejected: set[tuple[int, int]] = set()
+    for step, test in enumerate(ordered):  # Holm
+        if test.p_value * (len(ordered) - step) >= ALPHA:
+            break
+        rejected.add(test.plane)
+    weakest = ordered[-1]
+    i, j = weakest.plane
+    why = (
+        f"The variances of z[{i}] and z[{j}] may be proportional over the {found.segments} segments (p = "
+        f"{weakest.p_value:.2g}): any rotation of the two fits as well."
+    )
+    if not rejected:
+        meaning = "the segments do not tell the axes apart"
+        return Decision(
+            Verdict.MODEL_ONLY, describe_blocks((tuple(range(evidence.factors)),)), (why,), meaning
+        )
+    blocks = connected(evidence.factors, {test.plane for test in found.tests} - rejected)
+    group = describe_blocks(blocks)
+    if len(blocks) == 1:
+        reason = "The segments tell some planes apart, but no axis from all the others."
+    else:
+        reason = f"The segments tell the axes apart only up to {group} (level {ALPHA:g}, Holm over planes)."
+    return Decision(Verdict.PARTIAL, group, (reason, why))

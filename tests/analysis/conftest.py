@@ -1,0 +1,52 @@
+"""Models whose evidence is known, or hard."""
+
+import pytest
+import torch
+
+from probae.models import LinearFactorModel, SparseCoding
+from probae.priors import Laplace
+
+
+def build(features, latents, prior=None, noise_variance=0.3, seed=2, loadings=None):
+    """A linear model with isotropic noise and random loadings and mean."""
+    generator = torch.Generator().manual_seed(seed)
+    model = LinearFactorModel(
+        features, latents, prior=Laplace() if prior is None else prior, noise="isotropic"
+    )
+    drawn = torch.randn(features, latents, generator=generator, dtype=torch.float64)
+    model.loadings = drawn if loadings is None else loadings
+    model.mean = torch.randn(features, generator=generator, dtype=torch.float64)
+    model.noise_variance = torch.tensor(noise_variance, dtype=torch.float64)
+    return model
+
+
+def orthonormal(size, noise_variance=0.25, prior=None):
+    """A square dictionary with orthonormal atoms: the evidence is a product of one-dimensional ones."""
+    generator = torch.Generator().manual_seed(3)
+    atoms = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64)).Q
+    return build(size, size, prior, noise_variance, loadings=atoms)
+
+
+def overcomplete(features=16, latents=32, decibels=10.0):
+    """Random unit atoms and unit-variance Laplace codes; the noise is so many decibels below the signal."""
+    generator = torch.Generator().manual_seed(0)
+    atoms = torch.randn(features, latents, generator=generator, dtype=torch.float64)
+    model = SparseCoding(features, latents)
+    model.loadings = atoms / atoms.norm(dim=0)
+    model.noise_variance = torch.tensor(latents / features / 10 ** (decibels / 10), dtype=torch.float64)
+    return model
+
+
+@pytest.fixture(name="build")
+def build_fixture():
+    return build
+
+
+@pytest.fixture(name="orthonormal")
+def orthonormal_fixture():
+    return orthonormal
+
+
+@pytest.fixture(name="overcomplete")
+def overcomplete_fixture():
+    return overcomplete
