@@ -121,7 +121,7 @@ def trapezoid_step(exponent: float) -> float:
     Examples
     --------
     >>> round(trapezoid_step(2.5), 2), round(trapezoid_step(500.0), 3)
-    (0.23, 0.035)
+    (0.24, 0.035)
     """
     angle = torch.linspace(0.01, 1.56, 400, dtype=torch.float64)
     return float((2 * math.pi * angle / (-LOG_ERROR - exponent * angle.cos().log())).max())

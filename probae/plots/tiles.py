@@ -47,7 +47,7 @@ def dictionary(fit: Fit, shape: tuple[int, int] | None = None, ax: Axes | None =
     --------
     >>> import probae as pa
     >>> patches = pa.datasets.natural_patches(size=4, count=500)
-    >>> ax = pa.plots.dictionary(pa.fit(pa.SparseCoding(16, 20), patches.x, pa.MAP(steps=50)))
+    >>> ax = pa.plots.dictionary(pa.fit(pa.SparseCoding(16, 20), patches.x, pa.MAP(penalty=0.1)))
     >>> ax.get_title()
     '20 atoms of 4 x 4, largest norm first'
     """

@@ -125,7 +125,8 @@ def test_names_of_a_data_frame_are_used():
     data = pa.datasets.holzinger_swineford()
     frame = pd.DataFrame(data.x.numpy(), columns=data.feature_names)
     result = pa.number_of_factors(frame, rules=[BIC()])
-    assert "the uniqueness of x7" in result.fits[4].warnings[0]
+    notes = " ".join(result.fits[5].warnings)  # five factors of nine tests are a Heywood case
+    assert any(f"the uniqueness of {name}" in notes for name in data.feature_names)
 
 
 def test_units_shifts_and_order_of_columns_do_not_matter(clear):

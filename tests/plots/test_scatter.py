@@ -47,7 +47,7 @@ def test_every_point_is_within_the_axes(factors, pupils):
 
 def test_scores_of_a_dictionary_are_its_codes():
     patches = pa.datasets.natural_patches(size=4, count=300)
-    fit = pa.fit(pa.SparseCoding(16, 20), patches.x, pa.MAP(steps=50))
+    fit = pa.fit(pa.SparseCoding(16, 20), patches.x, pa.MAP(steps=50, tol=1.0))
     ax = pa.plots.scores(fit, patches.x[:50], (3, 7))
     assert np.array_equal(points(ax), fit.posterior(patches.x[:50]).mean[:, [3, 7]].numpy())
 

@@ -67,7 +67,7 @@ def test_gaps_are_lighter_than_any_pixel():
 
 def test_sparse_coding_of_patches_can_be_drawn():
     patches = pa.datasets.natural_patches(size=4, count=300)
-    fit = pa.fit(pa.SparseCoding(16, 20), patches.x, pa.MAP(steps=50))
+    fit = pa.fit(pa.SparseCoding(16, 20), patches.x, pa.MAP(steps=50, tol=1.0))
     assert len(tiles(pa.plots.dictionary(fit), 4, 4)) == 20
 
 
