@@ -14,9 +14,9 @@ from pyro.nn import PyroParam
 from torch import Tensor
 
 from probae.checks import DataError, NotExactError, ParameterError, check_choice, check_count, check_data
-from probae.linalg import LowRankCovariance
 from probae.models.affine import AffineSources, ComplementedSources
 from probae.models.base import LatentModel, local_parameters, point_query
+from probae.models.collapsed import collapsed_log_density
 from probae.models.imputation import drawn_entries, expected_entries
 from probae.models.marginal import (
     Scores,
@@ -25,6 +25,7 @@ from probae.models.marginal import (
     separable_log_density,
     solve_sources,
 )
+from probae.models.noise import NOISES, check_noise
 from probae.models.scale_posterior import SharedScalePosterior
 from probae.models.shared_scale import WhitenedScores, shared_scale_log_density
 from probae.priors import CorrelatedGaussian, Gaussian, MultivariateStudentT, Prior
@@ -80,7 +81,7 @@ class LinearFactorModel(LatentModel):
         self, features: int, latents: int, prior: Prior | None = None, noise: str = "diagonal"
     ) -> None:
         super().__init__(features, latents, Gaussian() if prior is None else prior)
-        self.noise = check_choice("noise", noise, ("diagonal", "isotropic", "complement", "none"))
+        self.noise = check_choice("noise", noise, NOISES)
         self.parameter_names = (
             ("loadings", "noise_variance", "mean") if noise != "none" else ("loadings", "mean")
         )
@@ -88,16 +89,9 @@ class LinearFactorModel(LatentModel):
         loadings = torch.randn(features, latents, generator=start, dtype=torch.float64) / latents**0.5
         self.loadings = PyroParam(loadings)
         self.mean = PyroParam(torch.zeros(features, dtype=torch.float64))
+        check_noise(noise, features, latents, self.gaussian)
         if noise == "none":
-            if latents != features:
-                raise ParameterError(
-                    f'noise="none" needs as many latents as features, got {latents} latents and {features} features: '
-                    'for fewer latents use noise="complement" or let all of the model have noise; more are not '
-                    "determined by x without noise, so fit fewer or use SparseCoding."
-                )
             return
-        if noise == "complement":
-            self._check_complement()
         shape = (features,) if noise == "diagonal" else ()
         self.noise_variance = PyroParam(torch.ones(shape, dtype=torch.float64), constraints.positive)
 
@@ -345,22 +339,7 @@ class LinearFactorModel(LatentModel):
         """
         self._require_gaussian("collapsed", "log_likelihood of the rows")
         loadings, noise, mean = self._standard_parameters()
-        shift = statistics.mean - mean
-        if statistics.root is not None and self.noise != "none":
-            covariance = LowRankCovariance.factor(loadings, noise)
-            log_det = covariance.log_det
-            rows = torch.cat([statistics.root, shift[None] * math.sqrt(statistics.count)])
-            trace = covariance.quadratic_form(rows).sum() / statistics.count
-            return -0.5 * statistics.count * (self.features * LOG_TWO_PI + log_det + trace)
-        second = statistics.covariance + torch.outer(shift, shift)
-        if self.noise == "none":
-            log_det = 2 * torch.linalg.slogdet(loadings).logabsdet
-            trace = torch.linalg.solve(loadings @ loadings.mT, second).trace()
-        else:
-            covariance = LowRankCovariance.factor(loadings, noise)
-            log_det, trace = covariance.log_det, covariance.trace(second)
-        per_row = self.features * LOG_TWO_PI + log_det + trace
-        return -0.5 * statistics.count * per_row
+        return collapsed_log_density(statistics, loadings, None if self.noise == "none" else noise, mean)
 
     @point_query
     def sufficient_scores(self, x: Float[Tensor, "samples features"]) -> Scores:
@@ -423,18 +402,6 @@ class LinearFactorModel(LatentModel):
         if self.invertible:
             raise ParameterError(
                 f'This needs noise, and the model has noise="{self.noise}": x determines z, which is posterior(x).mean.'
-            )
-
-    def _check_complement(self) -> None:
-        if self.latents >= self.features:
-            raise ParameterError(
-                f'noise="complement" needs fewer latents than features, got {self.latents} latents and '
-                f'{self.features} features: use noise="none" for as many, SparseCoding for more.'
-            )
-        if self.gaussian:
-            raise ParameterError(
-                'Gaussian latents with noise="complement" are probabilistic PCA in other parameters: use '
-                "ProbabilisticPCA, or a non-Gaussian prior."
             )
 
     def _image_of_sources(self, loadings: Tensor, mean: Tensor) -> AffineSources | ComplementedSources:

@@ -231,7 +231,10 @@ def test_priors_of_parameters_are_honoured_or_refused(case, name, rows):
         (("fa", None), "model should be a probae model"),
         ((FactorAnalysis(4, 1), MaximumLikelihood), "method should be a value"),
         ((FactorAnalysis(4, 1), "ml"), "method should be a value"),
-        ((IndependentComponents(4, 4), EM()), "EM is exact for Gaussian and MultivariateStudentT factors only"),
+        (
+            (IndependentComponents(4, 4), EM()),
+            "EM is exact for Gaussian and MultivariateStudentT factors only",
+        ),
         ((LinearFactorModel(4, 4, noise="none"), EM()), "EM needs a model with noise"),
         ((FactorAnalysis(4, 1), MAP()), "MAP learns Laplace codes"),
         ((IndependentComponents(4, 4), MAP()), "MAP learns Laplace codes"),

@@ -58,7 +58,9 @@ def test_the_history_is_the_bound_of_the_fitted_model(name, rows):
     run = run_of(MODELS[name](), rows, steps=60, tol=1e-7)
     bound = VariationalPosterior(run.model, steps=200).bound(rows).mean().item()
     assert bound >= run.history[-1].item() - 1e-9
-    if name != "spike":  # whose tangents have several fixed points for a row, of which either may find a better one
+    if (
+        name != "spike"
+    ):  # whose tangents have several fixed points for a row, of which either may find a better one
         assert bound == pytest.approx(run.history[-1].item(), abs=0.02)
 
 
