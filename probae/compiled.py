@@ -11,19 +11,19 @@ from typing import Any
 
 import numba
 
-njit: Any = numba.njit  # its overloads do not know a signature that may be absent
+njit: Any = numba.njit  # its overloads do not know signatures that may be absent
 
 
 def compile_cached(
-    function: Callable[..., Any], options: dict[str, Any], signature: str | None = None
+    function: Callable[..., Any], options: dict[str, Any], signatures: list[str] | None = None
 ) -> Callable[..., Any]:
-    """Return the function compiled without Python's lock; options and signature as for ``numba.njit``."""
+    """Return the function compiled without Python's lock; options and signatures as for ``numba.njit``."""
     plain = inspect.unwrap(function)  # tests wrap every function to check its types
     options = {"nogil": True, "error_model": "numpy"} | options
     try:
-        return njit(signature, cache=True, **options)(plain)
+        return njit(signatures, cache=True, **options)(plain)
     except RuntimeError as error:
         if "cannot cache" not in str(error):
             raise
         # neither beside the source nor in the user's folder can a file be written: compile in each process
-        return njit(signature, **options)(plain)
+        return njit(signatures, **options)(plain)

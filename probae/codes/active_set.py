@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from probae.codes.compiled import Indices, Matrix, Singles, Table, Vector, compiled, entry
+from probae.codes.compiled import Codes, Indices, Matrix, Singles, Table, Vector, compiled, entry
 from probae.codes.correlations import correlate, duality_gap, largest, position, sharpen, sharpen_near
 from probae.codes.dependent import begin, exchange
 from probae.codes.factor import backward, forward, insert, remove
@@ -230,7 +230,7 @@ def solve_rows(
     rounds: int,
     nonnegative: bool,
     warm: bool,
-    codes: Matrix,
+    codes: Codes,
     gaps: Vector,
     used: Indices,
 ) -> None:

@@ -16,8 +16,10 @@ Matrix: TypeAlias = NDArray[np.float64]
 Singles: TypeAlias = NDArray[np.float32]
 Indices: TypeAlias = NDArray[np.int64]
 Table: TypeAlias = NDArray[np.int64]
+Codes: TypeAlias = NDArray[np.float64] | NDArray[np.float32]  # compiled for both
 
 KINDS = {
+    "Codes": "{}[:, ::1]",
     "float": "float64",
     "int": "int64",
     "bool": "boolean",
@@ -27,6 +29,7 @@ KINDS = {
     "Indices": "int64[::1]",
     "Table": "int64[:, ::1]",
 }
+DTYPES = ("float64", "float32")
 # Sums may be reordered and fused. Values are finite: input is checked, and no kernel divides by zero.
 FAST = {"reassoc", "contract", "arcp", "nsz", "nnan"}
 
@@ -45,4 +48,5 @@ def _compile(function: Callable[..., Any], wrapped: bool) -> Callable[..., Any]:
     parameters = inspect.signature(inspect.unwrap(function)).parameters.values()
     kinds = ", ".join(KINDS[parameter.annotation] for parameter in parameters)
     options = {"fastmath": FAST, "no_cpython_wrapper": not wrapped, "no_cfunc_wrapper": True}
-    return compile_cached(function, options, f"({kinds})")
+    signatures = dict.fromkeys(f"({kinds.format(dtype)})" for dtype in DTYPES)
+    return compile_cached(function, options, list(signatures))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import DataError, ParameterError, check_count, check_data
-from probae.codes.rows import BLOCK, PIECE, sharing
+from probae.codes.blocks import in_blocks
 
 SWAPS = 1000  # most exchanges of a row; each lowers the error, so few rows need more than a handful
 
@@ -104,14 +104,16 @@ def _pursue(x: Any, dictionary: Any, active: int, swaps: int) -> Tensor:
     scaled = atoms / scale
     gram = (scaled.T @ scaled).contiguous()
     codes = torch.zeros(len(data.values), len(gram), dtype=torch.float64)
-    size = max(PIECE, BLOCK // len(gram))
-    with sharing(len(codes)) as share:
-        for first in range(0, len(codes), size):
-            rows = data.values[first : first + size]
-            units = rows.abs().amax(1, keepdim=True).clamp_min(1e-300)
-            rows = rows / units
-            part = codes[first : first + size]
-            arrays = [a.numpy() for a in (rows @ scaled, rows.square().sum(1), part)]
-            share(lambda a: pursue_rows(gram.numpy(), a[0], a[1], active, swaps, a[2]), arrays)
-            part *= units / scale
+
+    def solve(part: slice) -> None:
+        rows = data.values[part]
+        units = rows.abs().amax(1, keepdim=True).clamp_min(1e-300)
+        rows = rows / units
+        found = codes[part]
+        pursue_rows(
+            *(a.numpy() for a in (gram, rows @ scaled, rows.square().sum(1))), active, swaps, found.numpy()
+        )
+        found *= units / scale
+
+    in_blocks(solve, *codes.shape)
     return codes.to(data.dtype)

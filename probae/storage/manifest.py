@@ -12,7 +12,9 @@ from probae.checks import FileError
 
 SCHEMA = 1
 MAX_BYTES = 4_000_000  # of the manifest; feature names are most of it
-MAX_BRACKETS = 50_000  # objects and lists take far more memory and time than their text; 10,000 tensors need 30,000
+MAX_BRACKETS = (
+    50_000  # objects and lists take far more memory and time than their text; 10,000 tensors need 30,000
+)
 KEYS = frozenset(
     {
         "format", "schema", "model", "encoder", "method", "posterior", "seed", "names", "converged",

@@ -179,7 +179,7 @@ def test_threads_change_no_bit():
 def test_blocks_change_no_code(monkeypatch):
     x, a, size = draw("random", 300, 12, 30, seed=0)
     together = lasso(x, a, 0.1 * size, 1e-8, 1000).z
-    monkeypatch.setattr("probae.codes.rows.BLOCK", 30 * 70)
+    monkeypatch.setattr("probae.codes.blocks.BLOCK", 30 * 70)
     apart = lasso(x, a, 0.1 * size, 1e-8, 1000).z
     assert torch.allclose(together, apart, rtol=0, atol=1e-12)
 
