@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from probae.encoders.base import Encoder, GaussianCode
+from probae.encoders.base import Encoder
+from probae.encoders.laws import GaussianCode
 
 
 class LinearGaussianEncoder(Encoder):

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probae.checks import ParameterError, check_choice, check_count
-from probae.encoders.base import DiagonalCode, Encoder, GaussianCode
+from probae.encoders.base import Encoder
+from probae.encoders.laws import DiagonalCode, GaussianCode
 
 FULL_LIMIT = 32  # latents up to which a full covariance head is the default
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor
 
 from probae.checks import (
-    ConvergenceWarning,
     Data,
     GuideWarning,
     ParameterError,
@@ -26,8 +24,10 @@ from probae.checks import (
     check_positive,
 )
 from probae.encoders import Encoder
-from probae.inference.base import Loop, Method, Outcome, few_threads
+from probae.inference.base import Method, Outcome
 from probae.inference.objectives import ELBO
+from probae.inference.regularizers import Regularizer, check_regularizers, regularized
+from probae.inference.training import settled, train
 from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
 from probae.statistics import SufficientStatistics
@@ -52,6 +52,8 @@ class SVI(Method):
         Adam's step at the start; it falls to a hundredth along a cosine.
     objective : callable
         Model, encoder and rows to one bound per row.
+    regularizers : tuple of Regularizer
+        What corrupts the rows that the encoder is shown, or is taken off the bound; none by default.
 
     Examples
     --------
@@ -67,6 +69,7 @@ class SVI(Method):
     batch: int | None = None
     lr: float = 0.02
     objective: Any = field(default_factory=ELBO)
+    regularizers: tuple[Regularizer, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.encoder, Encoder):
@@ -82,6 +85,7 @@ class SVI(Method):
             raise ParameterError(
                 f"objective should be a value such as ELBO(draws=1), got {self.objective!r}."
             )
+        check_regularizers(self.regularizers)
 
     @property
     def objective_name(self) -> str:  # type: ignore[override]
@@ -107,7 +111,17 @@ class SVI(Method):
         encoder.start(x, generator)
         encoder.train()
         loss = self._loss(model, encoder, x)
-        history, interrupted = self._train(model, encoder, x, loss, generator)
+        history, interrupted = train(
+            loss,
+            list(dict.fromkeys([*model.parameters(), *encoder.parameters()])),  # tied ones once
+            x,
+            epochs=self.epochs,
+            batch=self.batch,
+            lr=self.lr,
+            generator=generator,
+            usable=lambda: usable(model, encoder),
+            label="SVI",
+        )
         encoder.eval().double()
         model.double()
         return Outcome(EncoderPosterior(encoder), history, settled(history), interrupted)
@@ -136,52 +150,14 @@ class SVI(Method):
 
     def _loss(self, model: LatentModel, encoder: Encoder, x: Tensor) -> Callable[[Tensor], Tensor]:
         if only_z_and_x(model, x[:2]):
-            return lambda rows: -self.objective(model, encoder, rows).mean()
-        if self.objective != ELBO():
+            return regularized(self.objective, self.regularizers, model, encoder)
+        if self.objective != ELBO() or self.regularizers:
             raise ParameterError(
-                "The program has sites besides z and x, for which only objective=ELBO() is available, "
-                f"got {self.objective!r}."
+                "The program has sites besides z and x, for which only objective=ELBO() without regularizers is "
+                f"available, got {self.objective!r} and {self.regularizers!r}."
             )
         guide, elbo = encoder.guide(), Trace_ELBO()
         return lambda rows: elbo.differentiable_loss(model, guide, rows) / len(rows)
-
-    def _train(
-        self,
-        model: LatentModel,
-        encoder: Encoder,
-        x: Tensor,
-        loss: Callable[[Tensor], Tensor],
-        generator: torch.Generator,
-    ) -> tuple[list[float], bool]:
-        parameters = list(dict.fromkeys([*model.parameters(), *encoder.parameters()]))  # tied ones once
-        batch = min(self.batch or len(x), len(x))
-        optimizer = torch.optim.Adam(parameters, lr=self.lr)
-        total = self.epochs * math.ceil(len(x) / batch)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0)))
-        )
-        history: list[float] = []
-        kept = [parameter.detach().clone() for parameter in parameters]
-        with Loop("SVI") as loop, few_threads(batch * model.features):
-            for _ in loop.steps(self.epochs):
-                order = torch.randperm(len(x), generator=generator) if batch < len(x) else None
-                value = 0.0
-                for rows in x.split(batch) if order is None else (x[index] for index in order.split(batch)):
-                    optimizer.zero_grad(set_to_none=True)
-                    energy = loss(rows)
-                    energy.backward()
-                    torch.nn.utils.clip_grad_norm_(parameters, 100.0 * model.features)
-                    optimizer.step()
-                    schedule.step()
-                    value -= energy.item() * len(rows) / len(x)
-                if not (math.isfinite(value) and usable(model, encoder)):
-                    warn_not_finite(len(history))
-                    break
-                history.append(value)
-                loop.value = value
-                copy_values(parameters, kept)
-        copy_values(kept, parameters)
-        return history, loop.interrupted
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,30 +211,3 @@ def usable(model: LatentModel, encoder: Encoder) -> bool:
     noise = getattr(model, "noise_variance", None)
     finite = all(bool(value.isfinite().all()) for value in (*values, *encoder.parameters()))
     return finite and (noise is None or bool((noise > 0).all()))
-
-
-@torch.no_grad()
-def copy_values(source: list[Tensor], target: list[Tensor]) -> None:
-    """Copy tensors in place, so the last finite parameters can be put back."""
-    for old, new in zip(target, source, strict=True):
-        old.copy_(new)
-
-
-def settled(history: list[float]) -> bool:
-    """Whether the mean of the last tenth of the objective is within noise, or a thousandth, of the tenth before."""
-    width = len(history) // 10
-    if width < 2:
-        return False
-    last, before = torch.tensor(history[-width:]), torch.tensor(history[-2 * width : -width])
-    noise = float((last.var() / width + before.var() / width).sqrt())
-    return abs(float(last.mean() - before.mean())) <= max(2 * noise, 1e-3 * (1 + abs(float(last.mean()))))
-
-
-def warn_not_finite(epoch: int) -> None:
-    """Say that training stopped."""
-    warnings.warn(
-        f"The objective was not finite in epoch {epoch + 1}: the parameters of the epoch before were kept; "
-        "lower lr or standardise x.",
-        ConvergenceWarning,
-        stacklevel=3,
-    )

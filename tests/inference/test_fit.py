@@ -22,7 +22,7 @@ from probae import (
     fit,
 )
 from probae.encoders import Encoder, LinearGaussianEncoder
-from probae.encoders.base import DiagonalCode
+from probae.encoders.laws import DiagonalCode
 from probae.inference import EM, MAP, SVI, Fit, MaximumLikelihood
 from probae.inference.segment_posterior import SegmentPosterior
 from probae.models import (

@@ -13,7 +13,8 @@ from probae import ELBO, ConvergenceWarning, GuideWarning, ParameterError, fit
 from probae.datasets import holzinger_swineford
 from probae.encoders import LinearGaussianEncoder, MLPEncoder
 from probae.inference import SVI
-from probae.inference.svi import only_z_and_x, settled
+from probae.inference.svi import only_z_and_x
+from probae.inference.training import settled
 from probae.models import FactorAnalysis, LinearFactorModel, ProbabilisticPCA, SparseCoding
 from probae.models.base import observe
 from probae.priors import Gaussian, Laplace, MultivariateStudentT

@@ -1,0 +1,54 @@
+"""What a regulariser is: a change of the rows the encoder is shown, a penalty per row, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from probae.checks import ParameterError
+
+
+class Regularizer:
+    """Part of a training objective beside the bound; subclasses are small frozen dataclasses.
+
+    Training maximises the mean over rows of ``objective(model, encoder, x, seen=corrupt(x)) - penalty(model,
+    encoder, x)``, so a penalty is in nats per row.
+    """
+
+    def corrupt(self, x: Float[Tensor, "samples features"]) -> Float[Tensor, "samples features"]:
+        """Return the rows that the encoder is shown in place of x; random ones from torch's global generator."""
+        return x
+
+    def penalty(
+        self, model: Any, encoder: Any, x: Float[Tensor, "samples features"]
+    ) -> Float[Tensor, "*samples"] | float:
+        """Return what is taken off the objective: one number per row, or one for all."""
+        return 0.0
+
+
+def check_regularizers(values: Any) -> None:
+    """Refuse what is not a tuple of regularisers."""
+    if not isinstance(values, tuple | list) or not all(isinstance(one, Regularizer) for one in values):
+        raise ParameterError(
+            f"regularizers should be a tuple of values such as WeightDecay(0.1), got {values!r}."
+        )
+
+
+def regularized(
+    objective: Callable[..., Tensor], regularizers: Sequence[Regularizer], model: Any, encoder: Any
+) -> Callable[[Tensor], Tensor]:
+    """Return the mean loss of rows: minus the objective, plus the penalties."""
+
+    def loss(x: Tensor) -> Tensor:
+        seen = x
+        for one in regularizers:
+            seen = one.corrupt(seen)
+        value = -objective(model, encoder, x, None if seen is x else seen)
+        for one in regularizers:
+            value = value + one.penalty(model, encoder, x)
+        return value.mean()
+
+    return loss
