@@ -106,7 +106,7 @@ def test_angles_vary_by_their_standard_error(features, noise):
     assert np.std(angles) == pytest.approx(np.mean(predicted), rel=0.2)
 
 
-@pytest.mark.parametrize("law", ["normal", "laplace"])
+@pytest.mark.parametrize("law", [pytest.param("normal", marks=pytest.mark.slow), "laplace"])
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_size_of_the_test_of_proportional_variances(law, noise):
     """At most the nominal .05 for two segments, heavy tails or not: 100 planes, binomial to a probability of .001."""
