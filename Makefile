@@ -34,6 +34,9 @@ help:
 demo: $(VENV)/ready-base-$(KEY)
 	$(BIN)/probae demo --output results/demo
 
+# Each worker is one thread: libraries that take all processors would wait for each other.
+test test-all: export OMP_NUM_THREADS = 1
+
 test: $(VENV)/ready-test-$(KEY)
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal $(PYTEST_ARGS)
 
