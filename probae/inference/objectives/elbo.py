@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import check_choice, check_count
-from probae.inference.objectives.closed_forms import entropy, expected_likelihood, expected_prior
+from probae.inference.objectives.closed_forms import entropy, expected_likelihood, expected_prior, moments
 from probae.models import LatentModel
 
 
@@ -60,17 +60,18 @@ class ELBO:
     ) -> Float[Tensor, "samples"]:
         """Return the bound of each row; the encoder is shown ``seen``, such as corrupted rows, in place of x."""
         law = encoder(x if seen is None else seen)
-        spread, prior = (entropy(law), expected_prior(model.prior, law)) if self.analytic else (None, None)
-        if spread is None or prior is None:
+        q = moments(law) if self.analytic else None
+        prior = None if q is None else expected_prior(model.prior, q)
+        if q is None or prior is None:
             z, log_q = law.rsample_and_log_prob(self._shape)
             value = model.log_joint(x, z) - log_q
             return value if self.draws == 1 else value.mean(0)
-        likelihood = expected_likelihood(model, x, law)
+        likelihood = expected_likelihood(model, x, q)
         if likelihood is None:
             z = law.rsample_and_log_prob(self._shape)[0]
             likelihood = log_likelihood(model, x, z)
             likelihood = likelihood if self.draws == 1 else likelihood.mean(0)
-        return likelihood + prior + spread
+        return likelihood + (prior + entropy(q))
 
     @property
     def _shape(self) -> tuple[int, ...]:
