@@ -115,7 +115,9 @@ class MLPEncoder(Encoder):
         k = self.latents
         output = self.head(self.body((x - self.centre) / self.spread))
         location, log_scale, extra = output.split([k, k, output.shape[-1] - 2 * k], -1)
-        scale = nn.functional.hardtanh(log_scale, -12.0, 12.0).exp()  # a clamp whose gradient is one operation
+        scale = nn.functional.hardtanh(
+            log_scale, -12.0, 12.0
+        ).exp()  # a clamp whose gradient is one operation
         if self.covariance == "diagonal":
             return DiagonalCode(location, scale)
         if self.covariance == "low_rank":
