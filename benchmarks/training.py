@@ -16,7 +16,9 @@ Claim:   see CLAIMS; `found` in results/benchmarks/training.json.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io as io_module
 import logging
 import math
 import tempfile
@@ -100,6 +102,11 @@ class Start:
         return float(value) - self.x.shape[1] * math.log(self.unit)
 
 
+def raw_parameters(model: Any) -> list[Tensor]:
+    """Return loadings, mean and the logarithm of the noise variance."""
+    return [getattr(model, f"{name}_unconstrained") for name in ("loadings", "mean", "noise_variance")]
+
+
 def by_probae(start: Start, settings: Settings, analytic: bool) -> float:
     """Fit by `pa.fit` and return the final bound."""
     method = pa.SVI(
@@ -140,10 +147,7 @@ def by_hand(start: Start, settings: Settings) -> float:
 def by_pyro(start: Start, settings: Settings) -> float:
     """Train by plain Pyro and return the final bound."""
     model, encoder, generator = start.modules(settings.seed)
-    loadings, mean, log_noise = (
-        nn.Parameter(getattr(model, f"{name}_unconstrained").detach().clone())
-        for name in ("loadings", "mean", "noise_variance")
-    )
+    loadings, mean, log_noise = (nn.Parameter(one.detach().clone()) for one in raw_parameters(model))
     decoder = nn.ParameterDict({"loadings": loadings, "mean": mean, "log_noise": log_noise})
 
     def program(x: Tensor) -> None:
@@ -167,9 +171,8 @@ def by_pyro(start: Start, settings: Settings) -> float:
         for rows in torch.randperm(settings.rows, generator=generator).split(settings.batch):
             svi.step(start.scaled[rows])
     with torch.no_grad():
-        model.loadings_unconstrained.copy_(loadings)
-        model.mean_unconstrained.copy_(mean)
-        model.noise_variance_unconstrained.copy_(log_noise)
+        for one, value in zip(raw_parameters(model), (loadings, mean, log_noise), strict=True):
+            one.copy_(value)
     return start.bound(model, encoder)
 
 
@@ -219,15 +222,15 @@ def by_pythae(start: Start, settings: Settings) -> float:
             output_dir=folder, num_epochs=settings.epochs, learning_rate=settings.lr, no_cuda=True,
             per_device_train_batch_size=settings.batch, optimizer_cls="Adam",
         )  # fmt: skip
-        TrainingPipeline(model=vae, training_config=config)(train_data=x)
-    best = vae
+        with contextlib.redirect_stderr(io_module.StringIO()):  # progress bars
+            TrainingPipeline(model=vae, training_config=config)(train_data=x)
     with torch.no_grad():
         one = torch.tensor(1.0, dtype=torch.float64)
         model.double()
         model.loadings, model.mean, model.noise_variance = (
-            best.decoder.loadings.double(), best.decoder.mean.double(), one
+            vae.decoder.loadings.double(), vae.decoder.mean.double(), one
         )  # fmt: skip
-        return float(pa.ELBO()(model, best.encoder.own.double(), x.double()).mean())
+        return float(pa.ELBO()(model, vae.encoder.own.double(), x.double()).mean())
 
 
 def timed(run: Callable[[], float]) -> tuple[float, float]:
@@ -278,10 +281,11 @@ def measure(settings: Settings) -> list[dict[str, Any]]:
 
 def line(row: dict[str, Any]) -> str:
     """Return a row as text."""
+    mine, theirs = (1e3 * one for one in row["seconds per epoch"])
     return (
-        f"{row['ratio']:.3f} of {row['peer']} ({row['smallest']:.3f} .. {row['largest']:.3f}; claim {row['claim']:.2f}), "
-        f"{row['loss']} loss; {1e3 * row['seconds per epoch'][0]:.0f} ms and {1e3 * row['seconds per epoch'][1]:.0f} ms "
-        f"an epoch; bounds {row['bounds'][0]:.5f} and {row['bounds'][1]:.5f} nats per row"
+        f"{row['ratio']:.3f} of {row['peer']} ({row['smallest']:.3f} .. {row['largest']:.3f}; claim "
+        f"{row['claim']:.2f}), {row['loss']} loss; {mine:.0f} ms and {theirs:.0f} ms an epoch; "
+        f"bounds {row['bounds'][0]:.5f} and {row['bounds'][1]:.5f} nats per row"
     )
 
 

@@ -1,4 +1,4 @@
-"""Training: a killed run goes on bit for bit, early stopping keeps the best state, schedules and Adam are the known ones."""
+"""Training: a killed run goes on bit for bit, early stopping keeps the best state, schedules and Adam are as known."""
 
 import json
 import signal
@@ -78,7 +78,8 @@ def test_parameters_without_a_gradient_stay():
         lambda rows: (rows - used).square().mean(), [still, unused, used], torch.ones(8, 1), epochs=50, batch=4,
         lr=0.1, generator=torch.Generator().manual_seed(0), usable=lambda: True, label="test",
     )  # fmt: skip
-    assert torch.equal(still, torch.ones(2)) and torch.equal(unused, torch.ones(3))
+    assert torch.equal(still, torch.ones(2))
+    assert torch.equal(unused, torch.ones(3))
     assert used.item() == pytest.approx(1, abs=0.1)
     assert history[-1] > history[0]
 
@@ -127,17 +128,19 @@ def test_early_stopping_keeps_the_best_state(x):
         lambda rows: (weight - 1).square().sum(), [weight], x, epochs=200, batch=None, lr=0.02, generator=generator,
         usable=lambda: True, label="test", watch=watch, bound=bound,
     )  # fmt: skip
-    assert watch.done and len(history) == watch.best + 1 + 5 < 200
+    assert watch.done
+    assert len(history) == watch.best + 1 + 5 < 200
     assert -(weight - 0.3).square().sum().item() == max(watch.values) == watch.values[watch.best]
 
 
 def test_a_fit_that_stops_early_has_the_highest_held_out_bound(x):
     stopping = pa.EarlyStopping(fraction=0.3, patience=8)
-    run = fitted(x, epochs=400, batch=None, lr=0.1, stopping=stopping, objective=pa.ELBO())
+    run = fitted(x, epochs=150, batch=None, lr=0.1, stopping=stopping, objective=pa.ELBO())
     kept = run.restarts[0]["kept epoch"]
-    assert run.converged and len(run.history) == kept + 8
+    assert run.converged
+    assert len(run.history) == kept + 8
     short = fitted(
-        x, epochs=400, batch=None, lr=0.1, objective=pa.ELBO(), stopping=pa.EarlyStopping(0.3, 1000)
+        x, epochs=150, batch=None, lr=0.1, objective=pa.ELBO(), stopping=pa.EarlyStopping(0.3, 1000)
     )
     held = stopping.split(x, generator_after_start(x))[1]
     assert bound_of(run, held) > bound_of(short, held) - 1e-9 or short.restarts[0]["kept epoch"] > kept + 8
@@ -172,7 +175,7 @@ import sys, warnings, torch, probae as pa
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-method = pa.SVI(pa.MLPEncoder(4, 2, hidden=(5,)), epochs=400, batch=16, objective=pa.ELBO(analytic=False),
+method = pa.SVI(pa.MLPEncoder(4, 2, hidden=(5,)), epochs=150, batch=30, objective=pa.ELBO(analytic=False),
                 stopping=pa.EarlyStopping(0.2, 1000), checkpoint=pa.Checkpoint(sys.argv[1], every=1))
 print("start", flush=True)
 run = pa.fit(pa.FactorAnalysis(4, 2), x, method)
@@ -180,9 +183,9 @@ run = pa.fit(pa.FactorAnalysis(4, 2), x, method)
 
 
 def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(x, tmp_path):
-    """SIGKILL three times on the way, each time after some more epochs; the last run goes to the end here."""
+    """SIGKILL twice on the way, each time after some more epochs; the last run goes to the end here."""
     path = tmp_path / "training.safetensors"
-    delays = torch.rand(3, generator=torch.Generator().manual_seed(8)).mul(0.4).add(0.1).tolist()
+    delays = torch.rand(2).mul(0.15).tolist()
     for delay in delays:
         child = subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, text=True)
         assert child.stdout.readline() == "start\n"
@@ -194,8 +197,8 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(x, tmp_path):
         child.wait()
         child.stdout.close()
     done = len(safetensors.torch.load_file(path)["history"])
-    assert 1 <= done < 400  # it was killed on the way
-    settings = {"epochs": 400, "stopping": pa.EarlyStopping(0.2, 1000)}
+    assert 1 <= done < 150  # it was killed on the way
+    settings = {"epochs": 150, "batch": 30, "stopping": pa.EarlyStopping(0.2, 1000)}
     resumed = fitted(x, checkpoint=pa.Checkpoint(path, every=1000), **settings)
     assert same(resumed, fitted(x, **settings))
     assert list(tmp_path.iterdir()) == [path]  # nothing is left of writes that were cut off
@@ -209,7 +212,8 @@ def test_a_finished_run_is_read_and_not_run_again(x, tmp_path):
     kept = pa.Checkpoint(tmp_path / "training.safetensors", every=5)
     first = fitted(x, checkpoint=kept)
     again = fitted(x, checkpoint=kept)
-    assert same(first, again) and same(first, fitted(x))
+    assert same(first, again)
+    assert same(first, fitted(x))
 
 
 @pytest.mark.parametrize(
@@ -270,7 +274,8 @@ def test_an_interrupted_run_goes_on(x, tmp_path):
 
     kept = pa.Checkpoint(tmp_path / "kept", every=2)
     first = fitted(x, checkpoint=kept, schedule=Interrupting())
-    assert first.interrupted and len(first.history) == 6
+    assert first.interrupted
+    assert len(first.history) == 6
     second = fitted(x, checkpoint=kept, schedule=Interrupting())
     assert same(second, fitted(x, schedule=Interrupting()))
 
@@ -290,7 +295,6 @@ def test_settings_are_checked(as_installed):
 
 
 def test_a_fit_with_all_settings_is_saved_and_loaded(x, tmp_path):
-    run = fitted(
-        x, schedule=pa.Cosine(warmup=2), clip=None, stopping=pa.EarlyStopping(), checkpoint=pa.Checkpoint(tmp_path / "c")
-    )  # fmt: skip
+    settings = {"schedule": pa.Cosine(warmup=2), "clip": None, "stopping": pa.EarlyStopping()}
+    run = fitted(x, checkpoint=pa.Checkpoint(tmp_path / "c"), **settings)
     assert pa.load(pa.save(run, tmp_path / "run")).method.stopping == pa.EarlyStopping()
