@@ -56,6 +56,9 @@ _HOME = {
     "probae.identifiability.segment_information": ("segment_information",),
     "probae.identifiability.nullity": ("fisher_nullity",),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
+    "probae.inference.checkpoint": ("Checkpoint",),
+    "probae.inference.schedule": ("Constant", "Cosine"),
+    "probae.inference.stopping": ("EarlyStopping",),
     "probae.inference": (
         "ELBO",
         "EM",
@@ -160,9 +163,12 @@ if TYPE_CHECKING:
         VariationalEM,
         VariationalPosterior,
     )
+    from probae.inference.checkpoint import Checkpoint
     from probae.inference.fit import fit
     from probae.inference.saturated import Saturated, saturated
+    from probae.inference.schedule import Constant, Cosine
     from probae.inference.scores import observed_scores
+    from probae.inference.stopping import EarlyStopping
     from probae.io import load, save
     from probae.matching import match_columns, principal_angles, procrustes
     from probae.models import (

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A module may import from its own layer and from lower ones. `probae` itself, the door, is above them all.
 LAYERS = (
     (
-        *("errors", "tables", "containers", "degenerate", "checks", "compiled"),
+        *("errors", "tables", "containers", "degenerate", "checks", "compiled", "files", "strict"),
         *("linalg", "matching", "agreement", "moments", "rotation", "statistics"),
     ),
     ("priors", "parameter_priors", "models", "codes", "encoders"),

@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "probae"
 SOURCES = {str(path.relative_to(PACKAGE)): path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
-WRITER = "io.py"  # writes to a temporary file and renames it, so a crash never leaves half a file
+WRITER = "files.py"  # writes to a temporary file and renames it, so a crash never leaves half a file
 
 PICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve"}
 RUN_CODE = {"eval", "exec", "torch.load", "joblib.load", "yaml.load", "yaml.unsafe_load"}

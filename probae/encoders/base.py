@@ -38,6 +38,9 @@ class Encoder(nn.Module):
         """Return q(z | x)."""
         raise NotImplementedError
 
+    def attach(self, model: Any) -> None:
+        """Take from the model what the encoder shares with it; called before ``start`` on the copies to be fitted."""
+
     def start(self, x: Float[Tensor, "samples features"], generator: torch.Generator) -> None:
         """Set the first parameter values for data x: its units, and a seeded draw."""
         raise NotImplementedError

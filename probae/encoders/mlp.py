@@ -114,13 +114,16 @@ class MLPEncoder(Encoder):
         """Return q(z | x)."""
         k = self.latents
         output = self.head(self.body((x - self.centre) / self.spread))
-        location, scale = output[..., :k], output[..., k : 2 * k].clamp(-12.0, 12.0).exp()
+        location, log_scale, extra = output.split([k, k, output.shape[-1] - 2 * k], -1)
+        scale = nn.functional.hardtanh(
+            log_scale, -12.0, 12.0
+        ).exp()  # a clamp whose gradient is one operation
         if self.covariance == "diagonal":
             return DiagonalCode(location, scale)
         if self.covariance == "low_rank":
-            return GaussianCode(location, self._low_rank_root(scale, output[..., 2 * k :]))
+            return GaussianCode(location, self._low_rank_root(scale, extra))
         scale_tril = torch.diag_embed(scale)
-        scale_tril[..., self.lower[0], self.lower[1]] = output[..., 2 * k :]
+        scale_tril[..., self.lower[0], self.lower[1]] = extra
         return GaussianCode(location, scale_tril)
 
     def _low_rank_root(self, scale: Tensor, entries: Tensor) -> Float[Tensor, "*batch latents latents"]:

@@ -1,6 +1,7 @@
 """Inference: one verb, methods as values, one result."""
 
 from probae.inference.base import Fit, Method
+from probae.inference.checkpoint import Checkpoint
 from probae.inference.draws import Draws
 from probae.inference.em import EM
 from probae.inference.gaussian_posterior import GaussianPosterior
@@ -12,8 +13,10 @@ from probae.inference.maximum_likelihood import MaximumLikelihood
 from probae.inference.minres import MinimumResiduals
 from probae.inference.objectives import ELBO
 from probae.inference.principal_axis import PrincipalAxis
+from probae.inference.schedule import Constant, Cosine, Schedule
 from probae.inference.segmented import SegmentedLikelihood
 from probae.inference.stochastic_em import StochasticEM
+from probae.inference.stopping import EarlyStopping
 from probae.inference.svi import SVI
 from probae.inference.variational_em import VariationalEM
 from probae.inference.variational_posterior import VariationalPosterior
@@ -23,7 +26,11 @@ __all__ = [
     "EM",
     "MAP",
     "SVI",
+    "Checkpoint",
+    "Constant",
+    "Cosine",
     "Draws",
+    "EarlyStopping",
     "Fit",
     "GaussianPosterior",
     "GibbsPosterior",
@@ -33,6 +40,7 @@ __all__ = [
     "Method",
     "MinimumResiduals",
     "PrincipalAxis",
+    "Schedule",
     "SegmentedLikelihood",
     "StochasticEM",
     "VariationalEM",

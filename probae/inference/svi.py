@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pyro
@@ -25,8 +26,11 @@ from probae.checks import (
 )
 from probae.encoders import Encoder
 from probae.inference.base import Method, Outcome
+from probae.inference.checkpoint import Checkpoint
 from probae.inference.objectives import ELBO
 from probae.inference.regularizers import Regularizer, check_regularizers, regularized
+from probae.inference.schedule import Cosine, Schedule
+from probae.inference.stopping import EarlyStopping, Watch
 from probae.inference.training import settled, train
 from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
@@ -49,11 +53,24 @@ class SVI(Method):
     batch : int or None
         Rows in a step; None for all.
     lr : float
-        Adam's step at the start; it falls to a hundredth along a cosine.
+        Adam's largest step.
     objective : callable
         Model, encoder and rows to one bound per row.
     regularizers : tuple of Regularizer
         What corrupts the rows that the encoder is shown, or is taken off the bound; none by default.
+    schedule : Schedule
+        How the step changes; by default it falls to a hundredth along a cosine.
+    clip : float or None
+        Norm of the gradient per feature, in nats, above which it is shortened; None for never.
+    stopping : EarlyStopping, optional
+        Rows held out, and when to stop on their bound; parameters of the highest bound are kept.
+    checkpoint : Checkpoint, optional
+        File from which a killed fit, run again, goes on bit for bit (with as many threads).
+
+    Notes
+    -----
+    Where the bound is not finite after an epoch, training stops with a warning and the parameters kept last are those
+    of the fit. The epoch kept by early stopping stands in ``Fit.restarts``.
 
     Examples
     --------
@@ -70,6 +87,10 @@ class SVI(Method):
     lr: float = 0.02
     objective: Any = field(default_factory=ELBO)
     regularizers: tuple[Regularizer, ...] = ()
+    schedule: Schedule = field(default_factory=Cosine)
+    clip: float | None = 100.0
+    stopping: EarlyStopping | None = None
+    checkpoint: Checkpoint | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.encoder, Encoder):
@@ -86,6 +107,9 @@ class SVI(Method):
                 f"objective should be a value such as ELBO(draws=1), got {self.objective!r}."
             )
         check_regularizers(self.regularizers)
+        if self.clip is not None:
+            check_positive("clip", self.clip)
+        check_values(self.schedule, self.stopping, self.checkpoint)
 
     @property
     def objective_name(self) -> str:  # type: ignore[override]
@@ -107,12 +131,16 @@ class SVI(Method):
         generator = torch.Generator().manual_seed(seed)
         model.requires_grad_(True).to(x.dtype)
         encoder.to(x.dtype)
+        encoder.attach(model)
+        start = getattr(model, "start", None)
+        if start is not None:
+            start(x, generator)
         initialize(model, x, generator)
         encoder.start(x, generator)
         encoder.train()
-        loss = self._loss(model, encoder, x)
+        watch = Watch(self.stopping)
         history, interrupted = train(
-            loss,
+            self._loss(model, encoder, x),
             list(dict.fromkeys([*model.parameters(), *encoder.parameters()])),  # tied ones once
             x,
             epochs=self.epochs,
@@ -121,10 +149,23 @@ class SVI(Method):
             generator=generator,
             usable=lambda: usable(model, encoder),
             label="SVI",
+            buffers=list(dict.fromkeys([*model.buffers(), *encoder.buffers()])),
+            schedule=self.schedule,
+            clip=self.clip,
+            watch=watch,
+            bound=self._bound(model, encoder, x),
+            checkpoint=self.checkpoint,
+            settings=settings_of(self) | {"model": repr(model), "encoder": repr(encoder)},
         )
         encoder.eval().double()
         model.double()
-        return Outcome(EncoderPosterior(encoder), history, settled(history), interrupted)
+        return Outcome(
+            EncoderPosterior(encoder),
+            history,
+            watch.done or settled(history),
+            interrupted,
+            restarts=[{"kept epoch": watch.best + 1}] if watch.values else [],
+        )
 
     def _check(self, model: LatentModel, encoder: Encoder, data: Data) -> None:
         if model.random_parameters:
@@ -151,13 +192,27 @@ class SVI(Method):
     def _loss(self, model: LatentModel, encoder: Encoder, x: Tensor) -> Callable[[Tensor], Tensor]:
         if only_z_and_x(model, x[:2]):
             return regularized(self.objective, self.regularizers, model, encoder)
-        if self.objective != ELBO() or self.regularizers:
+        if not plain_bound(self.objective) or self.regularizers:
             raise ParameterError(
                 "The program has sites besides z and x, for which only objective=ELBO() without regularizers is "
                 f"available, got {self.objective!r} and {self.regularizers!r}."
             )
         guide, elbo = encoder.guide(), Trace_ELBO()
         return lambda rows: elbo.differentiable_loss(model, guide, rows) / len(rows)
+
+    def _bound(self, model: LatentModel, encoder: Encoder, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the bound of held-out rows: the objective without regularisers, in evaluation mode."""
+        tensors = only_z_and_x(model, x[:2])
+        loss = None if tensors else self._loss(model, encoder, x)
+
+        def bound(rows: Tensor) -> Tensor:
+            encoder.eval()
+            try:
+                return self.objective(model, encoder, rows).mean() if loss is None else -loss(rows)
+            finally:
+                encoder.train()
+
+        return bound
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +243,28 @@ def only_z_and_x(model: LatentModel, x: Tensor) -> bool:
         if site["type"] == "sample" and type(site["fn"]).__name__ != "_Subsample"
     }
     return sites == {"z", "x"}
+
+
+def plain_bound(objective: Any) -> bool:
+    """Whether Pyro's ``Trace_ELBO`` has the expectation of the objective and its number of draws."""
+    return type(objective) is ELBO and objective.draws == 1
+
+
+def check_values(schedule: Any, stopping: Any, checkpoint: Any) -> None:
+    """Refuse settings of training of another kind."""
+    for name, value, kind, example in (
+        ("schedule", schedule, Schedule, "Cosine(warmup=5)"),
+        ("stopping", stopping, EarlyStopping | None, "EarlyStopping(patience=20), or None"),
+        ("checkpoint", checkpoint, Checkpoint | None, 'Checkpoint("training.safetensors"), or None'),
+    ):
+        if not isinstance(value, kind):
+            raise ParameterError(f"{name} should be a value such as {example}, got {value!r}.")
+
+
+def settings_of(method: Method) -> dict[str, str]:
+    """Return the settings that a state of training belongs to, as text without addresses of memory."""
+    names = [one.name for one in fields(method) if one.name not in ("encoder", "checkpoint")]
+    return {name: re.sub(r" at 0x[0-9a-fA-F]+", "", repr(getattr(method, name))) for name in names}
 
 
 def initialize(model: LatentModel, x: Tensor, generator: torch.Generator) -> None:

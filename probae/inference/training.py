@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from probae.checks import ConvergenceWarning
+from probae.inference.adam import FlatAdam, flattened
 from probae.inference.base import Loop, few_threads
+from probae.inference.checkpoint import Checkpoint, digest
+from probae.inference.schedule import Cosine, Schedule
+from probae.inference.stopping import Watch, held_out_bound
+from probae.inference.training_state import TrainingState
+
+GATHERED = 2**22  # numbers of shuffled rows copied at a time: one copy per step would cost more
+
+Loss = Callable[[Tensor], Tensor]
 
 
 def train(
-    loss: Callable[[Tensor], Tensor],
+    loss: Loss,
     parameters: list[torch.nn.Parameter],
     x: Tensor,
     *,
@@ -24,6 +33,13 @@ def train(
     generator: torch.Generator,
     usable: Callable[[], bool],
     label: str,
+    buffers: Sequence[Tensor] = (),
+    schedule: Schedule | None = None,
+    clip: float | None = 100.0,
+    watch: Watch | None = None,
+    bound: Loss | None = None,
+    checkpoint: Checkpoint | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> tuple[list[float], bool]:
     """Minimise the mean loss of rows, in place.
 
@@ -35,13 +51,27 @@ def train(
         What is trained; each once.
     x : Tensor (N, D)
     epochs, batch, lr
-        Passes over the rows, rows in a step (None for all), first step of Adam (it falls to a hundredth of it).
+        Passes over the rows, rows in a step (None for all), step of Adam.
     generator : torch.Generator
         Of the order of the rows.
     usable : callable
-        Whether the parameters are fit to be kept after an epoch; if not, those of the epoch before are put back.
+        Whether the parameters are fit to be kept after an epoch; if not, those kept before are put back.
     label : str
         What the progress bar says.
+    buffers : sequence of Tensor
+        What else changes in training.
+    schedule : Schedule, optional
+        Factor on lr; by default it falls to a hundredth along a cosine.
+    clip : float or None
+        Largest norm of the gradient, per feature.
+    watch : Watch, optional
+        Early stopping, with the held-out bounds afterwards; parameters of the highest one are kept.
+    bound : callable, optional
+        Rows to their mean held-out bound; minus the loss by default.
+    checkpoint : Checkpoint, optional
+        Where the state is written, and read from at the start.
+    settings : mapping of str to str
+        What else than data and seed a checkpoint belongs to.
 
     Returns
     -------
@@ -49,41 +79,84 @@ def train(
         Minus the mean loss of each epoch.
     interrupted : bool
     """
+    watch, schedule = watch or Watch(None), schedule or Cosine()
+    everything, held = x, None
+    if watch.stopping is not None:
+        x, held = watch.stopping.split(x, generator)
     batch = min(batch or len(x), len(x))
-    optimizer = torch.optim.Adam(parameters, lr=lr)
-    total = epochs * math.ceil(len(x) / batch)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0)))
-    )
-    history: list[float] = []
-    kept = [parameter.detach().clone() for parameter in parameters]
-    with Loop(label) as loop, few_threads(batch * x.shape[1]):
-        for _ in loop.steps(epochs):
-            order = torch.randperm(len(x), generator=generator) if batch < len(x) else None
-            value = 0.0
-            for rows in x.split(batch) if order is None else (x[index] for index in order.split(batch)):
-                optimizer.zero_grad(set_to_none=True)
-                energy = loss(rows)
-                energy.backward()
-                torch.nn.utils.clip_grad_norm_(parameters, 100.0 * x.shape[1])
-                optimizer.step()
-                schedule.step()
-                value -= energy.item() * len(rows) / len(x)
-            if not (math.isfinite(value) and usable()):
-                warn_not_finite(len(history))
-                break
-            history.append(value)
-            loop.value = value
-            copy_values(parameters, kept)
-    copy_values(kept, parameters)
-    return history, loop.interrupted
+    evaluate = bound or (lambda rows: -loss(rows))
+    with flattened(parameters) as (values, gradient):
+        adam = FlatAdam(values, gradient, None if clip is None else clip * x.shape[1])
+        state = TrainingState(adam, buffers, generator, watch)
+        run = {} if checkpoint is None else identity(everything, generator, state, settings or {})
+        if checkpoint is not None:
+            state.read(checkpoint, run)
+        with Loop(label) as loop, few_threads(batch * x.shape[1]):
+            for _ in loop.steps(0 if watch.done else epochs - len(state.history)):
+                epoch = len(state.history)
+                value = -one_epoch(loss, x, batch, adam, generator, rates(schedule, lr, epoch, epochs))
+                if not (math.isfinite(value) and usable()):
+                    warn_not_finite(epoch)
+                    break
+                if held is None or watch.add(held_out_bound(evaluate, held)):
+                    state.keep()
+                state.history.append(value)
+                loop.value = value
+                if checkpoint is not None and (
+                    checkpoint.due(epoch + 1) or epoch + 1 == epochs or watch.done
+                ):
+                    state.write(checkpoint, run)
+                if watch.done:
+                    break
+        state.put_back()
+    return state.history, loop.interrupted
 
 
-@torch.no_grad()
-def copy_values(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
-    """Copy tensors in place, so the last finite parameters can be put back."""
-    for old, new in zip(target, source, strict=True):
-        old.copy_(new)
+def one_epoch(
+    loss: Loss,
+    x: Tensor,
+    batch: int,
+    adam: FlatAdam,
+    generator: torch.Generator,
+    rate: Callable[[float], float],
+) -> float:
+    """Take one step for each minibatch and return the mean loss, which alone waits for the arithmetic."""
+    total = torch.zeros((), dtype=torch.float64, device=x.device)
+    done = 0
+    for rows in minibatches(x, batch, generator):
+        energy = loss(rows)
+        energy.backward()
+        adam.step(rate(done / len(x)))
+        total.add_(energy.detach(), alpha=len(rows) / len(x))
+        done += len(rows)
+    return float(total)
+
+
+def rates(schedule: Schedule, lr: float, epoch: int, epochs: int) -> Callable[[float], float]:
+    """Return the learning rate as a function of the part of an epoch that is over."""
+    return lambda part: lr * schedule.factor(epoch + part, epochs)
+
+
+def minibatches(x: Tensor, batch: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield every row once, in random order but where one batch holds them all."""
+    if batch >= len(x):
+        yield x
+        return
+    order = torch.randperm(len(x), generator=generator).to(x.device)
+    for part in order.split(batch * max(1, GATHERED // (batch * x.shape[1]))):
+        yield from x.index_select(0, part).split(batch)
+
+
+def identity(
+    x: Tensor, generator: torch.Generator, state: TrainingState, settings: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what a checkpoint belongs to."""
+    return {
+        "data": digest({"x": x}),
+        "seed": str(generator.initial_seed()),
+        **settings,
+        "first values": state.start(),
+    }
 
 
 def settled(history: list[float]) -> bool:

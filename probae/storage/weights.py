@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 from probae.checks import FileError
-from probae.storage.manifest import is_count, is_digest, strict_json
+from probae.strict import check_header, is_count, is_digest
 
-MAX_HEADER = 1_000_000  # bytes
-MAX_TENSORS = 10_000
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -84,29 +82,6 @@ def parse(raw: bytes, described: dict[str, Any]) -> dict[str, Tensor]:
             raise FileError(f"the tensor {name[:60]!r} was changed after it was written.")
         _check_finite(name, tensor)
     return tensors
-
-
-def check_header(raw: bytes) -> dict[str, Any]:
-    """Return the header of a safetensors file, having bounded its size before it is parsed.
-
-    Examples
-    --------
-    >>> check_header(b"")
-    Traceback (most recent call last):
-    ...
-    probae.errors.FileError: the weights are no safetensors file: they end before their header.
-    """
-    size = int.from_bytes(raw[:8], "little")
-    if len(raw) < 8 or size > len(raw) - 8:
-        raise FileError("the weights are no safetensors file: they end before their header.")
-    if size > MAX_HEADER:
-        raise FileError(f"the weights have a header of {size} bytes, more than the {MAX_HEADER} it may have.")
-    header = strict_json(raw[8 : 8 + size], "the header of the weights")
-    if not isinstance(header, dict):
-        raise FileError("the header of the weights is not a JSON object.")
-    if len(header) > MAX_TENSORS:
-        raise FileError(f"the weights hold {len(header)} tensors, more than the {MAX_TENSORS} they may.")
-    return header
 
 
 def _check_entry(name: str, entry: Any) -> None:

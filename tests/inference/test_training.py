@@ -1,0 +1,300 @@
+"""Training: a killed run goes on bit for bit, early stopping keeps the best state, schedules and Adam are as known."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+import probae as pa
+from probae import ConvergenceWarning, DataError, FileError, ParameterError
+from probae.inference.adam import FlatAdam, flattened
+from probae.inference.schedule import Schedule
+from probae.inference.stopping import Watch, held_out_bound
+from probae.inference.training import train
+
+
+@pytest.fixture(scope="module")
+def x():
+    return torch.randn(60, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def fitted(x, seed=0, encoder=None, **settings):
+    encoder = encoder or pa.MLPEncoder(4, 2, hidden=(5,))
+    settings = {"epochs": 12, "batch": 16, "objective": pa.ELBO(analytic=False)} | settings
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return pa.fit(pa.FactorAnalysis(4, 2), x, pa.SVI(encoder, **settings), seed=seed)
+
+
+def same(one, two):
+    parts = zip(
+        [*one.model.state_dict().values(), *one.posterior.encoder.state_dict().values(), one.history],
+        [*two.model.state_dict().values(), *two.posterior.encoder.state_dict().values(), two.history],
+        strict=True,
+    )
+    return all(torch.equal(a, b) for a, b in parts)
+
+
+def test_flat_adam_is_adam():
+    """Against torch.optim.Adam with the clipping of torch: 30 steps in float64, each a few roundings."""
+    generator = torch.Generator().manual_seed(0)
+    mine = [
+        torch.nn.Parameter(torch.randn(size, generator=generator).double()) for size in ((3, 2), (), (5,))
+    ]
+    theirs = [torch.nn.Parameter(one.detach().clone()) for one in mine]
+    optimizer = torch.optim.Adam(theirs, lr=0.1)
+
+    def loss(values):
+        return sum((one - 1).pow(4).sum() for one in values)
+
+    with flattened(mine) as (values, gradient):
+        adam = FlatAdam(values, gradient, largest=2.0)
+        for step in range(30):
+            lr = 0.1 / (1 + step)
+            loss(mine).backward()
+            adam.step(lr)
+            optimizer.param_groups[0]["lr"] = lr
+            optimizer.zero_grad()
+            loss(theirs).backward()
+            torch.nn.utils.clip_grad_norm_(theirs, 2.0)
+            optimizer.step()
+    for one, two in zip(mine, theirs, strict=True):
+        assert torch.allclose(one, two, rtol=1e-5)  # torch divides by the norm + 1e-6
+    assert all(one.grad is None and one.untyped_storage().nbytes() == 8 * one.numel() for one in mine)
+
+
+def test_parameters_without_a_gradient_stay():
+    still = torch.nn.Parameter(torch.ones(2), requires_grad=False)
+    unused = torch.nn.Parameter(torch.ones(3))
+    used = torch.nn.Parameter(torch.zeros(()))
+    history, _ = train(
+        lambda rows: (rows - used).square().mean(), [still, unused, used], torch.ones(8, 1), epochs=50, batch=4,
+        lr=0.1, generator=torch.Generator().manual_seed(0), usable=lambda: True, label="test",
+    )  # fmt: skip
+    assert torch.equal(still, torch.ones(2))
+    assert torch.equal(unused, torch.ones(3))
+    assert used.item() == pytest.approx(1, abs=0.1)
+    assert history[-1] > history[0]
+
+
+def test_schedules_rise_linearly_and_end_where_they_say():
+    rate = pa.Cosine(warmup=10, final=0.2)
+    assert [rate.factor(epoch, 110) for epoch in (0, 5, 10, 60, 110)] == pytest.approx([0, 0.5, 1, 0.6, 0.2])
+    assert [pa.Constant(2).factor(epoch, 10) for epoch in (1, 2, 9)] == [0.5, 1, 1]
+    assert pa.Cosine(warmup=20).factor(5, epochs=10) == 0.25  # never past its rise
+
+
+def test_the_rate_of_each_step_is_the_schedule_s():
+    """With gradient 1 throughout, Adam's step is lr to 1e-8, so the path is the sum of the rates."""
+    one = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    train(
+        lambda rows: one.sum() + 0 * rows.sum(), [one], torch.ones(8, 1, dtype=torch.float64), epochs=5, batch=4,
+        lr=0.1, generator=torch.Generator().manual_seed(0), usable=lambda: True, label="test",
+        schedule=pa.Cosine(warmup=1),
+    )  # fmt: skip
+    rates = [0.1 * pa.Cosine(warmup=1).factor(step / 2, 5) for step in range(10)]
+    assert one.item() == pytest.approx(-sum(rates), rel=1e-6)
+
+
+def test_a_clipped_gradient_has_the_largest_norm():
+    gradient = torch.tensor([3.0, 4.0])
+    adam = FlatAdam(torch.zeros(2), gradient, largest=1.0)
+    adam.step(0.0)
+    assert torch.allclose(adam.mean / 0.1, torch.tensor([0.6, 0.8]))
+
+
+def test_early_stopping_keeps_the_best_state(x):
+    """The bound of the rows held out, computed again from the fitted parameters, is the highest that was seen."""
+    generator = torch.Generator().manual_seed(3)
+    stopping = pa.EarlyStopping(fraction=0.25, patience=5)
+    held = stopping.split(x, torch.Generator().manual_seed(3))[1]
+    assert len(held) == 15
+    weight = torch.nn.Parameter(torch.zeros(4, dtype=torch.float64))
+    watch = Watch(stopping)
+    values = []
+
+    def bound(rows):
+        values.append(-(weight - 0.3).square().sum())  # best on the way to the minimum of the loss at 1
+        return values[-1]
+
+    history, _ = train(
+        lambda rows: (weight - 1).square().sum(), [weight], x, epochs=200, batch=None, lr=0.02, generator=generator,
+        usable=lambda: True, label="test", watch=watch, bound=bound,
+    )  # fmt: skip
+    assert watch.done
+    assert len(history) == watch.best + 1 + 5 < 200
+    assert -(weight - 0.3).square().sum().item() == max(watch.values) == watch.values[watch.best]
+
+
+def test_a_fit_that_stops_early_has_the_highest_held_out_bound(x):
+    stopping = pa.EarlyStopping(fraction=0.3, patience=8)
+    run = fitted(x, epochs=150, batch=None, lr=0.1, stopping=stopping, objective=pa.ELBO())
+    kept = run.restarts[0]["kept epoch"]
+    assert run.converged
+    assert len(run.history) == kept + 8
+    short = fitted(
+        x, epochs=150, batch=None, lr=0.1, objective=pa.ELBO(), stopping=pa.EarlyStopping(0.3, 1000)
+    )
+    held = stopping.split(x, generator_after_start(x))[1]
+    assert bound_of(run, held) > bound_of(short, held) - 1e-9 or short.restarts[0]["kept epoch"] > kept + 8
+
+
+def generator_after_start(x):
+    generator = torch.Generator().manual_seed(0)
+    torch.randn(4, 2, generator=generator, dtype=torch.float64)  # loadings
+    pa.MLPEncoder(4, 2, hidden=(5,)).double().start(x, generator)
+    return generator
+
+
+def bound_of(run, rows):
+    return held_out_bound(lambda part: pa.ELBO()(run.model, run.posterior.encoder, part).mean(), rows)
+
+
+def test_the_held_out_bound_changes_no_random_state(x):
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    values = {held_out_bound(lambda rows: torch.randn(()), x) for _ in range(3)}
+    assert len(values) == 1
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_nothing_left_to_train_on_is_said(x):
+    with pytest.raises(DataError, match="nothing is left"):
+        fitted(x[:2], stopping=pa.EarlyStopping(fraction=0.9))
+
+
+CHILD = """
+import sys, warnings, torch, probae as pa
+warnings.simplefilter("ignore")
+torch.set_num_threads(1)
+x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+method = pa.SVI(pa.MLPEncoder(4, 2, hidden=(5,)), epochs=150, batch=30, objective=pa.ELBO(analytic=False),
+                stopping=pa.EarlyStopping(0.2, 1000), checkpoint=pa.Checkpoint(sys.argv[1], every=1))
+print("start", flush=True)
+run = pa.fit(pa.FactorAnalysis(4, 2), x, method)
+"""
+
+
+def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(x, tmp_path):
+    """SIGKILL twice on the way, each time after some more epochs; the last run goes to the end here."""
+    path = tmp_path / "training.safetensors"
+    delays = torch.rand(2).mul(0.15).tolist()
+    for delay in delays:
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, text=True)
+        assert child.stdout.readline() == "start\n"
+        before, limit = stamp(path), time.monotonic() + 20
+        while stamp(path) == before and child.poll() is None and time.monotonic() < limit:
+            time.sleep(0.01)
+        time.sleep(delay)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+    done = len(safetensors.torch.load_file(path)["history"])
+    assert 1 <= done < 150  # it was killed on the way
+    settings = {"epochs": 150, "batch": 30, "stopping": pa.EarlyStopping(0.2, 1000)}
+    resumed = fitted(x, checkpoint=pa.Checkpoint(path, every=1000), **settings)
+    assert same(resumed, fitted(x, **settings))
+    assert list(tmp_path.iterdir()) == [path]  # nothing is left of writes that were cut off
+
+
+def stamp(path):
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def test_a_finished_run_is_read_and_not_run_again(x, tmp_path):
+    kept = pa.Checkpoint(tmp_path / "training.safetensors", every=5)
+    first = fitted(x, checkpoint=kept)
+    again = fitted(x, checkpoint=kept)
+    assert same(first, again)
+    assert same(first, fitted(x))
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda x: fitted_kept(x + 1), "data"),
+        (lambda x: fitted_kept(x, seed=1), "seed"),
+        (lambda x: fitted_kept(x, lr=0.05), "lr"),
+        (lambda x: fitted_kept(x, epochs=13), "epochs"),
+        (lambda x: fitted_kept(x, encoder=pa.MLPEncoder(4, 2, hidden=(6,))), "encoder"),
+    ],
+    ids=["data", "seed", "lr", "epochs", "encoder"],
+)
+def test_the_checkpoint_of_another_run_is_refused(change, part, x, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fitted_kept(x)
+    raw = Path("kept").read_bytes()
+    with pytest.raises(FileError, match=f"another run, with other .*{part}.*: remove it"):
+        change(x)
+    assert Path("kept").read_bytes() == raw
+
+
+def fitted_kept(x, **settings):
+    return fitted(x, checkpoint=pa.Checkpoint("kept"), **settings)
+
+
+def test_a_damaged_or_foreign_checkpoint_is_one_sentence(x, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fitted_kept(x)
+    raw = Path("kept").read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    state = json.loads(json.loads(raw[8 : 8 + size])["__metadata__"]["state"])
+    assert set(state["numbers"]) == {"steps"}
+    damaged = [
+        b"", raw[:100], raw[:-8], raw[:-3] + bytes(3) + b"", raw[:-20] + bytes(20), b"\x80\x04N.",
+        safetensors.torch.save({"a": torch.ones(1)}),
+        safetensors.torch.save({"a": torch.ones(1)}, metadata={"state": "[" * 100_000}),
+        safetensors.torch.save({"a": torch.ones(1)}, metadata={"state": json.dumps(state)}),
+        safetensors.torch.save({"a": torch.ones(1)}, metadata={"state": json.dumps(state | {"schema": 9})}),
+    ]  # fmt: skip
+    for content in damaged:
+        if content == raw:
+            continue
+        Path("kept").write_bytes(content)
+        with pytest.raises(FileError, match="kept"):
+            fitted_kept(x)
+
+
+def test_an_interrupted_run_goes_on(x, tmp_path):
+    """Ctrl-C in the sixth epoch: what was written last is where the next run begins."""
+
+    class Interrupting(Schedule):
+        def after(self, progress):
+            if progress > 0.5 and not (tmp_path / "again").exists():
+                (tmp_path / "again").touch()
+                raise KeyboardInterrupt
+            return 1.0
+
+    kept = pa.Checkpoint(tmp_path / "kept", every=2)
+    first = fitted(x, checkpoint=kept, schedule=Interrupting())
+    assert first.interrupted
+    assert len(first.history) == 6
+    second = fitted(x, checkpoint=kept, schedule=Interrupting())
+    assert same(second, fitted(x, schedule=Interrupting()))
+
+
+def test_settings_are_checked(as_installed):
+    encoder = pa.MLPEncoder(4, 2)
+    for wrong in ({"schedule": "cosine"}, {"stopping": 5}, {"checkpoint": "file"}, {"clip": -1.0}):
+        with pytest.raises(ParameterError, match=next(iter(wrong))):
+            pa.SVI(encoder, **wrong)
+    for wrong in (0.0, 1.0, "a", True):
+        with pytest.raises(ParameterError, match="fraction"):
+            pa.EarlyStopping(fraction=wrong)
+    with pytest.raises(ParameterError, match="final"):
+        pa.Cosine(final=2)
+    with pytest.raises(ParameterError, match="path"):
+        pa.Checkpoint("")
+
+
+def test_a_fit_with_all_settings_is_saved_and_loaded(x, tmp_path):
+    settings = {"schedule": pa.Cosine(warmup=2), "clip": None, "stopping": pa.EarlyStopping()}
+    run = fitted(x, checkpoint=pa.Checkpoint(tmp_path / "c"), **settings)
+    assert pa.load(pa.save(run, tmp_path / "run")).method.stopping == pa.EarlyStopping()
