@@ -79,6 +79,7 @@ _HOME = {
     "probae.io": ("load", "save"),
     "probae.matching": ("match_columns", "principal_angles", "procrustes"),
     "probae.models": (
+        "Autoencoder",
         "ConfirmatoryFactorAnalysis",
         "FactorAnalysis",
         "IndependentComponents",
@@ -91,13 +92,13 @@ _HOME = {
     "probae.rotation.search": ("rotate",),
     "probae.statistics": ("SufficientStatistics",),
 }
-_MODULES = ("datasets", "plots", "priors", "rotation")
+_MODULES = ("datasets", "decoders", "likelihoods", "plots", "priors", "rotation")
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = sorted([*_WHERE, *_MODULES])
 
 if TYPE_CHECKING:
-    from probae import datasets, plots, priors, rotation
+    from probae import datasets, decoders, likelihoods, plots, priors, rotation
     from probae.agreement import amari_distance, mean_correlation
     from probae.analysis.annealed import AnnealedImportance
     from probae.analysis.cubature import Quadrature
@@ -166,6 +167,7 @@ if TYPE_CHECKING:
     from probae.io import load, save
     from probae.matching import match_columns, principal_angles, procrustes
     from probae.models import (
+        Autoencoder,
         ConfirmatoryFactorAnalysis,
         FactorAnalysis,
         IndependentComponents,
