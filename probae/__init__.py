@@ -20,7 +20,7 @@ _HOME = {
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.codes": ("Codes", "k_sparse_codes", "orthogonal_matching_pursuit", "sparse_codes"),
-    "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder"),
+    "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder", "mirrored"),
     "probae.errors": (
         "BoundaryWarning",
         "CollinearWarning",
@@ -74,6 +74,7 @@ _HOME = {
         "VariationalPosterior",
     ),
     "probae.inference.fit": ("fit",),
+    "probae.inference.pretraining": ("GreedyLayers", "PrincipalLayers", "pretrain"),
     "probae.inference.saturated": ("Saturated", "saturated"),
     "probae.inference.scores": ("observed_scores",),
     "probae.io": ("load", "save"),
@@ -108,7 +109,7 @@ if TYPE_CHECKING:
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.codes import Codes, k_sparse_codes, orthogonal_matching_pursuit, sparse_codes
-    from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
+    from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder, mirrored
     from probae.errors import (
         BoundaryWarning,
         CollinearWarning,
@@ -162,6 +163,7 @@ if TYPE_CHECKING:
         VariationalPosterior,
     )
     from probae.inference.fit import fit
+    from probae.inference.pretraining import GreedyLayers, PrincipalLayers, pretrain
     from probae.inference.saturated import Saturated, saturated
     from probae.inference.scores import observed_scores
     from probae.io import load, save

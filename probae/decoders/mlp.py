@@ -39,9 +39,7 @@ class MLPDecoder(Decoder):
             raise ParameterError(f"hidden should be a tuple of layer widths such as (128,), got {hidden!r}.")
         self.hidden = tuple(check_count("hidden", width) for width in hidden)
         widths = [latents, *self.hidden]
-        self.body = nn.Sequential(
-            *(part for a, b in pairwise(widths) for part in (linear(a, b), nn.Tanh()))
-        )
+        self.body = nn.Sequential(*(part for a, b in pairwise(widths) for part in (linear(a, b), nn.Tanh())))
         self.head = linear(widths[-1], outputs)
         self.draw(torch.Generator().manual_seed(0))
 
