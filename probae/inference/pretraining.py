@@ -1,4 +1,4 @@
-"""Layer-wise pre-training of a mirrored pair: each layer and its mirror are a shallow autoencoder of the layer below."""
+"""Layer-wise pre-training of a mirrored pair: each layer and its mirror reconstruct the layer below."""
 
 from __future__ import annotations
 
@@ -244,6 +244,6 @@ def check_mirrored(encoder: Any, model: Any) -> None:
         or encoder.hidden != getattr(model.decoder, "hidden", ())[::-1]
     ):
         raise ParameterError(
-            "pretrain needs an MLPEncoder and an Autoencoder with the widths reversed, such as mirrored(64, 2) returns, "
+            "pretrain needs an MLPEncoder and an Autoencoder with the widths reversed, as mirrored(64, 2) returns, "
             f"got {encoder!r} and {model!r}."
         )

@@ -81,7 +81,8 @@ class Autoencoder(LatentModel):
             )
         if not isinstance(likelihood, Likelihood):
             raise ParameterError(
-                f"likelihood should be one from probae.likelihoods, such as Gaussian(), got {type(likelihood).__name__}."
+                f"likelihood should be one from probae.likelihoods, such as Gaussian(), "
+                f"got {type(likelihood).__name__}."
             )
         if (decoder.latents, decoder.outputs) != (features, latents)[::-1]:
             raise ParameterError(

@@ -102,7 +102,8 @@ def test_start_follows_the_units_of_x(law, output):
     one, other = law.sized(6).double(), law.sized(6).double()
     centre, spread = one.start(output)
     moved = other.start(8.0 * output + 1.0)  # a power of two: only the shift rounds
-    assert torch.allclose(moved[0], 8 * centre + 1, rtol=1e-12) and torch.allclose(moved[1], 8 * spread)
+    assert torch.allclose(moved[0], 8 * centre + 1, rtol=1e-12)
+    assert torch.allclose(moved[1], 8 * spread)
     assert torch.allclose(other.noise_variance, 64 * one.noise_variance)
 
 
@@ -111,7 +112,8 @@ def test_a_constant_column_has_a_finite_start(law):
     x = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
     law = law.sized(3).double()
     centre, spread = law.start(x)
-    assert bool(centre.isfinite().all()) and bool((spread > 0).all())
+    assert bool(centre.isfinite().all())
+    assert bool((spread > 0).all())
     assert bool(law(centre).log_prob(x).isfinite().all())
 
 

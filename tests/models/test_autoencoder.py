@@ -112,7 +112,8 @@ def test_the_arguments_are_copied():
     decoder, likelihood = LinearDecoder(2, 4), Gaussian()
     model = pa.Autoencoder(4, 2, decoder, likelihood)
     model.start(torch.eye(4, dtype=torch.float64), torch.Generator().manual_seed(1))
-    assert float(decoder.spread.sum()) == 4.0 and float(likelihood.unit) == 1.0
+    assert float(decoder.spread.sum()) == 4.0
+    assert float(likelihood.unit) == 1.0
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
