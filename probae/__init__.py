@@ -20,7 +20,7 @@ _HOME = {
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.codes": ("Codes", "k_sparse_codes", "orthogonal_matching_pursuit", "sparse_codes"),
-    "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder"),
+    "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder", "mirrored"),
     "probae.errors": (
         "BoundaryWarning",
         "CollinearWarning",
@@ -77,11 +77,13 @@ _HOME = {
         "VariationalPosterior",
     ),
     "probae.inference.fit": ("fit",),
+    "probae.inference.pretraining": ("GreedyLayers", "PrincipalLayers", "pretrain"),
     "probae.inference.saturated": ("Saturated", "saturated"),
     "probae.inference.scores": ("observed_scores",),
     "probae.io": ("load", "save"),
     "probae.matching": ("match_columns", "principal_angles", "procrustes"),
     "probae.models": (
+        "Autoencoder",
         "ConfirmatoryFactorAnalysis",
         "FactorAnalysis",
         "IndependentComponents",
@@ -94,13 +96,13 @@ _HOME = {
     "probae.rotation.search": ("rotate",),
     "probae.statistics": ("SufficientStatistics",),
 }
-_MODULES = ("datasets", "plots", "priors", "rotation")
+_MODULES = ("datasets", "decoders", "likelihoods", "plots", "priors", "rotation")
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = sorted([*_WHERE, *_MODULES])
 
 if TYPE_CHECKING:
-    from probae import datasets, plots, priors, rotation
+    from probae import datasets, decoders, likelihoods, plots, priors, rotation
     from probae.agreement import amari_distance, mean_correlation
     from probae.analysis.annealed import AnnealedImportance
     from probae.analysis.cubature import Quadrature
@@ -110,7 +112,7 @@ if TYPE_CHECKING:
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.codes import Codes, k_sparse_codes, orthogonal_matching_pursuit, sparse_codes
-    from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
+    from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder, mirrored
     from probae.errors import (
         BoundaryWarning,
         CollinearWarning,
@@ -165,6 +167,7 @@ if TYPE_CHECKING:
     )
     from probae.inference.checkpoint import Checkpoint
     from probae.inference.fit import fit
+    from probae.inference.pretraining import GreedyLayers, PrincipalLayers, pretrain
     from probae.inference.saturated import Saturated, saturated
     from probae.inference.schedule import Constant, Cosine
     from probae.inference.scores import observed_scores
@@ -172,6 +175,7 @@ if TYPE_CHECKING:
     from probae.io import load, save
     from probae.matching import match_columns, principal_angles, procrustes
     from probae.models import (
+        Autoencoder,
         ConfirmatoryFactorAnalysis,
         FactorAnalysis,
         IndependentComponents,

@@ -19,7 +19,7 @@ LAYERS = (
         *("errors", "tables", "containers", "degenerate", "checks", "compiled", "files", "strict"),
         *("linalg", "matching", "agreement", "moments", "rotation", "statistics"),
     ),
-    ("priors", "parameter_priors", "models", "codes", "encoders"),
+    ("priors", "parameter_priors", "decoders", "likelihoods", "models", "codes", "encoders"),
     ("inference",),
     ("analysis", "factors", "identifiability"),
     ("plots", "datasets"),

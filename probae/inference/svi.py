@@ -286,5 +286,7 @@ def usable(model: LatentModel, encoder: Encoder) -> bool:
     """Whether all parameters are finite, and positive where they should be, also after their constraints."""
     values = [getattr(model, name) for name in model.parameter_names]
     noise = getattr(model, "noise_variance", None)
-    finite = all(bool(value.isfinite().all()) for value in (*values, *encoder.parameters()))
+    finite = all(
+        bool(value.isfinite().all()) for value in (*values, *model.parameters(), *encoder.parameters())
+    )
     return finite and (noise is None or bool((noise > 0).all()))

@@ -1,5 +1,6 @@
 """Models: how the data arise."""
 
+from probae.models.autoencoder import Autoencoder
 from probae.models.base import LatentModel
 from probae.models.confirmatory import ConfirmatoryFactorAnalysis
 from probae.models.factor_analysis import FactorAnalysis
@@ -9,6 +10,7 @@ from probae.models.ppca import ProbabilisticPCA
 from probae.models.sparse_coding import SparseCoding
 
 __all__ = [
+    "Autoencoder",
     "ConfirmatoryFactorAnalysis",
     "FactorAnalysis",
     "IndependentComponents",

@@ -15,7 +15,7 @@ from probae.checks import FileError
 from probae.encoders import Encoder
 from probae.inference.base import Fit, Method
 from probae.inference.segment_labels import Segments
-from probae.models import LinearFactorModel
+from probae.models import Autoencoder, LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
 from probae.storage import manifest, weights
 from probae.storage.specs import POSTERIORS, from_spec, held_tensors, to_spec
@@ -97,7 +97,7 @@ def unpack(content: dict[str, Any], raw: bytes) -> Fit:
         If content and tensors do not make a fit.
     """
     tensors = weights.parse(raw, content["tensors"])
-    model = _build_model(content["model"], _below("model.", tensors))
+    model = _build_model(content["model"], _below("model.", tensors), len(raw))
     shared: dict[str, Any] = {"model": model}
     if content["encoder"] is not None:
         shared["encoder"] = _build_encoder(content["encoder"], _below("encoder.", tensors), len(raw))
@@ -158,8 +158,12 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _build_model(spec: Any, state: dict[str, Tensor]) -> LinearFactorModel:
+def _build_model(spec: Any, state: dict[str, Tensor], size: int) -> LatentModel:
     """Build a model, having compared its sizes with the tensors: they bound what it may allocate."""
+    if isinstance(spec, dict) and spec.get("class") == "Autoencoder":
+        autoencoder: Autoencoder = _build_sketched(spec, Autoencoder, state, size)
+        autoencoder.requires_grad_(False)
+        return autoencoder
     sizes = _sizes(spec) if isinstance(spec, dict) else None
     loadings = state.get("loadings_unconstrained")
     if loadings is None or sizes != tuple(loadings.shape):
@@ -179,18 +183,24 @@ def _sizes(spec: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _build_encoder(spec: Any, state: dict[str, Tensor], size: int) -> Encoder:
-    """Build an encoder, having built one without memory first to see what the real one would allocate."""
+    encoder: Encoder = _build_sketched(spec, Encoder, state, size)
+    return encoder.eval()
+
+
+def _build_sketched(spec: Any, kind: type, state: dict[str, Tensor], size: int) -> Any:
+    """Build a module, having built one without memory first to see what the real one would allocate."""
+    part = "encoder" if kind is Encoder else "model"
     with torch.random.fork_rng(devices=[]):  # layers draw first values, which are overwritten
         with torch.device("meta"):
-            sketch = from_spec(spec, Encoder, {})
+            sketch = from_spec(spec, kind, {})
         shapes = {name: tuple(tensor.shape) for name, tensor in sketch.state_dict().items()}
         if shapes != {name: tuple(tensor.shape) for name, tensor in state.items()}:
-            raise FileError("the encoder and its tensors differ in size.")
+            raise FileError(f"the {part} and its tensors differ in size.")
         if sum(tensor.numel() * tensor.element_size() for tensor in sketch.buffers()) > 64 * size + 1_000_000:
-            raise FileError("the encoder would take far more memory than its tensors.")
-        encoder = from_spec(spec, Encoder, {})
-    _fill(encoder, state, spec)
-    return encoder.eval()
+            raise FileError(f"the {part} would take far more memory than its tensors.")
+        module = from_spec(spec, kind, {})
+    _fill(module, state, spec)
+    return module
 
 
 def _fill(module: nn.Module, state: dict[str, Tensor], spec: Any) -> None:

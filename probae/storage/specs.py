@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from probae import encoders, models, priors
+from probae import decoders, encoders, likelihoods, models, priors
 from probae.checks import FileError
 from probae.inference import (
     ELBO,
@@ -74,6 +74,14 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     "ProbabilisticPCA": (models.ProbabilisticPCA, ("features", "latents")),
     "SparseCoding": (models.SparseCoding, ("features", "latents", "prior")),
     "IndependentComponents": (models.IndependentComponents, ("features", "latents", "prior")),
+    "Autoencoder": (models.Autoencoder, ("features", "latents", "decoder", "likelihood", "prior")),
+    "LinearDecoder": (decoders.LinearDecoder, ("latents", "outputs")),
+    "MLPDecoder": (decoders.MLPDecoder, ("latents", "outputs", "hidden")),
+    "ConvolutionalDecoder": (decoders.ConvolutionalDecoder, ("latents", "size", "channels")),
+    "likelihoods.Gaussian": (likelihoods.Gaussian, ("noise",)),
+    "likelihoods.StudentT": (likelihoods.StudentT, ("df", "noise", "learn")),
+    "likelihoods.Bernoulli": (likelihoods.Bernoulli, ()),
+    "likelihoods.Multinomial": (likelihoods.Multinomial, ()),
     "Gaussian": (priors.Gaussian, ()),
     "CorrelatedGaussian": (priors.CorrelatedGaussian, ("correlation", "learn")),
     "Laplace": (priors.Laplace, ()),
@@ -109,6 +117,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
 
 # Arguments that no attribute of the same name holds.
 READERS: dict[tuple[type, str], Callable[[Any], Any]] = {
+    (models.Autoencoder, "likelihood"): lambda model: model.noise_model,
     (priors.StudentT, "learn"): lambda law: law.freedom.learn,
     (models.ConfirmatoryFactorAnalysis, "pattern"): lambda model: model.pattern.int().tolist(),
     (priors.CorrelatedGaussian, "correlation"): lambda law: law.correlation.detach().tolist(),
@@ -179,7 +188,9 @@ def to_spec(value: Any, shared: Mapping[str, Any], depth: int = 0) -> Any:
         if len(value) > MAX_ITEMS:
             raise FileError(f"a list has {len(value)} items, more than the {MAX_ITEMS} a file may hold.")
         return [to_spec(item, shared, depth + 1) for item in value]
-    name = type(value).__name__
+    # some likelihoods have the name of a prior
+    prefix = "likelihoods." if isinstance(value, likelihoods.Likelihood) else ""
+    name = prefix + type(value).__name__
     kind, arguments = REGISTRY.get(name, (None, ()))
     if type(value) is not kind or (depth > 0 and isinstance(value, OWNERS)):
         raise FileError(f"{name} is not among what a file can hold ({', '.join(REGISTRY)}).")

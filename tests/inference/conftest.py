@@ -25,6 +25,7 @@ from probae.inference import (
 )
 from probae.inference.fit import fit
 from probae.models import (
+    Autoencoder,
     ConfirmatoryFactorAnalysis,
     FactorAnalysis,
     IndependentComponents,
@@ -86,6 +87,7 @@ FITS = {
     "sparse-sem": lambda d: Case(SparseCoding(d, d + 1), StochasticEM(steps=4, batch=25)),
     "laplace-sem": lambda d: Case(LinearFactorModel(d, 1, prior=Laplace()), StochasticEM(steps=4)),
     "fa-svi": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1))),
+    "autoencoder-svi": lambda d: Case(Autoencoder(d, 2), svi(MLPEncoder(d, 2, hidden=(8,)), batch=25)),
     "sparse-svi": lambda d: Case(SparseCoding(d, d + 1), svi(MLPEncoder(d, d + 1, hidden=(8,)), batch=25)),
 }
 
