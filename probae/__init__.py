@@ -20,7 +20,18 @@ _HOME = {
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.codes": ("Codes", "k_sparse_codes", "orthogonal_matching_pursuit", "sparse_codes"),
-    "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder"),
+    "probae.encoders": (
+        "BinaryCodeEncoder",
+        "BitReport",
+        "ConvolutionalEncoder",
+        "Encoder",
+        "FlowEncoder",
+        "LaplaceEncoder",
+        "LinearGaussianEncoder",
+        "MLPEncoder",
+        "SpikeSlabEncoder",
+        "TiedEncoder",
+    ),
     "probae.errors": (
         "BoundaryWarning",
         "CollinearWarning",
@@ -107,7 +118,18 @@ if TYPE_CHECKING:
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.codes import Codes, k_sparse_codes, orthogonal_matching_pursuit, sparse_codes
-    from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
+    from probae.encoders import (
+        BinaryCodeEncoder,
+        BitReport,
+        ConvolutionalEncoder,
+        Encoder,
+        FlowEncoder,
+        LaplaceEncoder,
+        LinearGaussianEncoder,
+        MLPEncoder,
+        SpikeSlabEncoder,
+        TiedEncoder,
+    )
     from probae.errors import (
         BoundaryWarning,
         CollinearWarning,

@@ -108,6 +108,7 @@ class SVI(Method):
         model.requires_grad_(True).to(x.dtype)
         encoder.to(x.dtype)
         initialize(model, x, generator)
+        encoder.attach(model)
         encoder.start(x, generator)
         encoder.train()
         loss = self._loss(model, encoder, x)
