@@ -45,8 +45,8 @@ class BinaryCodeEncoder(NetworkEncoder):
     """
 
     warning = (
-        "The encoder has one independent logistic unit per coordinate: its axes are bits, whatever the model says, so a "
-        "preferred rotation may be the guide's."
+        "The encoder has one independent logistic unit per coordinate: its axes are bits, whatever the model says, so "
+        "a preferred rotation may be the guide's."
     )
 
     def __init__(

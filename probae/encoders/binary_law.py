@@ -32,7 +32,7 @@ class BinaryCode(dist.TorchDistribution):
     tensor([0.5000])
     """
 
-    arg_constraints = {}  # noqa: RUF012 - as torch declares it; the encoder makes sound ones
+    arg_constraints = {}  # the encoder makes sound ones
     support = dist.constraints.independent(dist.constraints.unit_interval, 1)
     has_rsample = True
 

@@ -13,7 +13,7 @@ from probae.encoders.gaussian_head import GaussianNetworkEncoder
 class ConvolutionalEncoder(GaussianNetworkEncoder):
     r"""q(z | x) = N(m(x), S(x)) from strided 3 x 3 convolutions with tanh, for rows that are square patches.
 
-    Each layer halves the side (rounded up); the mirror image of it is the convolutional decoder. Pixels are standardised one by one first.
+    Each layer halves the side (rounded up). Pixels are standardised one by one first.
 
     Parameters
     ----------

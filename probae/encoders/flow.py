@@ -13,17 +13,18 @@ from probae.encoders.laws import GaussianCode
 from probae.encoders.network import check_hidden, perceptron
 
 POINTS = 512  # of a quasi-random sample, over which mean and variance are averaged
+WEIGHTS = 50_000_000  # what a flow may allocate: it is built in memory even to read a file
 BLOCK = 100_000  # rows of the flow at once there
 
 
 class FlowCode(dist.TorchDistribution):
     """The law of m + L T(e), e standard normal and T a map with a tractable Jacobian.
 
-    ``mean`` and ``variance`` have no closed form: they are averages over 512 quasi-random points with a fixed seed, within about
-    a hundredth of a standard deviation.
+    ``mean`` and ``variance`` have no closed form: they are averages over 512 quasi-random points with a fixed seed,
+    within about a hundredth of a standard deviation.
     """
 
-    arg_constraints = {}  # noqa: RUF012 - as torch declares it; the encoder makes sound ones
+    arg_constraints = {}  # the encoder makes sound ones
     support = dist.constraints.real_vector
     has_rsample = True
 
@@ -95,8 +96,8 @@ class FlowEncoder(GaussianNetworkEncoder):
     r"""z = m(x) + L(x) T(e; x) with e standard normal and T a neural spline flow on e, the identity at the start.
 
     Draws cost one pass of the flow, log q of a given z one for each latent. Untrained it is `MLPEncoder` with full
-    covariance; trained it can be skewed, heavy in the middle or have several modes, which no Gaussian can. Beyond 5 standard
-    deviations T is the identity, so tails stay Gaussian. Needs the extra ``flows`` (zuko).
+    covariance; trained it can be skewed or have several modes, which no Gaussian can. Beyond 5 standard deviations T is
+    the identity, so tails stay Gaussian. Needs the extra ``flows`` (zuko).
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ class FlowEncoder(GaussianNetworkEncoder):
     Raises
     ------
     ParameterError
-        If zuko is not installed, or for more than 32 latents.
+        If zuko is not installed, for more than 32 latents, or for more than 50 million weights in the flow.
 
     Notes
     -----
@@ -176,7 +177,7 @@ def spline_flow(latents: int, context: int, transforms: int, bins: int, width: i
     Raises
     ------
     ParameterError
-        If zuko is not installed.
+        If zuko is not installed, or for more than 50 million weights.
 
     Examples
     --------
@@ -188,9 +189,13 @@ def spline_flow(latents: int, context: int, transforms: int, bins: int, width: i
         import zuko
     except ImportError:
         raise ParameterError("FlowEncoder needs zuko: pip install 'probae[flows]'.") from None
-    with torch.device(
-        "cpu"
-    ):  # it reads its own masks while it is built, which a device without memory refuses
-        return zuko.flows.NSF(
-            latents, context, bins=bins, transforms=transforms, hidden_features=(width,)
-        ).transform
+    outputs = latents * (3 * bins - 1)
+    size = transforms * ((latents + context) * (width + outputs) + width * outputs)
+    if size > WEIGHTS:
+        raise ParameterError(
+            f"The flow would have {size} weights and masks, at most {WEIGHTS} are possible: choose a smaller width, "
+            "fewer transforms, or a narrower last hidden layer."
+        )
+    with torch.device("cpu"):  # masks are read while it is built: a device without memory refuses
+        flow = zuko.flows.NSF(latents, context, bins=bins, transforms=transforms, hidden_features=(width,))
+    return flow.transform

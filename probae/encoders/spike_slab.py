@@ -30,8 +30,8 @@ class SpikeSlabEncoder(NetworkEncoder):
 
     Notes
     -----
-    Gradients pass through draws by implicit reparametrisation (see `SpikeSlabCode`): unbiased, but noisy for pi where spike
-    and slab have a gap of many standard deviations between them.
+    Gradients pass through draws by implicit reparametrisation (see `SpikeSlabCode`): unbiased, but noisy for pi where
+    spike and slab have a gap of many standard deviations between them.
 
     Examples
     --------

@@ -19,8 +19,8 @@ class SpikeSlabCode(dist.TorchDistribution):
 
     A draw has the gradient dz/dt = -(dF/dt) / q(z), F the distribution function of its coordinate: the derivative of
     the identity F(z; t) = u at fixed u (implicit reparametrisation, Figurnov, Mohamed & Mnih 2018). It is
-    unbiased. Moving weight between two parts far apart takes draws from the gap between them, so its variance grows like the
-    inverse of the density there.
+    unbiased. What moves weight between two parts far apart are draws in the gap between them, so its variance grows
+    like the inverse of the density there.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class SpikeSlabCode(dist.TorchDistribution):
     tensor([0.5050])
     """
 
-    arg_constraints = {}  # noqa: RUF012 - as torch declares it; the encoder makes sound ones
+    arg_constraints = {}  # the encoder makes sound ones
     support = dist.constraints.real_vector
     has_rsample = True
 

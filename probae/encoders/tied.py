@@ -17,9 +17,9 @@ class TiedEncoder(Encoder):
     r"""q(z | x) = N(W' L (x - m) + b, R R'), W the loadings of the model itself, m and L fixed by the columns of x.
 
     ``attach(model)`` makes ``weight`` the model's own parameter: the gradient is the sum over both of its uses. L is
-    diag(1 / column variance), so the tie is the transpose on standardised columns and survives a change of units. The exact posterior
-    mean of a Gaussian model, M^{-1} W' Psi^{-1} (x - mean), is outside the family unless W' Psi^{-1} W is a
-    multiple of the identity: a tie is a restriction, and an encoder without it is never worse at its optimum.
+    diag(1 / column variance), so the tie is the transpose on standardised columns and survives a change of units. The
+    exact posterior mean of a Gaussian model, M^{-1} W' Psi^{-1} (x - mean), is in general outside the family: a tie
+    is a restriction, and a linear encoder without it is never worse at its optimum.
 
     Parameters
     ----------
