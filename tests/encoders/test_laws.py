@@ -35,7 +35,8 @@ def test_a_residual_layer_of_zero_weights_passes_its_input_on():
     for residual in (True, False):
         deep = MLPEncoder(4, 2, hidden=(5, 5, 5), residual=residual).double()
         shallow = MLPEncoder(4, 2, hidden=(5,)).double()
-        deep.start(x, torch.Generator().manual_seed(0))
+        for encoder in (deep, shallow):
+            encoder.start(x, torch.Generator().manual_seed(0))
         with torch.no_grad():
             for name, parameter in deep.body.named_parameters():
                 if not name.startswith("0."):

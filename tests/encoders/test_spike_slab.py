@@ -38,7 +38,7 @@ def test_gradient_of_an_expectation_is_unbiased(name):
     exact = torch.autograd.grad((law.log_prob(z).exp() * f(law, z)).sum() * 1e-3, theta)
     n = 40_000
     rows = [part.detach().expand(n, *part.shape).clone().requires_grad_() for part in theta]
-    wide = SpikeSlabCode(*(part.squeeze(1) if part.shape[1:2] == (1,) and part.ndim > 2 else part for part in rows))
+    wide = SpikeSlabCode(*rows)
     draws, _ = wide.rsample_and_log_prob()
     found = torch.autograd.grad(f(wide, draws).sum(), rows)
     for one, many in zip(exact, found, strict=True):

@@ -81,6 +81,7 @@ def test_a_change_of_units_scales_the_shared_weights_once(x, standardize):
     assert torch.allclose(encoder(x * SCALE).mean, code, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore::probae.ConvergenceWarning")
 def test_the_tie_survives_a_fit_in_extreme_units(x):
     """fit copies, trains in units near 1, and scales back: tied still, and the same codes as in other units."""
     encoder = TiedEncoder(5, 2)
