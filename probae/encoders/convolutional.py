@@ -13,7 +13,8 @@ from probae.encoders.gaussian_head import GaussianNetworkEncoder
 class ConvolutionalEncoder(GaussianNetworkEncoder):
     r"""q(z | x) = N(m(x), S(x)) from strided 3 x 3 convolutions with tanh, for rows that are square patches.
 
-    Each layer halves the side (rounded up). Pixels are standardised one by one first.
+    Each layer halves the side (rounded up): the grids and channels of a convolutional decoder with ``channels`` in the
+    opposite order, where the side is a multiple of 2 to the number of layers. Pixels are standardised one by one first.
 
     Parameters
     ----------

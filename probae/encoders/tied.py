@@ -43,17 +43,19 @@ class TiedEncoder(Encoder):
 
     centre: Tensor
     unit: Tensor
+    weight_unit: Tensor
 
     def __init__(self, features: int, latents: int, standardize: bool = True) -> None:
         super().__init__(features, latents)
         self.standardize = bool(standardize)
-        self.attached = False
+        self.attached = self.relative = False
         self.weight = nn.Parameter(torch.zeros(features, latents))
         self.bias = nn.Parameter(torch.zeros(latents))
         self.log_scale = nn.Parameter(torch.zeros(latents))
         self.lower = nn.Parameter(torch.zeros(latents, latents))
         self.register_buffer("centre", torch.zeros(features))
         self.register_buffer("unit", torch.ones(features))
+        self.register_buffer("weight_unit", torch.ones(features))  # loadings = weight_unit * weight
 
     def __repr__(self) -> str:
         extra = "" if self.standardize else ", standardize=False"
@@ -67,19 +69,19 @@ class TiedEncoder(Encoder):
         ParameterError
             If the model has no (D, K) loadings that are a parameter.
         """
+        decoder = getattr(model, "decoder", None)
+        relative = hasattr(decoder, "loadings")  # a LinearDecoder, whose parameter is in units of its spread
         weight = getattr(model, "loadings", None)
-        if weight is None:
-            decoder = getattr(model, "decoder", None)
-            weight = getattr(decoder, "weight", None)
-            if weight is None:
-                weight = getattr(getattr(decoder, "linear", None), "weight", None)
+        if decoder is not None:
+            weight = decoder.head.weight if relative else getattr(decoder, "weight", None)
         if not isinstance(weight, nn.Parameter) or weight.shape != (self.features, self.latents):
             raise ParameterError(
                 f"TiedEncoder shares the loadings ({self.features}, {self.latents}) of a linear model or decoder, and "
                 f"{type(model).__name__} has no such parameter: use another encoder."
             )
         self.weight = weight
-        self.attached = True
+        self.attached, self.relative = True, relative
+        self.weight_unit.copy_(decoder.spread if relative else torch.ones_like(self.weight_unit))
 
     def start(self, x: Float[Tensor, "samples features"], generator: torch.Generator) -> None:
         """Centre and standardise by the columns of x; shared weights are left as the model has them."""
@@ -97,11 +99,14 @@ class TiedEncoder(Encoder):
         """Put an encoder of x / units into the units of x; the model has scaled what is shared."""
         self.centre.mul_(units)
         self.unit.mul_(units)
-        if not self.attached:
+        if self.relative:
+            self.weight_unit.mul_(units)
+        elif not self.attached:
             self.weight.mul_(units.unsqueeze(1))
 
     def forward(self, x: Float[Tensor, "samples features"]) -> GaussianCode:
         """Return q(z | x)."""
         scaled = (x - self.centre) / self.unit
         scale_tril = self.lower.tril(-1) + torch.diag(self.log_scale.exp())
-        return GaussianCode(scaled @ (self.weight / self.unit.unsqueeze(1)) + self.bias, scale_tril)
+        weight = self.weight * (self.weight_unit / self.unit).unsqueeze(1)
+        return GaussianCode(scaled @ weight + self.bias, scale_tril)

@@ -23,7 +23,9 @@ def encoder():
 def test_density_and_moments_by_quadrature(noise_std):
     """Sums over u = logit z, where the integrands are smooth: dz = z (1 - z) du."""
     law = BinaryCode(torch.tensor([0.7], dtype=torch.float64), noise_std)
-    u = 0.7 + noise_std * torch.linspace(-6, 6, 6001, dtype=torch.float64)  # density of z still to be told from 0 or 1
+    u = 0.7 + noise_std * torch.linspace(
+        -6, 6, 6001, dtype=torch.float64
+    )  # density of z still to be told from 0 or 1
     z = u.sigmoid()
     density = law.log_prob(z.unsqueeze(-1)).exp() * z * (1 - z) * noise_std * 0.002
     # 2e-9 of the mass is beyond 6 standard deviations

@@ -11,7 +11,9 @@ from probae.encoders.spike_slab_law import SpikeSlabCode
 from probae.models import LinearFactorModel
 from probae.priors import SpikeSlab
 
-GRID = torch.linspace(-12, 12, 24_001, dtype=torch.float64)  # step 1e-3: the rule is exact for sd of .1 and more
+GRID = torch.linspace(
+    -12, 12, 24_001, dtype=torch.float64
+)  # step 1e-3: the rule is exact for sd of .1 and more
 
 
 def parameters():

@@ -107,6 +107,31 @@ def test_a_linear_decoder_is_shared(x):
     assert encoder.weight is model.decoder.weight
 
 
+def test_a_decoder_in_units_of_its_spread_is_shared(x):
+    """Its loadings are spread * weight; the code uses those, whichever units the parameter is in."""
+
+    class InUnits(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(2, 5).double()
+            self.register_buffer("spread", SCALE.clone())
+
+        @property
+        def loadings(self):
+            return self.spread.unsqueeze(1) * self.head.weight
+
+    model = nn.Module()
+    model.decoder = InUnits()
+    for standardize in (True, False):
+        encoder = TiedEncoder(5, 2, standardize=standardize).double()
+        encoder.attach(model)
+        encoder.start(x, torch.Generator().manual_seed(0))
+        assert encoder.weight is model.decoder.head.weight
+        unit = x.std(0) if standardize else torch.ones(5, dtype=torch.float64)
+        code = ((x - x.mean(0)) / unit.square()) @ model.decoder.loadings
+        assert torch.allclose(encoder(x).mean, code, rtol=1e-10, atol=1e-12)
+
+
 def test_a_model_without_loadings_of_that_size_is_refused():
     with pytest.raises(ParameterError, match="shares the loadings \\(5, 2\\)"):
         TiedEncoder(5, 2).attach(FactorAnalysis(5, 3))
