@@ -20,7 +20,19 @@ _HOME = {
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.codes": ("Codes", "k_sparse_codes", "orthogonal_matching_pursuit", "sparse_codes"),
-    "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder", "mirrored"),
+    "probae.encoders": (
+        "BinaryCodeEncoder",
+        "BitReport",
+        "ConvolutionalEncoder",
+        "Encoder",
+        "FlowEncoder",
+        "LaplaceEncoder",
+        "LinearGaussianEncoder",
+        "MLPEncoder",
+        "SpikeSlabEncoder",
+        "TiedEncoder",
+        "mirrored",
+    ),
     "probae.errors": (
         "BoundaryWarning",
         "CollinearWarning",
@@ -112,7 +124,19 @@ if TYPE_CHECKING:
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.codes import Codes, k_sparse_codes, orthogonal_matching_pursuit, sparse_codes
-    from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder, mirrored
+    from probae.encoders import (
+        BinaryCodeEncoder,
+        BitReport,
+        ConvolutionalEncoder,
+        Encoder,
+        FlowEncoder,
+        LaplaceEncoder,
+        LinearGaussianEncoder,
+        MLPEncoder,
+        SpikeSlabEncoder,
+        TiedEncoder,
+        mirrored,
+    )
     from probae.errors import (
         BoundaryWarning,
         CollinearWarning,

@@ -75,6 +75,12 @@ FITS = {
     "full": (lambda: pa.FactorAnalysis(5, 2), lambda: svi(MLP(5, 2, hidden=(6, 4))), torch.float32),
     "low-rank": (lambda: pa.ProbabilisticPCA(5, 2), lambda: svi(MLP(5, 2, (6,), "low_rank", rank=1)), torch.float64),
     "diagonal": (lambda: pa.FactorAnalysis(5, 2), lambda: svi(MLP(5, 2, (6,), "diagonal")), torch.float64),
+    "residual": (lambda: pa.FactorAnalysis(5, 2), lambda: svi(MLP(5, 2, (6, 6), "full", 4, True, True)), torch.float64),
+    "laplace-encoder": (lambda: pa.SparseCoding(5, 2), lambda: svi(pa.LaplaceEncoder(5, 2, (6,))), torch.float64),
+    "spike-slab": (lambda: pa.SparseCoding(5, 2), lambda: svi(pa.SpikeSlabEncoder(5, 2, (6,), 0.2)), torch.float64),
+    "tied": (lambda: pa.FactorAnalysis(5, 2), lambda: svi(pa.TiedEncoder(5, 2)), torch.float32),
+    "flow": (lambda: pa.FactorAnalysis(5, 2), lambda: svi(pa.FlowEncoder(5, 2, (6,), 1, 4, 5)), torch.float64),
+    "binary": (lambda: pa.FactorAnalysis(5, 2), lambda: svi(pa.BinaryCodeEncoder(5, 2, (6,), 1.5)), torch.float64),
 }  # fmt: skip
 
 

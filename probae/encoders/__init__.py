@@ -1,8 +1,27 @@
 """Encoders: modules from x to a distribution over z, used as amortized inference networks."""
 
 from probae.encoders.base import Encoder, Guide
+from probae.encoders.binary import BinaryCodeEncoder, BitReport
+from probae.encoders.convolutional import ConvolutionalEncoder
+from probae.encoders.flow import FlowEncoder
+from probae.encoders.laplace import LaplaceEncoder
 from probae.encoders.linear_gaussian import LinearGaussianEncoder
 from probae.encoders.mirror import mirrored
 from probae.encoders.mlp import MLPEncoder
+from probae.encoders.spike_slab import SpikeSlabEncoder
+from probae.encoders.tied import TiedEncoder
 
-__all__ = ["Encoder", "Guide", "LinearGaussianEncoder", "MLPEncoder", "mirrored"]
+__all__ = [
+    "BinaryCodeEncoder",
+    "BitReport",
+    "ConvolutionalEncoder",
+    "Encoder",
+    "FlowEncoder",
+    "Guide",
+    "LaplaceEncoder",
+    "LinearGaussianEncoder",
+    "MLPEncoder",
+    "SpikeSlabEncoder",
+    "TiedEncoder",
+    "mirrored",
+]

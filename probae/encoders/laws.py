@@ -49,3 +49,45 @@ class DiagonalCode(dist.Independent):
         noise = torch.randn(*sample_shape, *loc.shape, dtype=loc.dtype, device=loc.device)
         constant = 0.5 * loc.shape[-1] * math.log(2 * math.pi)
         return loc + scale * noise, -0.5 * noise.square().sum(-1) - scale.log().sum(-1) - constant
+
+
+class LowRankCode(dist.LowRankMultivariateNormal):
+    """Gaussian over z with covariance U U' + diag(d), whose density costs K R^2 and not K^3 (Woodbury's identity)."""
+
+    def __init__(
+        self,
+        loc: Float[Tensor, "*batch latents"],
+        cov_factor: Float[Tensor, "*batch latents rank"],
+        cov_diag: Float[Tensor, "*batch latents"],
+    ) -> None:
+        super().__init__(loc, cov_factor, cov_diag, validate_args=False)
+
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> LowRankCode:
+        """Return the law with another batch shape."""
+        shape = torch.Size(batch_shape) + self.event_shape
+        factor = self.cov_factor.expand(shape + self.cov_factor.shape[-1:])
+        return LowRankCode(self.loc.expand(shape), factor, self.cov_diag.expand(shape))
+
+    def rsample_and_log_prob(self, sample_shape: torch.Size = torch.Size()) -> tuple[Tensor, Tensor]:
+        """Return z = m + U e + sqrt(d) e' and its log density in nats."""
+        z = self.rsample(torch.Size(sample_shape))
+        return z, self.log_prob(z)
+
+
+class LaplaceCode(dist.Independent):
+    """Laplace law over z with independent coordinates, drawing z and log q(z) together."""
+
+    def __init__(self, loc: Float[Tensor, "*batch latents"], scale: Float[Tensor, "*batch latents"]) -> None:
+        super().__init__(dist.Laplace(loc, scale, validate_args=False), 1, validate_args=False)
+
+    def expand(self, batch_shape: torch.Size, _instance: object = None) -> LaplaceCode:
+        """Return the law with another batch shape."""
+        shape = torch.Size(batch_shape) + self.event_shape
+        return LaplaceCode(self.base_dist.loc.expand(shape), self.base_dist.scale.expand(shape))
+
+    def rsample_and_log_prob(self, sample_shape: torch.Size = torch.Size()) -> tuple[Tensor, Tensor]:
+        """Return z = m + b e, e a standard Laplace number, and log q(z) = -sum |e| + log 2b, in nats."""
+        loc, scale = self.base_dist.loc, self.base_dist.scale
+        size = torch.empty((*sample_shape, *loc.shape), dtype=loc.dtype, device=loc.device).exponential_()
+        sign = 1 - 2 * torch.randint_like(size, 2)
+        return loc + scale * sign * size, -size.sum(-1) - (2 * scale).log().sum(-1)

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-
-from probae.checks import ParameterError, check_choice, check_count
-from probae.encoders.base import Encoder
-from probae.encoders.laws import DiagonalCode, GaussianCode
-
-FULL_LIMIT = 32  # latents up to which a full covariance head is the default
+from probae.checks import ParameterError
+from probae.encoders.gaussian_head import GaussianNetworkEncoder
+from probae.encoders.network import check_hidden, perceptron
 
 
-class MLPEncoder(Encoder):
+class MLPEncoder(GaussianNetworkEncoder):
     r"""q(z | x) = N(m(x), L(x) L(x)') with m and L from a tanh network on standardised x.
 
     Parameters
@@ -28,11 +20,15 @@ class MLPEncoder(Encoder):
         the rotation symmetry of a Gaussian model, so its axes are the guide's choice; a Fit says so in ``warnings``.
     rank : int
         Columns of U for ``"low_rank"``.
+    residual : bool
+        A skip around each hidden layer as wide as the one before it: deep networks then start near a shallow one.
+    normalize : bool
+        Layer normalisation before each tanh, row by row: no row's code depends on the other rows.
 
     Raises
     ------
     ParameterError
-        If ``covariance="full"`` with more than 32 latents.
+        If ``covariance="full"`` with more than 32 latents, or ``normalize`` with a layer of one unit.
 
     Examples
     --------
@@ -41,11 +37,6 @@ class MLPEncoder(Encoder):
     torch.Size([2])
     """
 
-    body: nn.Sequential
-    centre: Tensor
-    spread: Tensor
-    lower: Tensor
-
     def __init__(
         self,
         features: int,
@@ -53,81 +44,21 @@ class MLPEncoder(Encoder):
         hidden: tuple[int, ...] = (128,),
         covariance: str = "full",
         rank: int = 4,
+        residual: bool = False,
+        normalize: bool = False,
     ) -> None:
-        super().__init__(features, latents)
-        self.covariance = check_choice("covariance", covariance, ("full", "low_rank", "diagonal"))
-        if covariance == "full" and latents > FULL_LIMIT:
-            raise ParameterError(
-                f'covariance="full" has {latents * (latents + 1) // 2} entries per row for {latents} latents: '
-                'choose covariance="low_rank" or covariance="diagonal".'
-            )
-        self.rank = min(check_count("rank", rank), latents)
-        extra = {"full": latents * (latents - 1) // 2, "low_rank": latents * self.rank, "diagonal": 0}[
-            covariance
-        ]
-        if not isinstance(hidden, tuple | list):
-            raise ParameterError(f"hidden should be a tuple of layer widths such as (128,), got {hidden!r}.")
-        self.hidden = tuple(check_count("hidden", width) for width in hidden)
-        widths = [features, *self.hidden]
-        layers = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.Tanh())]
-        self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(widths[-1], 2 * latents + extra)
-        self.register_buffer("centre", torch.zeros(features))
-        self.register_buffer("spread", torch.ones(features))
-        lower = (
-            torch.tril_indices(latents, latents, -1)
-            if covariance == "full"
-            else torch.zeros(2, 0, dtype=torch.long)
+        super().__init__(features, latents, covariance, rank)
+        self.hidden = check_hidden(hidden)
+        if normalize and 1 in self.hidden:
+            raise ParameterError("normalize=True makes a hidden layer of one unit constant: use two or more.")
+        self.residual, self.normalize = bool(residual), bool(normalize)
+        self.build(
+            perceptron(features, self.hidden, self.residual, self.normalize), (features, *self.hidden)[-1]
         )
-        self.register_buffer("lower", lower, persistent=False)
-        if covariance == "diagonal":
-            self.warning = (
-                "The encoder has a diagonal covariance: it prefers axes on which the posterior is uncorrelated, "
-                "whatever the model says, so a preferred rotation may be the guide's."
-            )
 
     def __repr__(self) -> str:
+        extra = "".join(f", {name}=True" for name in ("residual", "normalize") if getattr(self, name))
         return (
             f"MLPEncoder({self.features}, {self.latents}, hidden={self.hidden}, covariance={self.covariance!r}, "
-            f"rank={self.rank})"
+            f"rank={self.rank}{extra})"
         )
-
-    def start(self, x: Float[Tensor, "samples features"], generator: torch.Generator) -> None:
-        """Standardise by the columns of x and draw the weights (variance 1 / fan-in; the scale head starts at zero)."""
-        if self.started:
-            return
-        spread = x.std(0)
-        self.centre.copy_(x.mean(0))
-        self.spread.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
-        with torch.no_grad():
-            for layer in (*self.body, self.head):
-                if isinstance(layer, nn.Linear):
-                    draw = torch.randn(layer.weight.shape, generator=generator, dtype=torch.float64)
-                    layer.weight.copy_((draw / layer.in_features**0.5).to(x.dtype))
-                    layer.bias.zero_()
-            self.head.weight[self.latents :] *= 0.01
-
-    def rescale(self, units: Float[Tensor, " features"]) -> None:
-        """Put an encoder of x / units into the units of x."""
-        self.centre.mul_(units)
-        self.spread.mul_(units)
-
-    def forward(self, x: Float[Tensor, "samples features"]) -> GaussianCode | DiagonalCode:
-        """Return q(z | x)."""
-        k = self.latents
-        output = self.head(self.body((x - self.centre) / self.spread))
-        location, log_scale, extra = output.split([k, k, output.shape[-1] - 2 * k], -1)
-        scale = nn.functional.hardtanh(
-            log_scale, -12.0, 12.0
-        ).exp()  # a clamp whose gradient is one operation
-        if self.covariance == "diagonal":
-            return DiagonalCode(location, scale)
-        if self.covariance == "low_rank":
-            return GaussianCode(location, self._low_rank_root(scale, extra))
-        scale_tril = torch.diag_embed(scale)
-        scale_tril[..., self.lower[0], self.lower[1]] = extra
-        return GaussianCode(location, scale_tril)
-
-    def _low_rank_root(self, scale: Tensor, entries: Tensor) -> Float[Tensor, "*batch latents latents"]:
-        factor = entries.unflatten(-1, (self.latents, self.rank))
-        return torch.linalg.cholesky(torch.diag_embed(scale.square()) + factor @ factor.mT)

@@ -136,6 +136,7 @@ class SVI(Method):
         if start is not None:
             start(x, generator)
         initialize(model, x, generator)
+        encoder.attach(model)
         encoder.start(x, generator)
         encoder.train()
         watch = Watch(self.stopping)

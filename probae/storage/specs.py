@@ -94,7 +94,22 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     "Independent": (priors.Independent, ("laws",)),
     "Scaled": (priors.Scaled, ("law", "sd")),
     "LinearGaussianEncoder": (encoders.LinearGaussianEncoder, ("features", "latents")),
-    "MLPEncoder": (encoders.MLPEncoder, ("features", "latents", "hidden", "covariance", "rank")),
+    "MLPEncoder": (
+        encoders.MLPEncoder,
+        ("features", "latents", "hidden", "covariance", "rank", "residual", "normalize"),
+    ),
+    "LaplaceEncoder": (encoders.LaplaceEncoder, ("features", "latents", "hidden")),
+    "SpikeSlabEncoder": (encoders.SpikeSlabEncoder, ("features", "latents", "hidden", "spike")),
+    "TiedEncoder": (encoders.TiedEncoder, ("features", "latents", "standardize")),
+    "ConvolutionalEncoder": (
+        encoders.ConvolutionalEncoder,
+        ("features", "latents", "channels", "covariance", "rank"),
+    ),
+    "FlowEncoder": (
+        encoders.FlowEncoder,
+        ("features", "latents", "hidden", "transforms", "bins", "width"),
+    ),
+    "BinaryCodeEncoder": (encoders.BinaryCodeEncoder, ("features", "latents", "hidden", "noise_std")),
     **_fields(
         MaximumLikelihood,
         MinimumResiduals,
@@ -124,7 +139,7 @@ READERS: dict[tuple[type, str], Callable[[Any], Any]] = {
     (priors.MultivariateStudentT, "learn"): lambda law: law.freedom.learn,
     (priors.GeneralizedNormal, "learn"): lambda law: law.exponent.learn,
     (encoders.MLPEncoder, "hidden"): lambda encoder: tuple(
-        layer.out_features for layer in encoder.body if isinstance(layer, nn.Linear)
+        layer.out_features for layer in encoder.body.modules() if isinstance(layer, nn.Linear)
     ),
 }
 

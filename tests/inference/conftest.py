@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from probae.encoders import LinearGaussianEncoder, MLPEncoder
+from probae.encoders import LinearGaussianEncoder, MLPEncoder, SpikeSlabEncoder, TiedEncoder
 from probae.inference import (
     EM,
     MAP,
@@ -33,7 +33,7 @@ from probae.models import (
     ProbabilisticPCA,
     SparseCoding,
 )
-from probae.priors import Laplace, MultivariateStudentT, StudentT
+from probae.priors import Laplace, MultivariateStudentT, SpikeSlab, StudentT
 
 
 class Case(NamedTuple):
@@ -88,6 +88,10 @@ FITS = {
     "laplace-sem": lambda d: Case(LinearFactorModel(d, 1, prior=Laplace()), StochasticEM(steps=4)),
     "fa-svi": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1))),
     "autoencoder-svi": lambda d: Case(Autoencoder(d, 2), svi(MLPEncoder(d, 2, hidden=(8,)), batch=25)),
+    "fa-tied-svi": lambda d: Case(FactorAnalysis(d, 1), svi(TiedEncoder(d, 1))),
+    "spike-slab-svi": lambda d: Case(
+        SparseCoding(d, 2, prior=SpikeSlab()), svi(SpikeSlabEncoder(d, 2, hidden=(4,)))
+    ),
     "sparse-svi": lambda d: Case(SparseCoding(d, d + 1), svi(MLPEncoder(d, d + 1, hidden=(8,)), batch=25)),
 }
 

@@ -190,6 +190,7 @@ def nested(depth):
 MODEL = {"class": "LinearFactorModel", "features": 4, "latents": 2, "noise": "diagonal"}
 LAPLACE = {"class": "Laplace"}
 MLP = {"class": "MLPEncoder", "features": 4, "latents": 2, "hidden": [3], "covariance": "diagonal", "rank": 1}
+MLP |= {"residual": False, "normalize": False}
 SPECS = {
     "class of Python": {"model": {"class": "os.system", "command": "true"}},
     "class outside the table": {"model": {"class": "LatentModel", "features": 4, "latents": 2}},

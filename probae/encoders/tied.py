@@ -1,0 +1,112 @@
+"""A linear encoder whose weights are the transpose of the model's loadings: one parameter for both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from probae.checks import ParameterError
+from probae.encoders.base import Encoder
+from probae.encoders.laws import GaussianCode
+
+
+class TiedEncoder(Encoder):
+    r"""q(z | x) = N(W' L (x - m) + b, R R'), W the loadings of the model itself, m and L fixed by the columns of x.
+
+    ``attach(model)`` makes ``weight`` the model's own parameter: the gradient is the sum over both of its uses. L is
+    diag(1 / column variance), so the tie is the transpose on standardised columns and survives a change of units. The
+    exact posterior mean of a Gaussian model, M^{-1} W' Psi^{-1} (x - mean), is in general outside the family: a tie
+    is a restriction, and a linear encoder without it is never worse at its optimum.
+
+    Parameters
+    ----------
+    features, latents : int
+    standardize : bool
+        False for L = I: the plain transpose, in the units in which the model is trained.
+
+    Attributes
+    ----------
+    weight : Parameter (D, K)
+        The loadings; the encoder's own until `attach`.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> model, encoder = pa.FactorAnalysis(5, 2), pa.TiedEncoder(5, 2).double()
+    >>> encoder.attach(model)
+    >>> encoder.weight is model.loadings
+    True
+    """
+
+    centre: Tensor
+    unit: Tensor
+    weight_unit: Tensor
+
+    def __init__(self, features: int, latents: int, standardize: bool = True) -> None:
+        super().__init__(features, latents)
+        self.standardize = bool(standardize)
+        self.attached = self.relative = False
+        self.weight = nn.Parameter(torch.zeros(features, latents))
+        self.bias = nn.Parameter(torch.zeros(latents))
+        self.log_scale = nn.Parameter(torch.zeros(latents))
+        self.lower = nn.Parameter(torch.zeros(latents, latents))
+        self.register_buffer("centre", torch.zeros(features))
+        self.register_buffer("unit", torch.ones(features))
+        self.register_buffer("weight_unit", torch.ones(features))  # loadings = weight_unit * weight
+
+    def __repr__(self) -> str:
+        extra = "" if self.standardize else ", standardize=False"
+        return f"TiedEncoder({self.features}, {self.latents}{extra})"
+
+    def attach(self, model: Any) -> None:
+        """Share the loadings of a linear model, or the weights of a linear decoder.
+
+        Raises
+        ------
+        ParameterError
+            If the model has no (D, K) loadings that are a parameter.
+        """
+        decoder = getattr(model, "decoder", None)
+        relative = hasattr(decoder, "loadings")  # a LinearDecoder, whose parameter is in units of its spread
+        weight = getattr(model, "loadings", None)
+        if decoder is not None:
+            weight = decoder.head.weight if relative else getattr(decoder, "weight", None)
+        if not isinstance(weight, nn.Parameter) or weight.shape != (self.features, self.latents):
+            raise ParameterError(
+                f"TiedEncoder shares the loadings ({self.features}, {self.latents}) of a linear model or decoder, and "
+                f"{type(model).__name__} has no such parameter: use another encoder."
+            )
+        self.weight = weight
+        self.attached, self.relative = True, relative
+        self.weight_unit.copy_(decoder.spread if relative else torch.ones_like(self.weight_unit))
+
+    def start(self, x: Float[Tensor, "samples features"], generator: torch.Generator) -> None:
+        """Centre and standardise by the columns of x; shared weights are left as the model has them."""
+        spread = x.std(0, correction=int(len(x) > 1))
+        spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+        draw = torch.randn(self.weight.shape, generator=generator, dtype=torch.float64).to(x.dtype)
+        with torch.no_grad():
+            self.centre.copy_(x.mean(0))
+            self.unit.copy_(spread if self.standardize else torch.ones_like(spread))
+            if not self.attached:
+                self.weight.copy_(0.5 * draw * self.unit.unsqueeze(1) / self.features**0.5)
+
+    @torch.no_grad()
+    def rescale(self, units: Float[Tensor, " features"]) -> None:
+        """Put an encoder of x / units into the units of x; the model has scaled what is shared."""
+        self.centre.mul_(units)
+        self.unit.mul_(units)
+        if self.relative:
+            self.weight_unit.mul_(units)
+        elif not self.attached:
+            self.weight.mul_(units.unsqueeze(1))
+
+    def forward(self, x: Float[Tensor, "samples features"]) -> GaussianCode:
+        """Return q(z | x)."""
+        scaled = (x - self.centre) / self.unit
+        scale_tril = self.lower.tril(-1) + torch.diag(self.log_scale.exp())
+        weight = self.weight * (self.weight_unit / self.unit).unsqueeze(1)
+        return GaussianCode(scaled @ weight + self.bias, scale_tril)

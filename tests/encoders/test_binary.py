@@ -1,0 +1,75 @@
+"""Binary codes: an exact relaxed density, thresholds, and a report of how the bits are used."""
+
+import numpy as np
+import pytest
+import torch
+
+from probae import DataError, ParameterError
+from probae.encoders import BinaryCodeEncoder, BitReport
+from probae.encoders.binary_law import BinaryCode
+
+
+@pytest.fixture
+def encoder():
+    """Two bits that are linear in x: input 3 x_1 and input 1 whatever x."""
+    made = BinaryCodeEncoder(2, 2, hidden=(), noise_std=2.0).double()
+    with torch.no_grad():
+        made.head.weight.copy_(torch.tensor([[3.0, 0.0], [0.0, 0.0]]))
+        made.head.bias.copy_(torch.tensor([0.0, 1.0]))
+    return made
+
+
+@pytest.mark.parametrize("noise_std", [0.5, 1.0, 4.0])
+def test_density_and_moments_by_quadrature(noise_std):
+    """Sums over u = logit z, where the integrands are smooth: dz = z (1 - z) du."""
+    law = BinaryCode(torch.tensor([0.7], dtype=torch.float64), noise_std)
+    u = 0.7 + noise_std * torch.linspace(
+        -6, 6, 6001, dtype=torch.float64
+    )  # density of z still to be told from 0 or 1
+    z = u.sigmoid()
+    density = law.log_prob(z.unsqueeze(-1)).exp() * z * (1 - z) * noise_std * 0.002
+    # 2e-9 of the mass is beyond 6 standard deviations
+    assert density.sum().item() == pytest.approx(1, abs=1e-8)
+    mean = (density * z).sum().item()
+    assert law.mean.item() == pytest.approx(mean, abs=1e-8)
+    assert law.variance.item() == pytest.approx((density * (z - mean).square()).sum().item(), abs=1e-8)
+
+
+def test_density_of_a_saturated_draw_is_finite_with_its_gradient():
+    logits = torch.tensor([[60.0, -60.0, 0.0]], requires_grad=True)
+    z, log_q = BinaryCode(logits, 4.0).rsample_and_log_prob((20,))
+    assert ((z >= 0) & (z <= 1)).all()
+    assert log_q.isfinite().all()
+    log_q.sum().backward()
+    assert logits.grad.isfinite().all()
+    assert BinaryCode(logits, 4.0).log_prob(z).isfinite().all()
+
+
+def test_bits_are_thresholds_of_the_unit_without_noise(encoder):
+    x = torch.tensor([[1.0, 0.0], [-1.0, 5.0], [0.1, -3.0]], dtype=torch.float64)
+    assert encoder.bits(x).tolist() == [[True, True], [False, True], [True, True]]
+    assert torch.equal(encoder.bits(x), encoder(x).logits > 0)
+    assert torch.equal(encoder.bits(x.numpy().astype(np.float32)), encoder.bits(x))
+
+
+def test_report_counts_balance_and_saturation(encoder):
+    """logistic(3 x) is outside (.1, .9) for |x| > log(9) / 3 = .732; logistic(1) = .731 never is."""
+    x = torch.zeros(8, 2, dtype=torch.float64)
+    x[:, 0] = torch.tensor([-1.0, -0.74, -0.72, -0.1, 0.1, 0.72, 0.74, 0.9])
+    report = encoder.report(x)
+    assert report.balance.tolist() == [0.5, 1.0]
+    assert report.saturation.tolist() == [0.5, 0.0]
+    assert repr(report) == "BitReport(2 bits, 1 dead, balance 0.50 to 1.00, saturation 0.25)"
+    assert isinstance(report, BitReport)
+
+
+def test_bad_rows_end_in_one_sentence(encoder):
+    with pytest.raises(DataError):
+        encoder.bits(np.zeros((3, 5)))
+    with pytest.raises(DataError):
+        encoder.bits([[1.0, float("nan")], [0.0, 1.0]])
+
+
+def test_no_noise_is_refused():
+    with pytest.raises(ParameterError, match="noise_std"):
+        BinaryCodeEncoder(4, 2, noise_std=0.0)
