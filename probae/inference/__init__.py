@@ -10,8 +10,28 @@ from probae.inference.importance import ImportancePosterior, WeightedDraws
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
 from probae.inference.minres import MinimumResiduals
-from probae.inference.objectives import ELBO
+from probae.inference.objectives import (
+    ELBO,
+    IWAE,
+    JointDensity,
+    Reconstruction,
+    Renyi,
+    ReweightedWakeSleep,
+    SquaredError,
+)
+from probae.inference.point_encoder import PointEncoderPosterior
 from probae.inference.principal_axis import PrincipalAxis
+from probae.inference.regularizers import (
+    ContractiveEncoder,
+    ContractiveReconstruction,
+    Denoising,
+    GaussianNoise,
+    HigherOrderContraction,
+    Masking,
+    Regularizer,
+    SaltAndPepper,
+    WeightDecay,
+)
 from probae.inference.segmented import SegmentedLikelihood
 from probae.inference.stochastic_em import StochasticEM
 from probae.inference.svi import SVI
@@ -21,21 +41,37 @@ from probae.inference.variational_posterior import VariationalPosterior
 __all__ = [
     "ELBO",
     "EM",
+    "IWAE",
     "MAP",
     "SVI",
+    "ContractiveEncoder",
+    "ContractiveReconstruction",
+    "Denoising",
     "Draws",
     "Fit",
+    "GaussianNoise",
     "GaussianPosterior",
     "GibbsPosterior",
     "HMCPosterior",
+    "HigherOrderContraction",
     "ImportancePosterior",
+    "JointDensity",
+    "Masking",
     "MaximumLikelihood",
     "Method",
     "MinimumResiduals",
+    "PointEncoderPosterior",
     "PrincipalAxis",
+    "Reconstruction",
+    "Regularizer",
+    "Renyi",
+    "ReweightedWakeSleep",
+    "SaltAndPepper",
     "SegmentedLikelihood",
+    "SquaredError",
     "StochasticEM",
     "VariationalEM",
     "VariationalPosterior",
+    "WeightDecay",
     "WeightedDraws",
 ]

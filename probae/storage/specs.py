@@ -31,9 +31,12 @@ from probae.inference import (
     StochasticEM,
     VariationalEM,
     VariationalPosterior,
+    objectives,
+    regularizers,
 )
 from probae.inference.base import ExactPosterior
 from probae.inference.codes_posterior import CodesPosterior
+from probae.inference.point_encoder import PointEncoderPosterior
 from probae.inference.segment_labels import Segments
 from probae.inference.segment_posterior import SegmentPosterior
 from probae.inference.svi import EncoderPosterior
@@ -49,6 +52,7 @@ POSTERIORS = (
     GaussianPosterior,
     GibbsPosterior,
     HMCPosterior,
+    PointEncoderPosterior,
     SegmentPosterior,
     VariationalPosterior,
 )
@@ -82,6 +86,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     "Independent": (priors.Independent, ("laws",)),
     "Scaled": (priors.Scaled, ("law", "sd")),
     "LinearGaussianEncoder": (encoders.LinearGaussianEncoder, ("features", "latents")),
+    "OneLayerEncoder": (encoders.OneLayerEncoder, ("features", "latents", "activation")),
     "MLPEncoder": (encoders.MLPEncoder, ("features", "latents", "hidden", "covariance", "rank")),
     **_fields(
         MaximumLikelihood,
@@ -91,6 +96,20 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
         MAP,
         SVI,
         ELBO,
+        objectives.IWAE,
+        objectives.JointDensity,
+        objectives.Reconstruction,
+        objectives.Renyi,
+        objectives.ReweightedWakeSleep,
+        objectives.SquaredError,
+        regularizers.ContractiveEncoder,
+        regularizers.ContractiveReconstruction,
+        regularizers.Denoising,
+        regularizers.GaussianNoise,
+        regularizers.HigherOrderContraction,
+        regularizers.Masking,
+        regularizers.SaltAndPepper,
+        regularizers.WeightDecay,
         SegmentedLikelihood,
         Segments,
         StochasticEM,

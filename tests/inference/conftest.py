@@ -11,17 +11,20 @@ import pandas as pd
 import pytest
 import torch
 
-from probae.encoders import LinearGaussianEncoder, MLPEncoder
+from probae.encoders import LinearGaussianEncoder, MLPEncoder, OneLayerEncoder
 from probae.inference import (
     EM,
+    IWAE,
     MAP,
     SVI,
+    Denoising,
     MaximumLikelihood,
     MinimumResiduals,
     PrincipalAxis,
     SegmentedLikelihood,
     StochasticEM,
     VariationalEM,
+    WeightDecay,
 )
 from probae.inference.fit import fit
 from probae.models import (
@@ -86,6 +89,11 @@ FITS = {
     "sparse-sem": lambda d: Case(SparseCoding(d, d + 1), StochasticEM(steps=4, batch=25)),
     "laplace-sem": lambda d: Case(LinearFactorModel(d, 1, prior=Laplace()), StochasticEM(steps=4)),
     "fa-svi": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1))),
+    "ppca-map": lambda d: Case(
+        ProbabilisticPCA(d, 2),
+        MAP(encoder=OneLayerEncoder(d, 2, "tanh"), regularizers=(Denoising(), WeightDecay()), epochs=4),
+    ),
+    "fa-iwae": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1), objective=IWAE(3))),
     "sparse-svi": lambda d: Case(SparseCoding(d, d + 1), svi(MLPEncoder(d, d + 1, hidden=(8,)), batch=25)),
 }
 
