@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,18 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 
-from probae.checks import Data, ParameterError
+from probae.checks import ConvergenceWarning, Data, ParameterError
 from probae.encoders import Encoder
 from probae.inference.base import Outcome
 from probae.inference.objectives import SquaredError
-from probae.inference.regularizers import Regularizer, regularized
+from probae.inference.regularizers import (
+    ContractiveEncoder,
+    ContractiveReconstruction,
+    HigherOrderContraction,
+    Regularizer,
+    WeightDecay,
+    regularized,
+)
 from probae.inference.svi import EncoderPosterior, initialize, usable
 from probae.inference.training import settled, train
 from probae.models import LatentModel, LinearFactorModel
@@ -56,14 +64,15 @@ def train_point_encoder(
 ) -> Outcome:
     """Train model and encoder, both changed in place, on an objective at the codes."""
     check_pair(model, encoder, data)
+    warn_scale_free(encoder, regularizers)
     x = data.values.to(data.dtype)
     generator = torch.Generator().manual_seed(seed)
     model.requires_grad_(True).to(x.dtype)
     encoder.to(x.dtype)
-    initialize(model, x, generator)
-    for part, name, arguments in ((model, "start", (x, generator)), (encoder, "attach", (model,))):
+    for part, name, arguments in ((encoder, "attach", (model,)), (model, "start", (x, generator))):
         if hasattr(part, name):
             getattr(part, name)(*arguments)
+    initialize(model, x, generator)
     encoder.start(x, generator)
     encoder.train()
     history, interrupted = train(
@@ -108,4 +117,19 @@ def check_pair(model: LatentModel, encoder: Encoder, data: Data) -> None:
     if data.missing is not None:
         raise ParameterError(
             "MAP with an encoder needs complete rows, but x has missing values: fill them in."
+        )
+
+
+def warn_scale_free(encoder: Encoder, regularizers: tuple[Regularizer, ...]) -> None:
+    """Warn where the penalty on codes can be had for nothing, by small codes and a large decoder."""
+    kinds = tuple(type(one) for one in regularizers)
+    contracts = any(issubclass(kind, ContractiveEncoder | HigherOrderContraction) for kind in kinds)
+    bounded = any(issubclass(kind, ContractiveReconstruction | WeightDecay) for kind in kinds)
+    tied = getattr(type(encoder), "attach", None) is not getattr(Encoder, "attach", None)
+    if contracts and not (bounded or tied):
+        warnings.warn(
+            "A contractive penalty on the code has no minimiser here: codes shrink while the decoder grows, and the "
+            "penalty goes to 0. Tie the weights, add WeightDecay, or use ContractiveReconstruction.",
+            ConvergenceWarning,
+            stacklevel=2,
         )

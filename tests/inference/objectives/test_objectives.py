@@ -173,6 +173,7 @@ def test_the_sleep_phase_fits_rows_of_the_model(pair, rows):
     assert found[0].abs().max() > 0
 
 
+@pytest.mark.filterwarnings("ignore::probae.GuideWarning")  # of the diagonal covariance, wanted here
 def test_iwae_is_monotone_and_exact_in_the_limit():
     """L_1 < L_10 < L_100 < log p(x) on a linear-Gaussian model, and L_1000 within .01 nat: 3 SE each."""
     x = FactorAnalysis(5, 2).sample(100, seed=1)
@@ -244,7 +245,7 @@ def test_training_reaches_the_exact_likelihood(objective):
     """The family holds the posterior, so each has its optimum at maximum likelihood; Adam ends within .02 nats."""
     x = FactorAnalysis(5, 2).sample(200, seed=1)
     best = fit(ProbabilisticPCA(5, 2), x).log_likelihood(x).mean()
-    method = SVI(LinearGaussianEncoder(5, 2), epochs=400, lr=0.03, objective=objective)
+    method = SVI(LinearGaussianEncoder(5, 2), epochs=200, lr=0.05, objective=objective)
     run = fit(ProbabilisticPCA(5, 2), x, method)
     assert best - 0.02 < run.log_likelihood(x).mean() < best + 1e-6
     assert run.method.objective_name == objective.name
