@@ -263,7 +263,7 @@ def test_settings_are_checked():
         ContractiveReconstruction,
         HigherOrderContraction,
     ):
-        with pytest.raises(ParameterError, match="positive"):
+        with pytest.raises(ParameterError, match="a finite number above 0"):
             make(-1.0)
     for make in (Masking, SaltAndPepper):
         with pytest.raises(ParameterError, match="fraction should be between 0 and 1"):
