@@ -14,11 +14,13 @@ _HOME = {
     "probae.agreement": ("amari_distance", "mean_correlation"),
     "probae.analysis.annealed": ("AnnealedImportance",),
     "probae.analysis.cubature": ("Quadrature",),
+    "probae.analysis.denoising_score": ("denoising_score",),
     "probae.analysis.evidence": ("log_evidence",),
     "probae.analysis.exact": ("Exact",),
     "probae.analysis.importance_weighted": ("ImportanceWeighted",),
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
+    "probae.analysis.tangents": ("Tangents", "tangents"),
     "probae.codes": ("Codes", "k_sparse_codes", "orthogonal_matching_pursuit", "sparse_codes"),
     "probae.encoders": (
         "BinaryCodeEncoder",
@@ -29,6 +31,7 @@ _HOME = {
         "LaplaceEncoder",
         "LinearGaussianEncoder",
         "MLPEncoder",
+        "OneLayerEncoder",
         "SpikeSlabEncoder",
         "TiedEncoder",
         "mirrored",
@@ -74,19 +77,34 @@ _HOME = {
     "probae.inference": (
         "ELBO",
         "EM",
+        "IWAE",
         "MAP",
         "SVI",
+        "ContractiveEncoder",
+        "ContractiveReconstruction",
+        "Denoising",
         "Fit",
+        "GaussianNoise",
         "GaussianPosterior",
         "GibbsPosterior",
         "HMCPosterior",
+        "HigherOrderContraction",
+        "JointDensity",
+        "Masking",
         "MaximumLikelihood",
         "MinimumResiduals",
         "PrincipalAxis",
+        "Reconstruction",
+        "Regularizer",
+        "Renyi",
+        "ReweightedWakeSleep",
+        "SaltAndPepper",
         "SegmentedLikelihood",
+        "SquaredError",
         "StochasticEM",
         "VariationalEM",
         "VariationalPosterior",
+        "WeightDecay",
     ),
     "probae.inference.fit": ("fit",),
     "probae.inference.pretraining": ("GreedyLayers", "PrincipalLayers", "pretrain"),
@@ -118,11 +136,13 @@ if TYPE_CHECKING:
     from probae.agreement import amari_distance, mean_correlation
     from probae.analysis.annealed import AnnealedImportance
     from probae.analysis.cubature import Quadrature
+    from probae.analysis.denoising_score import denoising_score
     from probae.analysis.evidence import log_evidence
     from probae.analysis.exact import Exact
     from probae.analysis.importance_weighted import ImportanceWeighted
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
+    from probae.analysis.tangents import Tangents, tangents
     from probae.codes import Codes, k_sparse_codes, orthogonal_matching_pursuit, sparse_codes
     from probae.encoders import (
         BinaryCodeEncoder,
@@ -133,6 +153,7 @@ if TYPE_CHECKING:
         LaplaceEncoder,
         LinearGaussianEncoder,
         MLPEncoder,
+        OneLayerEncoder,
         SpikeSlabEncoder,
         TiedEncoder,
         mirrored,
@@ -175,19 +196,34 @@ if TYPE_CHECKING:
     from probae.inference import (
         ELBO,
         EM,
+        IWAE,
         MAP,
         SVI,
+        ContractiveEncoder,
+        ContractiveReconstruction,
+        Denoising,
         Fit,
+        GaussianNoise,
         GaussianPosterior,
         GibbsPosterior,
+        HigherOrderContraction,
         HMCPosterior,
+        JointDensity,
+        Masking,
         MaximumLikelihood,
         MinimumResiduals,
         PrincipalAxis,
+        Reconstruction,
+        Regularizer,
+        Renyi,
+        ReweightedWakeSleep,
+        SaltAndPepper,
         SegmentedLikelihood,
+        SquaredError,
         StochasticEM,
         VariationalEM,
         VariationalPosterior,
+        WeightDecay,
     )
     from probae.inference.checkpoint import Checkpoint
     from probae.inference.fit import fit

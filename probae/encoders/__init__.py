@@ -8,6 +8,7 @@ from probae.encoders.laplace import LaplaceEncoder
 from probae.encoders.linear_gaussian import LinearGaussianEncoder
 from probae.encoders.mirror import mirrored
 from probae.encoders.mlp import MLPEncoder
+from probae.encoders.one_layer import OneLayerEncoder
 from probae.encoders.spike_slab import SpikeSlabEncoder
 from probae.encoders.tied import TiedEncoder
 
@@ -21,6 +22,7 @@ __all__ = [
     "LaplaceEncoder",
     "LinearGaussianEncoder",
     "MLPEncoder",
+    "OneLayerEncoder",
     "SpikeSlabEncoder",
     "TiedEncoder",
     "mirrored",

@@ -54,3 +54,7 @@ class LinearGaussianEncoder(Encoder):
         """Return q(z | x)."""
         scale_tril = self.lower.tril(-1) + torch.diag(self.log_scale.exp())
         return GaussianCode((x - self.offset) @ self.weight.mT, scale_tril)
+
+    def jacobian(self, x: Float[Tensor, "samples features"]) -> Float[Tensor, "1 latents features"]:
+        """Return d E[z | x] / dx = A, the same for every row."""
+        return self.weight.unsqueeze(0)

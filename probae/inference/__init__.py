@@ -11,8 +11,28 @@ from probae.inference.importance import ImportancePosterior, WeightedDraws
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
 from probae.inference.minres import MinimumResiduals
-from probae.inference.objectives import ELBO
+from probae.inference.objectives import (
+    ELBO,
+    IWAE,
+    JointDensity,
+    Reconstruction,
+    Renyi,
+    ReweightedWakeSleep,
+    SquaredError,
+)
+from probae.inference.point_encoder import PointEncoderPosterior
 from probae.inference.principal_axis import PrincipalAxis
+from probae.inference.regularizers import (
+    ContractiveEncoder,
+    ContractiveReconstruction,
+    Denoising,
+    GaussianNoise,
+    HigherOrderContraction,
+    Masking,
+    Regularizer,
+    SaltAndPepper,
+    WeightDecay,
+)
 from probae.inference.schedule import Constant, Cosine, Schedule
 from probae.inference.segmented import SegmentedLikelihood
 from probae.inference.stochastic_em import StochasticEM
@@ -24,26 +44,42 @@ from probae.inference.variational_posterior import VariationalPosterior
 __all__ = [
     "ELBO",
     "EM",
+    "IWAE",
     "MAP",
     "SVI",
     "Checkpoint",
     "Constant",
     "Cosine",
+    "ContractiveEncoder",
+    "ContractiveReconstruction",
+    "Denoising",
     "Draws",
     "EarlyStopping",
     "Fit",
+    "GaussianNoise",
     "GaussianPosterior",
     "GibbsPosterior",
     "HMCPosterior",
+    "HigherOrderContraction",
     "ImportancePosterior",
+    "JointDensity",
+    "Masking",
     "MaximumLikelihood",
     "Method",
     "MinimumResiduals",
+    "PointEncoderPosterior",
     "PrincipalAxis",
     "Schedule",
+    "Reconstruction",
+    "Regularizer",
+    "Renyi",
+    "ReweightedWakeSleep",
+    "SaltAndPepper",
     "SegmentedLikelihood",
+    "SquaredError",
     "StochasticEM",
     "VariationalEM",
     "VariationalPosterior",
+    "WeightDecay",
     "WeightedDraws",
 ]

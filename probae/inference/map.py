@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -23,14 +23,19 @@ from probae.checks import (
     Data,
     DataError,
     NotExactError,
+    ParameterError,
     check_count,
     check_positive,
 )
+from probae.encoders import Encoder
 from probae.inference.base import Method, Outcome
 from probae.inference.codes_posterior import CodesPosterior
 from probae.inference.dictionary import Dictionary, learn_dictionary
 from probae.inference.noise_refinement import refine_noise
-from probae.models import LinearFactorModel
+from probae.inference.objectives import JointDensity
+from probae.inference.point_encoder import train_point_encoder
+from probae.inference.regularizers import Regularizer, check_regularizers
+from probae.models import LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
 from probae.priors import Laplace
 from probae.statistics import SufficientStatistics
@@ -40,7 +45,10 @@ WORK = 3e8  # rows K^2 D of the rows that the noise variance is estimated from, 
 
 @dataclass(frozen=True)
 class MAP(Method):
-    r"""Dictionary learning by alternating certified lasso codes and dictionary steps, on minibatches or on all rows.
+    r"""Codes at the maximum of log p(x, z): certified lasso codes with dictionary steps, or those of a point encoder.
+
+    Given an ``encoder``, it and the model are trained by Adam on log p(x, z) at z = encoder(x).mean. That is a
+    classical autoencoder: `Reconstruction` leaves the prior out, `SquaredError` the noise too.
 
     Parameters
     ----------
@@ -57,6 +65,17 @@ class MAP(Method):
     tol : float
         The fit has converged when one more step on all rows would turn no atom by more than this (radians). Learning
         stops early when a whole pass turns none by half as much.
+    encoder : Encoder, optional
+        Of its law the mean is used; copied, the fitted copy is ``fit.posterior.encoder``. With it ``penalty``,
+        ``steps`` and ``tol`` have no part, and x is used as it is, in its units.
+    objective : callable
+        With an encoder: model, encoder and rows to one value per row.
+    regularizers : tuple of Regularizer
+        With an encoder: what corrupts the rows it is shown, or is taken off the objective.
+    epochs : int
+        With an encoder: passes over the data.
+    lr : float
+        With an encoder: Adam's step at the start; it falls to a hundredth along a cosine.
 
     Notes
     -----
@@ -82,13 +101,26 @@ class MAP(Method):
     >>> run = pa.fit(pa.SparseCoding(16, 20), patches.x, pa.MAP(penalty=0.1))
     >>> run.converged, run.posterior(patches.x[:2]).mean.shape
     (True, torch.Size([2, 20]))
+
+    An autoencoder with tanh codes, made to denoise:
+
+    >>> noisy = pa.Denoising(pa.GaussianNoise(0.1))
+    >>> method = pa.MAP(
+    ...     encoder=pa.OneLayerEncoder(16, 4, "tanh"), objective=pa.SquaredError(), regularizers=(noisy,), epochs=20
+    ... )
+    >>> pa.fit(pa.ProbabilisticPCA(16, 4), patches.x, method).posterior(patches.x[:2]).mean.shape
+    torch.Size([2, 4])
     """
 
     penalty: float | None = None
     steps: int = 500
     batch: int | None = 512
     tol: float = 0.01
-    objective_name: ClassVar[str] = "negative MAP energy"
+    encoder: Encoder | None = None
+    objective: Any = field(default_factory=JointDensity)
+    regularizers: tuple[Regularizer, ...] = ()
+    epochs: int = 500
+    lr: float = 0.02
 
     def __post_init__(self) -> None:
         check_count("steps", self.steps)
@@ -97,6 +129,36 @@ class MAP(Method):
             check_count("batch", self.batch)
         if self.penalty is not None:
             check_positive("penalty", self.penalty)
+        check_count("epochs", self.epochs)
+        check_positive("lr", self.lr)
+        check_regularizers(self.regularizers)
+        if not callable(self.objective) or not hasattr(self.objective, "name"):
+            raise ParameterError(
+                f"objective should be a value such as JointDensity(), got {self.objective!r}."
+            )
+        if self.encoder is None and (self.regularizers or self.objective != JointDensity()):
+            raise ParameterError("objective and regularizers go with an encoder: pass encoder=... too.")
+        if self.encoder is None:
+            return
+        if not isinstance(self.encoder, Encoder):
+            raise ParameterError(
+                "encoder should be one such as LinearGaussianEncoder(features, latents), "
+                f"got {type(self.encoder).__name__}."
+            )
+        if self.penalty is not None:
+            raise ParameterError(
+                "penalty goes with lasso codes; with an encoder the prior of the model is the penalty."
+            )
+
+    @property
+    def objective_name(self) -> str:  # type: ignore[override]
+        """Name of what ``history`` holds."""
+        return "negative MAP energy" if self.encoder is None else self.objective.name
+
+    @property
+    def unit_free(self) -> bool:
+        """Whether the data may be rescaled: codes of an encoder, and regularisers, depend on the units of x."""
+        return self.encoder is None
 
     def in_units(self, units: Float[Tensor, " features"]) -> MAP:
         """Return the method with its penalty, which has the units of x, divided by them."""
@@ -107,10 +169,26 @@ class MAP(Method):
         return value * float(units[0]) ** 2
 
     @local_parameters
-    @torch.no_grad()
-    def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
-        """Learn the dictionary and put the model on its scale."""
+    def fit(self, model: LatentModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
+        """Learn the model, and the encoder if there is one."""
         data = self.rows(data)
+        if self.encoder is None:
+            return self._fit_lasso(model, data, seed)
+        return train_point_encoder(
+            model,
+            self.encoder,
+            data,
+            seed,
+            objective=self.objective,
+            regularizers=self.regularizers,
+            epochs=self.epochs,
+            batch=self.batch,
+            lr=self.lr,
+        )
+
+    @torch.no_grad()
+    def _fit_lasso(self, model: LatentModel, data: Data, seed: int) -> Outcome:
+        """Learn the dictionary and put the model on its scale."""
         self._check(model, data)
         mean = data.values.mean(0)
         centred = data.values - mean
@@ -139,7 +217,7 @@ class MAP(Method):
             restarts=found.relocated,
         )
 
-    def _check(self, model: LinearFactorModel, data: Data) -> None:
+    def _check(self, model: LatentModel, data: Data) -> None:
         if (
             not isinstance(model, LinearFactorModel)
             or not isinstance(model.prior, Laplace)

@@ -118,8 +118,8 @@ class SVI(Method):
 
     @property
     def unit_free(self) -> bool:
-        """Whether the encoder can be put into other units."""
-        return type(self.encoder).rescale is not Encoder.rescale
+        """Whether the encoder can be put into other units, and nothing else is in those of x."""
+        return type(self.encoder).rescale is not Encoder.rescale and not self.regularizers
 
     @local_parameters
     def fit(self, model: LatentModel, data: Data | SufficientStatistics, seed: int) -> Outcome:

@@ -35,9 +35,12 @@ from probae.inference import (
     StochasticEM,
     VariationalEM,
     VariationalPosterior,
+    objectives,
+    regularizers,
 )
 from probae.inference.base import ExactPosterior
 from probae.inference.codes_posterior import CodesPosterior
+from probae.inference.point_encoder import PointEncoderPosterior
 from probae.inference.segment_labels import Segments
 from probae.inference.segment_posterior import SegmentPosterior
 from probae.inference.svi import EncoderPosterior
@@ -53,6 +56,7 @@ POSTERIORS = (
     GaussianPosterior,
     GibbsPosterior,
     HMCPosterior,
+    PointEncoderPosterior,
     SegmentPosterior,
     VariationalPosterior,
 )
@@ -110,6 +114,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
         ("features", "latents", "hidden", "transforms", "bins", "width"),
     ),
     "BinaryCodeEncoder": (encoders.BinaryCodeEncoder, ("features", "latents", "hidden", "noise_std")),
+    "OneLayerEncoder": (encoders.OneLayerEncoder, ("features", "latents", "activation")),
     **_fields(
         MaximumLikelihood,
         MinimumResiduals,
@@ -122,6 +127,20 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
         Constant,
         Cosine,
         EarlyStopping,
+        objectives.IWAE,
+        objectives.JointDensity,
+        objectives.Reconstruction,
+        objectives.Renyi,
+        objectives.ReweightedWakeSleep,
+        objectives.SquaredError,
+        regularizers.ContractiveEncoder,
+        regularizers.ContractiveReconstruction,
+        regularizers.Denoising,
+        regularizers.GaussianNoise,
+        regularizers.HigherOrderContraction,
+        regularizers.Masking,
+        regularizers.SaltAndPepper,
+        regularizers.WeightDecay,
         SegmentedLikelihood,
         Segments,
         StochasticEM,

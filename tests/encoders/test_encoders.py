@@ -18,6 +18,7 @@ from probae.encoders import (
     LaplaceEncoder,
     LinearGaussianEncoder,
     MLPEncoder,
+    OneLayerEncoder,
     SpikeSlabEncoder,
     TiedEncoder,
 )
@@ -30,6 +31,8 @@ ENCODERS = {
     "mlp-low-rank": lambda: MLPEncoder(5, 3, hidden=(8, 7), covariance="low_rank", rank=2),
     "mlp-diagonal": lambda: MLPEncoder(5, 3, hidden=(8,), covariance="diagonal"),
     "mlp-no-hidden-layer": lambda: MLPEncoder(5, 3, hidden=()),
+    "one-layer-diagonal": lambda: OneLayerEncoder(5, 3),
+    "one-layer-tanh-diagonal": lambda: OneLayerEncoder(5, 3, activation="tanh"),
     "mlp-one-latent": lambda: MLPEncoder(5, 1, hidden=(8,)),
     "mlp-residual": lambda: MLPEncoder(5, 3, hidden=(8, 8, 8), residual=True, normalize=True),
     "laplace": lambda: LaplaceEncoder(5, 3, hidden=(8,)),

@@ -11,17 +11,20 @@ import pandas as pd
 import pytest
 import torch
 
-from probae.encoders import LinearGaussianEncoder, MLPEncoder, SpikeSlabEncoder, TiedEncoder
+from probae.encoders import LinearGaussianEncoder, MLPEncoder, OneLayerEncoder, SpikeSlabEncoder, TiedEncoder
 from probae.inference import (
     EM,
+    IWAE,
     MAP,
     SVI,
+    Denoising,
     MaximumLikelihood,
     MinimumResiduals,
     PrincipalAxis,
     SegmentedLikelihood,
     StochasticEM,
     VariationalEM,
+    WeightDecay,
 )
 from probae.inference.fit import fit
 from probae.models import (
@@ -92,6 +95,11 @@ FITS = {
     "spike-slab-svi": lambda d: Case(
         SparseCoding(d, 2, prior=SpikeSlab()), svi(SpikeSlabEncoder(d, 2, hidden=(4,)))
     ),
+    "ppca-map": lambda d: Case(
+        ProbabilisticPCA(d, 2),
+        MAP(encoder=OneLayerEncoder(d, 2, "tanh"), regularizers=(Denoising(), WeightDecay()), epochs=4),
+    ),
+    "fa-iwae": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1), objective=IWAE(3))),
     "sparse-svi": lambda d: Case(SparseCoding(d, d + 1), svi(MLPEncoder(d, d + 1, hidden=(8,)), batch=25)),
 }
 

@@ -1,5 +1,31 @@
 """Regularisers of training with an encoder."""
 
 from probae.inference.regularizers.base import Regularizer, check_regularizers, regularized
+from probae.inference.regularizers.contractive import (
+    ContractiveEncoder,
+    ContractiveReconstruction,
+    HigherOrderContraction,
+)
+from probae.inference.regularizers.denoising import (
+    Corruption,
+    Denoising,
+    GaussianNoise,
+    Masking,
+    SaltAndPepper,
+)
+from probae.inference.regularizers.weight_decay import WeightDecay
 
-__all__ = ["Regularizer", "check_regularizers", "regularized"]
+__all__ = [
+    "ContractiveEncoder",
+    "ContractiveReconstruction",
+    "Corruption",
+    "Denoising",
+    "GaussianNoise",
+    "HigherOrderContraction",
+    "Masking",
+    "Regularizer",
+    "SaltAndPepper",
+    "WeightDecay",
+    "check_regularizers",
+    "regularized",
+]

@@ -1,0 +1,135 @@
+"""Training of a point encoder, z = encoder(x).mean: what MAP does when it is given one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+
+from probae.checks import ConvergenceWarning, Data, ParameterError
+from probae.encoders import Encoder
+from probae.inference.base import Outcome
+from probae.inference.objectives import SquaredError
+from probae.inference.regularizers import (
+    ContractiveEncoder,
+    ContractiveReconstruction,
+    HigherOrderContraction,
+    Regularizer,
+    WeightDecay,
+    regularized,
+)
+from probae.inference.svi import EncoderPosterior, initialize, usable
+from probae.inference.training import settled, train
+from probae.models import LatentModel, LinearFactorModel
+
+
+@dataclass(frozen=True, eq=False)
+class PointEncoderPosterior:
+    """The posterior a point encoder stands for: a point mass at its code.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        Of its law the mean alone is used.
+
+    Examples
+    --------
+    >>> import torch, probae as pa
+    >>> PointEncoderPosterior(pa.LinearGaussianEncoder(3, 2))(torch.ones(1, 3)).mean
+    tensor([[0., 0.]])
+    """
+
+    encoder: Encoder
+
+    def __call__(self, x: Any) -> dist.Delta:
+        """Return the point mass at the code of each row, in the dtype of x."""
+        return dist.Delta(EncoderPosterior(self.encoder)(x).mean, event_dim=1)
+
+
+def train_point_encoder(
+    model: LatentModel,
+    encoder: Encoder,
+    data: Data,
+    seed: int,
+    *,
+    objective: Callable[..., torch.Tensor],
+    regularizers: tuple[Regularizer, ...],
+    epochs: int,
+    batch: int | None,
+    lr: float,
+) -> Outcome:
+    """Train model and encoder, both changed in place, on an objective at the codes."""
+    check_pair(model, encoder, data)
+    warn_scale_free(encoder, regularizers)
+    x = data.values.to(data.dtype)
+    generator = torch.Generator().manual_seed(seed)
+    model.requires_grad_(True).to(x.dtype)
+    encoder.to(x.dtype)
+    for part, name, arguments in ((encoder, "attach", (model,)), (model, "start", (x, generator))):
+        if hasattr(part, name):
+            getattr(part, name)(*arguments)
+    initialize(model, x, generator)
+    encoder.start(x, generator)
+    encoder.train()
+    history, interrupted = train(
+        regularized(objective, regularizers, model, encoder),
+        list(dict.fromkeys([*model.parameters(), *encoder.parameters()])),  # tied ones once
+        x,
+        epochs=epochs,
+        batch=batch,
+        lr=lr,
+        generator=generator,
+        usable=lambda: usable(model, encoder),
+        label="MAP",
+    )
+    encoder.eval().double()
+    model.double()
+    if isinstance(objective, SquaredError):
+        settle_noise(model, encoder, data)
+    return Outcome(PointEncoderPosterior(encoder), history, settled(history), interrupted)
+
+
+@torch.no_grad()
+def settle_noise(model: LatentModel, encoder: Encoder, data: Data) -> None:
+    """Set the noise of a linear model to the mean squared residual: its most likely value given the codes."""
+    if not isinstance(model, LinearFactorModel):
+        return
+    squares = (data.values - model.likelihood(encoder(data.values).mean).mean).square().mean(0)
+    noise = squares if model.noise == "diagonal" else squares.mean()
+    model.noise_variance = noise.clamp_min(torch.finfo(torch.float64).tiny)
+
+
+def check_pair(model: LatentModel, encoder: Encoder, data: Data) -> None:
+    """Refuse a model, an encoder and data that do not go together."""
+    if isinstance(model, LinearFactorModel) and model.invertible:
+        raise ParameterError(
+            f'MAP with an encoder needs a model with noise; with noise="{model.noise}" use MaximumLikelihood().'
+        )
+    if (encoder.features, encoder.latents) != (model.features, model.latents):
+        raise ParameterError(
+            f"The encoder maps {encoder.features} features to {encoder.latents} latents, "
+            f"the model has {model.features} and {model.latents}: build both with the same sizes."
+        )
+    if data.missing is not None:
+        raise ParameterError(
+            "MAP with an encoder needs complete rows, but x has missing values: fill them in."
+        )
+
+
+def warn_scale_free(encoder: Encoder, regularizers: tuple[Regularizer, ...]) -> None:
+    """Warn where the penalty on codes can be had for nothing, by small codes and a large decoder."""
+    kinds = tuple(type(one) for one in regularizers)
+    contracts = any(issubclass(kind, ContractiveEncoder | HigherOrderContraction) for kind in kinds)
+    bounded = any(issubclass(kind, ContractiveReconstruction | WeightDecay) for kind in kinds)
+    tied = getattr(type(encoder), "attach", None) is not getattr(Encoder, "attach", None)
+    if contracts and not (bounded or tied):
+        warnings.warn(
+            "A contractive penalty on the code has no minimiser here: codes shrink while the decoder grows, and the "
+            "penalty goes to 0. Tie the weights, add WeightDecay, or use ContractiveReconstruction.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
