@@ -13,9 +13,12 @@ __version__ = "0.1.0"
 _HOME = {
     "probae.agreement": ("amari_distance", "mean_correlation"),
     "probae.analysis.annealed": ("AnnealedImportance",),
+    "probae.analysis.calibration": ("Calibration", "simulation_based_calibration"),
+    "probae.analysis.collapse": ("Collapse", "collapse"),
     "probae.analysis.cubature": ("Quadrature",),
     "probae.analysis.evidence": ("log_evidence",),
     "probae.analysis.exact": ("Exact",),
+    "probae.analysis.gaps": ("Gap", "Gaps", "gaps"),
     "probae.analysis.importance_weighted": ("ImportanceWeighted",),
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
@@ -68,6 +71,7 @@ _HOME = {
         "MaximumLikelihood",
         "MinimumResiduals",
         "PrincipalAxis",
+        "RefinedPosterior",
         "SegmentedLikelihood",
         "StochasticEM",
         "VariationalEM",
@@ -100,9 +104,12 @@ if TYPE_CHECKING:
     from probae import datasets, plots, priors, rotation
     from probae.agreement import amari_distance, mean_correlation
     from probae.analysis.annealed import AnnealedImportance
+    from probae.analysis.calibration import Calibration, simulation_based_calibration
+    from probae.analysis.collapse import Collapse, collapse
     from probae.analysis.cubature import Quadrature
     from probae.analysis.evidence import log_evidence
     from probae.analysis.exact import Exact
+    from probae.analysis.gaps import Gap, Gaps, gaps
     from probae.analysis.importance_weighted import ImportanceWeighted
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
@@ -155,6 +162,7 @@ if TYPE_CHECKING:
         MaximumLikelihood,
         MinimumResiduals,
         PrincipalAxis,
+        RefinedPosterior,
         SegmentedLikelihood,
         StochasticEM,
         VariationalEM,

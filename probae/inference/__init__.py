@@ -12,6 +12,7 @@ from probae.inference.maximum_likelihood import MaximumLikelihood
 from probae.inference.minres import MinimumResiduals
 from probae.inference.objectives import ELBO
 from probae.inference.principal_axis import PrincipalAxis
+from probae.inference.refinement import RefinedPosterior
 from probae.inference.segmented import SegmentedLikelihood
 from probae.inference.stochastic_em import StochasticEM
 from probae.inference.svi import SVI
@@ -33,6 +34,7 @@ __all__ = [
     "Method",
     "MinimumResiduals",
     "PrincipalAxis",
+    "RefinedPosterior",
     "SegmentedLikelihood",
     "StochasticEM",
     "VariationalEM",

@@ -26,6 +26,7 @@ from probae.checks import (
 from probae.encoders import Encoder
 from probae.inference.base import Method, Outcome
 from probae.inference.objectives import ELBO
+from probae.inference.refinement import RefinedPosterior, require_gaussian
 from probae.inference.regularizers import Regularizer, check_regularizers, regularized
 from probae.inference.training import settled, train
 from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorModel
@@ -54,6 +55,8 @@ class SVI(Method):
         Model, encoder and rows to one bound per row.
     regularizers : tuple of Regularizer
         What corrupts the rows that the encoder is shown, or is taken off the bound; none by default.
+    refine : int
+        Steps by which the fitted posterior improves the encoder's answer for each row (:class:`RefinedPosterior`).
 
     Examples
     --------
@@ -70,6 +73,7 @@ class SVI(Method):
     lr: float = 0.02
     objective: Any = field(default_factory=ELBO)
     regularizers: tuple[Regularizer, ...] = ()
+    refine: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.encoder, Encoder):
@@ -86,6 +90,7 @@ class SVI(Method):
                 f"objective should be a value such as ELBO(draws=1), got {self.objective!r}."
             )
         check_regularizers(self.regularizers)
+        check_count("refine", self.refine, minimum=0)
 
     @property
     def objective_name(self) -> str:  # type: ignore[override]
@@ -109,6 +114,8 @@ class SVI(Method):
         encoder.to(x.dtype)
         initialize(model, x, generator)
         encoder.start(x, generator)
+        if self.refine:
+            require_gaussian(encoder(x[:2]))
         encoder.train()
         loss = self._loss(model, encoder, x)
         history, interrupted = train(
@@ -124,7 +131,8 @@ class SVI(Method):
         )
         encoder.eval().double()
         model.double()
-        return Outcome(EncoderPosterior(encoder), history, settled(history), interrupted)
+        posterior = RefinedPosterior(encoder, model, self.refine) if self.refine else EncoderPosterior(encoder)
+        return Outcome(posterior, history, settled(history), interrupted)
 
     def _check(self, model: LatentModel, encoder: Encoder, data: Data) -> None:
         if model.random_parameters:

@@ -27,6 +27,7 @@ from probae.inference import (
     MaximumLikelihood,
     MinimumResiduals,
     PrincipalAxis,
+    RefinedPosterior,
     SegmentedLikelihood,
     StochasticEM,
     VariationalEM,
@@ -49,6 +50,7 @@ POSTERIORS = (
     GaussianPosterior,
     GibbsPosterior,
     HMCPosterior,
+    RefinedPosterior,
     SegmentPosterior,
     VariationalPosterior,
 )
