@@ -20,6 +20,7 @@ _HOME = {
     "probae.analysis.exact": ("Exact",),
     "probae.analysis.gaps": ("Gap", "Gaps", "gaps"),
     "probae.analysis.importance_weighted": ("ImportanceWeighted",),
+    "probae.analysis.pareto": ("pareto_k",),
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.codes": ("Codes", "k_sparse_codes", "orthogonal_matching_pursuit", "sparse_codes"),
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
     from probae.analysis.exact import Exact
     from probae.analysis.gaps import Gap, Gaps, gaps
     from probae.analysis.importance_weighted import ImportanceWeighted
+    from probae.analysis.pareto import pareto_k
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.codes import Codes, k_sparse_codes, orthogonal_matching_pursuit, sparse_codes

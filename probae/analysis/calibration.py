@@ -32,8 +32,8 @@ class Calibration:
     Attributes
     ----------
     ranks : Tensor (N, K + 1)
-        How many of the draws are below the truth, uniform on 0, ..., ``draws`` where q is the posterior: of each latent,
-        and last of log p(x, z), which depends on all latents together.
+        How many of the draws are below the truth, uniform on 0, ..., ``draws`` where q is the posterior: of each
+        latent, and last of log p(x, z), which depends on all latents together.
     draws : int
     chi_square : Tensor (K + 1,)
         p-value of uniform ranks in 20 bins: the better test of a wrong width.
@@ -93,8 +93,8 @@ def simulation_based_calibration(
     r"""Simulate z and x from the fitted model and rank each z among draws of the fit's posterior q(z | x).
 
     If q(z | x) = p(z | x), then z and the draws are exchangeable and the ranks uniform (Talts et al., 2018). Ranks find
-    what is wrong on average over x; an error that cancels over x is left to `gaps`. With 1,000 simulations a posterior 20 % too narrow is found for sure, one 10 % too narrow
-    about every second time.
+    what is wrong on average over x; an error that cancels over x is left to `gaps`. With 1,000 simulations a posterior
+    20 % too narrow is found for sure, one 10 % too narrow about every second time.
 
     Parameters
     ----------

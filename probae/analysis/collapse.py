@@ -65,9 +65,10 @@ class Collapse:
     def __str__(self) -> str:
         count = len(self.divergence)
         order = self.divergence.argsort(descending=True).tolist()
+        active, collapsed = int(self.active.sum()), int(self.collapsed.sum())
         lines = [
-            f"{int(self.active.sum())} of {count} latents are active, {int(self.collapsed.sum())} have collapsed to the "
-            f"prior (threshold {self.threshold:g})",
+            f"{active} of {count} latents are active, {collapsed} have collapsed to the prior "
+            f"(threshold {self.threshold:g})",
             "  latent  KL, nats  variance of means",
         ]
         for k in order:

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
-from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 
-from probae.checks import DataError, ParameterError
+from probae.checks import DataError, NotExactError, ParameterError
 from probae.inference import Fit
 from probae.inference.gaussian_expectation import Expectation, expectation_of
 from probae.inference.refinement import Gaussians, climb, gaussians_of
@@ -49,16 +48,18 @@ def posterior_law(run: Fit, x: Float[Tensor, "samples features"]) -> dist.TorchD
     """Return q(z | x) of a fit, or say why it has no evidence lower bound."""
     law = run.posterior(x)
     name = type(run.posterior).__name__
-    if isinstance(law, torch.distributions.Distribution) and isinstance(law, dist.Delta):
+    if isinstance(law, dist.Delta):
         raise ParameterError(
             f"{name} is a point mass: its density is infinite and its evidence lower bound has no value, so no gap can "
             "be measured. Fit with SVI(encoder), or ask log_evidence(run, x) for log p(x) alone."
         )
-    if type(law).log_prob in (TorchDistribution.log_prob, torch.distributions.Distribution.log_prob):
+    try:
+        law.log_prob(law.mean)
+    except (NotExactError, NotImplementedError):
         raise ParameterError(
             f"{name} gives draws without a density, so it has no evidence lower bound: fit with SVI(encoder), or ask "
             "log_evidence(run, x) for log p(x) alone."
-        )
+        ) from None
     return law
 
 

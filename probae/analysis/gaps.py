@@ -2,6 +2,7 @@ r"""How far an encoder's bound is from log p(x), and what each part of the dista
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from probae.analysis.encoder_bound import Bounds, bounds_of
 from probae.analysis.evidence import log_evidence
 from probae.analysis.importance_weighted import ImportanceWeighted
 from probae.analysis.result import Estimator, Evidence
-from probae.checks import ParameterError, check_count, check_data
+from probae.checks import ParameterError, ProbaeError, check_count, check_data
 from probae.inference import Fit, MaximumLikelihood
 from probae.inference.fit import fit
 from probae.inference.importance import freedom, width
@@ -175,8 +176,7 @@ def gaps(run: Fit, x: Any, estimator: Estimator | None = None, *, draws: int = D
     amortization = None
     if bounds.amortization is not None and bounds.amortization_error is not None:
         amortization = Gap(bounds.amortization, bounds.amortization_error)
-    parameter, reason = _parameter_gap(run, data.values)
-    notes = [reason] if reason else []
+    parameter, notes = _parameter_gap(run, data.values)
     if bounds.optimal is None:
         notes.append(f"approximation and amortization: the encoder's law is {bounds.family}.")
     if evidence.bound == "lower":
@@ -224,16 +224,17 @@ class Wider:
         return dist.MultivariateStudentT(df, q.mean, width(latents) * q.root)
 
 
-def _parameter_gap(run: Fit, x: Tensor) -> tuple[Gap | None, str]:
-    """Compare with the maximum of the likelihood of these rows, where that is exact."""
+def _parameter_gap(run: Fit, x: Tensor) -> tuple[Gap | None, list[str]]:
+    """Compare with the maximum of the likelihood of these rows, where that is exact; also say what is wrong with it."""
     model = run.model
     if not (isinstance(model, LinearFactorModel) and model.gaussian and not model.invertible):
-        return None, f"parameter: the maximum likelihood of {type(model).__name__} has no closed form."
-    if len(x) <= model.latents + 1:
-        return (
-            None,
-            f"parameter: {len(x)} rows are too few for a maximum-likelihood fit of {model.latents} latents.",
-        )
-    best = fit(model, x, MaximumLikelihood())
+        return None, [f"parameter: the maximum likelihood of {type(model).__name__} has no closed form."]
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            best = fit(model, x, MaximumLikelihood())
+    except ProbaeError as error:
+        return None, [f"parameter: there is no maximum-likelihood fit of these rows. {error}"]
     rows = best.model.log_likelihood(x) - model.log_likelihood(x)
-    return Gap(rows, torch.zeros_like(rows)), ""
+    said = dict.fromkeys(str(warning.message) for warning in caught)
+    return Gap(rows, torch.zeros_like(rows)), [f"parameter: {text}" for text in said]

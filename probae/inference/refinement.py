@@ -27,6 +27,7 @@ from probae.inference.gaussian_expectation import Expectation, Expected, expecta
 from probae.models import LatentModel
 from probae.models.base import local_parameters
 
+TOLERANCE = 1e-12  # nats a step, below which a row has arrived
 SHORTEST = 2.0**-20  # step below which a row is left as it is
 
 
@@ -101,9 +102,7 @@ class RefinedPosterior:
     model : LatentModel
         Linear models take exact expectations; any other, 256 fixed quasi-random draws.
     steps : int
-        T, most steps for each row.
-    tol : float
-        A row stops when a step gains less than this, in nats.
+        T, most steps for each row; it stops before them when a step gains less than 1e-12 nats.
 
     References
     ----------
@@ -124,7 +123,6 @@ class RefinedPosterior:
     encoder: Encoder
     model: LatentModel
     steps: int = 10
-    tol: float = 1e-12
 
     def __post_init__(self) -> None:
         if not isinstance(self.encoder, Encoder):
@@ -142,7 +140,7 @@ class RefinedPosterior:
         law = self.encoder(data.values.to(next(self.encoder.parameters()).dtype))
         start = require_gaussian(law)
         expectation = expectation_of(self.model)
-        return climb(expectation, data.values, start, self.steps, self.tol)[0].law(data.dtype)
+        return climb(expectation, data.values, start, self.steps)[0].law(data.dtype)
 
 
 def require_gaussian(law: dist.TorchDistribution) -> Gaussians:
@@ -156,7 +154,7 @@ def require_gaussian(law: dist.TorchDistribution) -> Gaussians:
 
 
 def climb(
-    expectation: Expectation, x: Tensor, start: Gaussians, steps: int, tol: float = 1e-12
+    expectation: Expectation, x: Tensor, start: Gaussians, steps: int, tol: float = TOLERANCE
 ) -> tuple[Gaussians, Float[Tensor, "samples"]]:
     """Raise the evidence lower bound of every row from a start; return the laws and their bounds in nats."""
     means, roots, values = [], [], []

@@ -86,6 +86,7 @@ FITS = {
     "sparse-sem": lambda d: Case(SparseCoding(d, d + 1), StochasticEM(steps=4, batch=25)),
     "laplace-sem": lambda d: Case(LinearFactorModel(d, 1, prior=Laplace()), StochasticEM(steps=4)),
     "fa-svi": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1))),
+    "fa-svi-refined": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1), refine=2)),
     "sparse-svi": lambda d: Case(SparseCoding(d, d + 1), svi(MLPEncoder(d, d + 1, hidden=(8,)), batch=25)),
 }
 
