@@ -76,7 +76,9 @@ class Curved(LatentModel):
     def __init__(self, features, latents):
         super().__init__(features, latents, Gaussian())
         generator = torch.Generator().manual_seed(5)
-        self.register_buffer("weight", torch.randn(features, latents, generator=generator, dtype=torch.float64))
+        self.register_buffer(
+            "weight", torch.randn(features, latents, generator=generator, dtype=torch.float64)
+        )
 
     def likelihood(self, z):
         return dist.Normal((z @ self.weight.mT).sin(), 0.1**0.5, validate_args=False).to_event(1)

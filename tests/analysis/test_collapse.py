@@ -26,7 +26,9 @@ def test_a_column_of_zeros_collapses(build, encoded):
     loadings = model.loadings.detach().clone()
     loadings[:, 1] = 0
     model.loadings = loadings
-    found = pa.collapse(encoded(model, pa.LinearGaussianEncoder(5, 3), model.posterior), model.sample(200, seed=0))
+    found = pa.collapse(
+        encoded(model, pa.LinearGaussianEncoder(5, 3), model.posterior), model.sample(200, seed=0)
+    )
     assert found.collapsed.tolist() == [False, True, False]
     assert found.active.tolist() == [True, False, True]
     assert found.divergence[1].abs() < 1e-12
@@ -86,4 +88,6 @@ def test_what_is_refused(build, encoded):
         pa.collapse(run, x, threshold=0.0)
     student = pa.LinearFactorModel(3, 2, prior=pa.priors.MultivariateStudentT(5))
     with pytest.raises(pa.NotExactError, match="Gaussian posterior or independent codes"):
-        pa.collapse(encoded(student, pa.LinearGaussianEncoder(3, 2), student.posterior), student.sample(5, seed=0))
+        pa.collapse(
+            encoded(student, pa.LinearGaussianEncoder(3, 2), student.posterior), student.sample(5, seed=0)
+        )

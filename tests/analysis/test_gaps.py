@@ -97,7 +97,9 @@ def test_the_best_gaussian_of_laplace_codes_is_that_of_gaussian_posterior(build,
 def test_draws_agree_with_the_closed_form(gaussian):
     """E_q [log p(x, z) - log q] of 4,000 draws, within 5 standard errors of log p(x) - KL(q || p)."""
     model, x = gaussian
-    law = GaussianCode(torch.zeros(12, 3, dtype=torch.float64), torch.eye(3, dtype=torch.float64).expand(12, 3, 3))
+    law = GaussianCode(
+        torch.zeros(12, 3, dtype=torch.float64), torch.eye(3, dtype=torch.float64).expand(12, 3, 3)
+    )
     value, error = sampled_bounds(model, x, [law], 4000, 0)
     exact = model.log_likelihood(x) - kl_divergence(law, model.posterior(x))
     assert ((value[0] - exact).abs() < 5 * error[0]).all()

@@ -96,7 +96,9 @@ def test_balanced_draws_are_exact_for_a_quadratic(prior):
     q = gaussians_of(started(x)(x))
     q = q._replace(mean=q.mean.detach(), root=q.root.detach())
     for one, other in zip(
-        LinearExpectation(model)(x, q.mean, q.root), SampledExpectation(model, 256, 0)(x, q.mean, q.root), strict=True
+        LinearExpectation(model)(x, q.mean, q.root),
+        SampledExpectation(model, 256, 0)(x, q.mean, q.root),
+        strict=True,
     ):
         assert torch.allclose(one, other, atol=1e-8)
 
