@@ -146,7 +146,7 @@ def _marginals(prior: Prior, latents: int) -> Prior:
 
 def _by_draws(law: Any, prior: Prior, seed: int) -> Tensor:
     """Average log q(z_k) - log p(z_k) over draws of independent codes."""
-    base = getattr(law, "base_dist", None)
+    base = law.base_dist if isinstance(law, torch.distributions.Independent) else None
     if base is None or base.batch_shape != law.batch_shape + law.event_shape:
         raise NotExactError(
             f"The divergence of each latent needs a Gaussian posterior or independent codes, got {type(law).__name__}: "

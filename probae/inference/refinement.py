@@ -73,7 +73,7 @@ def gaussians_of(law: dist.TorchDistribution) -> Gaussians | None:
     >>> found.diagonal, found.root.shape
     (True, torch.Size([3, 2, 2]))
     """
-    base = getattr(law, "base_dist", None)
+    base = law.base_dist if isinstance(law, torch.distributions.Independent) else None
     if isinstance(base, torch.distributions.Normal) and len(law.event_shape) == 1:
         return Gaussians(base.loc.double(), torch.diag_embed(base.scale.double()), True)
     covariance = getattr(law, "covariance_matrix", None)

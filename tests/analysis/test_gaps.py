@@ -11,6 +11,7 @@ import probae as pa
 from probae.analysis.encoder_bound import sampled_bounds
 from probae.encoders.laws import GaussianCode
 from probae.inference.draws import Draws
+from probae.inference.refinement import gaussians_of
 
 
 @pytest.fixture
@@ -190,6 +191,15 @@ def test_tables_dtypes_and_seeds(curved, encoded):
     assert torch.equal(once.total.rows, again.total.rows)
     assert not torch.equal(once.total.rows, pa.gaps(run, x, draws=50, seed=5).total.rows)
     assert pa.gaps(run, x.float(), draws=50).total.rows.shape == (6,)
+
+
+def test_a_transformed_normal_is_not_taken_for_one():
+    """tanh of independent normals has a base that is normal, and is not."""
+    base = torch.distributions.Normal(torch.zeros(12, 3).double(), 1.0)
+    shift = torch.distributions.transforms.TanhTransform()
+    law = torch.distributions.TransformedDistribution(base, [shift])
+    assert gaussians_of(law) is None
+    assert gaussians_of(torch.distributions.Independent(law, 1)) is None
 
 
 def test_a_family_without_a_search_has_a_total_only(gaussian, encoded):
