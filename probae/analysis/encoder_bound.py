@@ -18,6 +18,7 @@ from probae.models.marginal import gaussian_posterior
 
 STEPS = 300  # of the ascent to the best law
 TOLERANCE = 1e-9  # nats a step, below which a row has arrived
+ROUGH = 1e-5  # the same for averages over draws, which are off by more
 CHUNK = 2_000_000  # numbers drawn at once
 
 
@@ -86,7 +87,7 @@ def bounds_of(run: Fit, x: Float[Tensor, "samples features"], draws: int, seed: 
 
 def _best(model: Any, expectation: Expectation, x: Tensor, q: Gaussians) -> tuple[Gaussians, Tensor]:
     """Climb from the encoder's answer, and in a linear model also from that of a Gaussian prior; keep the higher."""
-    best, value = climb(expectation, x, q, STEPS, TOLERANCE)
+    best, value = climb(expectation, x, q, STEPS, TOLERANCE if expectation.exact else ROUGH)
     if not isinstance(model, LinearFactorModel):
         return best, value
     mean, root = gaussian_posterior(x, *model._standard_parameters())
@@ -108,20 +109,23 @@ def sampled_bounds(
 
     Where q is the posterior, every draw gives log p(x), without error.
     """
-    ratios: list[list[Tensor]] = [[] for _ in laws]
-    count = max(2, CHUNK // (len(x) * max(x.shape[1], model.latents)))
-    for number, low in enumerate(range(0, draws, count)):
-        for law, parts in zip(laws, ratios, strict=True):
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(
-                    seed + 7919 * (number + 1)
-                )  # the same numbers for each law
-                z = law.sample((min(count, draws - low),))
-                parts.append(model.log_joint(x, z) - law.log_prob(z))
-    terms = [torch.cat(parts) for parts in ratios]
+    terms = [log_ratios(model, x, law, draws, seed) for law in laws]  # the same numbers for each law
     if len(terms) == 2:
         terms.append(terms[1] - terms[0])
     return [t.mean(0) for t in terms], [t.std(0) / draws**0.5 for t in terms]
+
+
+@torch.no_grad()
+def log_ratios(model: Any, x: Tensor, law: Any, draws: int, seed: int) -> Float[Tensor, "draws samples"]:
+    """Return log p(x, z) - log q(z) of draws z of a law."""
+    count = max(1, CHUNK // (len(x) * max(x.shape[1], model.latents)))
+    parts = []
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        for low in range(0, draws, count):
+            z = law.sample(torch.Size((min(count, draws - low),)))
+            parts.append(model.log_joint(x, z) - law.log_prob(z))
+    return torch.cat(parts)
 
 
 def _check_finite(value: Tensor) -> None:

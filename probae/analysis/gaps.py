@@ -3,7 +3,6 @@ r"""How far an encoder's bound is from log p(x), and what each part of the dista
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.analysis.encoder_bound import Bounds, bounds_of
+from probae.analysis.encoder_bound import Bounds, bounds_of, log_ratios
 from probae.analysis.evidence import log_evidence
 from probae.analysis.importance_weighted import ImportanceWeighted
-from probae.analysis.result import Estimator, Evidence
+from probae.analysis.result import Estimator, Evidence, from_log_weights
 from probae.checks import ParameterError, ProbaeError, check_count, check_data
 from probae.inference import Fit, MaximumLikelihood
 from probae.inference.fit import fit
 from probae.inference.importance import freedom, width
-from probae.inference.refinement import gaussians_of
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
 
@@ -137,7 +135,7 @@ def gaps(run: Fit, x: Any, estimator: Estimator | None = None, *, draws: int = D
         Complete rows, seen in the fit or not.
     estimator : Estimator, optional
         Of log p(x), as in `log_evidence`. By default what that takes for a linear model; for others importance
-        sampling around the best law.
+        sampling by a multivariate t around the best law.
     draws : int
         Draws for each row, where a term has no closed form.
     seed : int
@@ -205,23 +203,13 @@ def _evidence(
 ) -> Evidence:
     if estimator is not None or isinstance(run.model, LinearFactorModel):
         return log_evidence(run.model, x, estimator, seed=seed)
-    proposal = run.posterior if bounds.best is None else Wider(run.posterior)
-    return ImportanceWeighted(draws, proposal).estimate(run.model, x, seed)
-
-
-@dataclass(frozen=True)
-class Wider:
-    """A multivariate t around the Gaussian of a posterior, so that its tails cover those of p(z | x)."""
-
-    posterior: Callable[[Any], Any]
-
-    def __call__(self, x: Any) -> dist.MultivariateStudentT:
-        """Return the proposal of each row."""
-        q = gaussians_of(self.posterior(x))
-        assert q is not None
-        latents = q.mean.shape[1]
-        df = torch.tensor(float(freedom(latents)), dtype=q.mean.dtype)
-        return dist.MultivariateStudentT(df, q.mean, width(latents) * q.root)
+    if bounds.best is None:
+        return ImportanceWeighted(draws, run.posterior).estimate(run.model, x, seed)
+    best, latents = bounds.best, run.model.latents
+    df = torch.tensor(float(freedom(latents)), dtype=x.dtype)  # a t: its tails cover those of p(z | x)
+    wider = dist.MultivariateStudentT(df, best.mean, width(latents) * best.root)
+    weights = log_ratios(run.model, x, wider, draws, seed + 1)
+    return from_log_weights(weights.mT, "lower", ImportanceWeighted(draws))
 
 
 def _parameter_gap(run: Fit, x: Tensor) -> tuple[Gap | None, list[str]]:
