@@ -131,7 +131,9 @@ class SVI(Method):
         )
         encoder.eval().double()
         model.double()
-        posterior = RefinedPosterior(encoder, model, self.refine) if self.refine else EncoderPosterior(encoder)
+        posterior = (
+            RefinedPosterior(encoder, model, self.refine) if self.refine else EncoderPosterior(encoder)
+        )
         return Outcome(posterior, history, settled(history), interrupted)
 
     def _check(self, model: LatentModel, encoder: Encoder, data: Data) -> None:

@@ -7,7 +7,7 @@ import probae as pa
 
 
 def test_narrow_tails_are_heavy_weights(build, encoded):
-    """q has 1/a^2 of the posterior's variance: log w = (1 - 1 / a^2) e^2 / 2 under q, a power tail of shape 1 - 1 / a^2.
+    """q has 1/a^2 of the posterior's variance: log w = (1 - 1 / a^2) e^2 / 2 under q, a tail of shape 1 - 1 / a^2.
 
     For a = 2 that is .75, estimated from about 95 of 1,000 weights with a deviation near .15 a row; over 40 rows the
     mean is within .1 of it (the prior of the estimator draws it to .5 by a tenth).
