@@ -13,11 +13,15 @@ __version__ = "0.1.0"
 _HOME = {
     "probae.agreement": ("amari_distance", "mean_correlation"),
     "probae.analysis.annealed": ("AnnealedImportance",),
+    "probae.analysis.calibration": ("Calibration", "simulation_based_calibration"),
+    "probae.analysis.collapse": ("Collapse", "collapse"),
     "probae.analysis.cubature": ("Quadrature",),
     "probae.analysis.denoising_score": ("denoising_score",),
     "probae.analysis.evidence": ("log_evidence",),
     "probae.analysis.exact": ("Exact",),
+    "probae.analysis.gaps": ("Gap", "Gaps", "gaps"),
     "probae.analysis.importance_weighted": ("ImportanceWeighted",),
+    "probae.analysis.pareto": ("pareto_k",),
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.analysis.tangents": ("Tangents", "tangents"),
@@ -99,6 +103,7 @@ _HOME = {
         "Renyi",
         "ReweightedWakeSleep",
         "SaltAndPepper",
+        "RefinedPosterior",
         "SegmentedLikelihood",
         "SquaredError",
         "StochasticEM",
@@ -135,11 +140,15 @@ if TYPE_CHECKING:
     from probae import datasets, decoders, likelihoods, plots, priors, rotation
     from probae.agreement import amari_distance, mean_correlation
     from probae.analysis.annealed import AnnealedImportance
+    from probae.analysis.calibration import Calibration, simulation_based_calibration
+    from probae.analysis.collapse import Collapse, collapse
     from probae.analysis.cubature import Quadrature
     from probae.analysis.denoising_score import denoising_score
     from probae.analysis.evidence import log_evidence
     from probae.analysis.exact import Exact
+    from probae.analysis.gaps import Gap, Gaps, gaps
     from probae.analysis.importance_weighted import ImportanceWeighted
+    from probae.analysis.pareto import pareto_k
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.analysis.tangents import Tangents, tangents
@@ -214,6 +223,7 @@ if TYPE_CHECKING:
         MinimumResiduals,
         PrincipalAxis,
         Reconstruction,
+        RefinedPosterior,
         Regularizer,
         Renyi,
         ReweightedWakeSleep,

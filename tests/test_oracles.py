@@ -1,6 +1,7 @@
 """Published and closed-form numbers, each with its source: what other software and other algebra say."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ from scipy import integrate, special, stats
 from sklearn.datasets import load_diabetes, load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
 
-from probae import SufficientStatistics, fit
+from probae import GuideWarning, SufficientStatistics, collapse, fit, gaps
 from probae.datasets import ability_cov, holzinger_swineford
 from probae.encoders import LinearGaussianEncoder, MLPEncoder
 from probae.inference import ELBO, SVI
 from probae.inference.codes_posterior import CodesPosterior
 from probae.inference.importance import ImportancePosterior
+from probae.inference.svi import EncoderPosterior
+from probae.inference.training import train
 from probae.linalg import haar_rotation
 from probae.models import FactorAnalysis, LinearFactorModel, ProbabilisticPCA, SparseCoding
 from probae.priors import Gaussian, Laplace, MultivariateStudentT
@@ -268,6 +271,9 @@ class TestBounds:
         loss = model.log_likelihood(x) - bounds.mean(0)
         error = bounds.std(0) / 10**0.5
         assert ((loss - gap).abs() < 6 * error + 1e-9).all()
+        found = gaps(replace(fit(model, x), model=model, posterior=EncoderPosterior(best)), x)
+        assert (found.approximation.rows - gap).abs().max() < 1e-6  # the six digits above
+        assert found.amortization.rows.abs().max() < 1e-9
 
     def test_linear_guide_has_no_gap(self):
         """Its family holds the posterior of a Gaussian model: after training, under a thousandth of a nat per row."""
@@ -277,6 +283,60 @@ class TestBounds:
             bound = ELBO(draws=300)(run.model, run.posterior.encoder, x).mean()
         exact = run.model.log_likelihood(x).mean()
         assert 0 <= (exact - bound).item() + 1e-4 < 1.1e-3
+        found = gaps(run, x)
+        assert abs(found.approximation.mean) < 1e-9
+        assert 0 <= found.amortization.mean < 1e-3
+
+    def test_a_diagonal_guide_turns_the_columns_to_the_principal_axes(self):
+        """vae_axes: log p(x) is the same for any rotation of W; the bound is not. Columns by U: MCC > .99."""
+        model = ProbabilisticPCA(6, 3)
+        U = haar_rotation(6)[:, :3]
+        model.loadings = U * torch.tensor([9.0, 4.0, 1.0]).double().sqrt() @ haar_rotation(3)
+        model.noise_variance = torch.tensor(0.5, dtype=torch.float64)
+        x = model.sample(300, seed=0)
+        encoder = MLPEncoder(6, 3, hidden=(), covariance="diagonal")
+        with pytest.warns(GuideWarning, match="diagonal covariance"):
+            run = fit(ProbabilisticPCA(6, 3), x, SVI(encoder, epochs=700, lr=0.05))
+        axes = torch.linalg.eigh(torch.cov(x.mT)).eigenvectors[:, -3:]
+        unit = run.model.loadings / run.model.loadings.norm(dim=0)
+        cosines = (unit.mT @ axes).abs()
+        assert cosines.amax(1).mean() > 0.99
+        assert sorted(cosines.argmax(1).tolist()) == [0, 1, 2]
+        before = run.log_likelihood(x)
+        run.model.loadings = run.model.loadings @ haar_rotation(3)
+        assert (run.log_likelihood(x) - before).abs().max() < 1e-9
+
+    @pytest.mark.filterwarnings("ignore::probae.GuideWarning", "ignore::probae.ConvergenceWarning")
+    @pytest.mark.parametrize(("noise", "collapsed"), [(0.5, 0), (1.4, 1), (2.8, 2)])
+    def test_a_column_collapses_where_the_noise_exceeds_its_eigenvalue(self, noise, collapsed):
+        """vae_axes: eigenvalues 4, 2, 1 of the covariance, and the noise variance held fixed: l_j < s2 goes."""
+        x = torch.randn(200, 5, dtype=torch.float64)
+        x = (x - x.mean(0)) @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(x.mT, correction=0))).mT
+        x = x * torch.tensor([4.0, 2.0, 1.0, 0.3, 0.3], dtype=torch.float64).sqrt() @ haar_rotation(5)
+        encoder = MLPEncoder(5, 3, hidden=(), covariance="diagonal")
+        run = fit(ProbabilisticPCA(5, 3), x, SVI(encoder, epochs=1))
+        model, encoder = run.model, run.posterior.encoder
+        model.noise_variance = torch.tensor(noise, dtype=torch.float64)
+        parameters = [model.loadings_unconstrained, *encoder.parameters()]
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        train(
+            lambda rows: -ELBO(draws=2)(model, encoder, rows).mean(),
+            parameters,
+            x,
+            epochs=700,
+            batch=None,
+            lr=0.05,
+            generator=torch.Generator(),
+            usable=lambda: True,
+            label="",
+        )
+        found = collapse(run, x)
+        assert int(found.collapsed.sum()) == collapsed
+        assert int(found.dead.sum()) == collapsed
+        kept = torch.tensor([4.0, 2.0, 1.0][: 3 - collapsed], dtype=torch.float64)
+        columns = model.loadings.square().sum(0).sort(descending=True).values[: 3 - collapsed]
+        assert torch.allclose(columns, kept - noise, rtol=0.05)  # length^2 = l_j - s2, as in PPCA
 
     @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore::probae.ConstantColumnWarning", "ignore::probae.ConvergenceWarning")

@@ -22,6 +22,7 @@ from probae.inference.objectives import (
 )
 from probae.inference.point_encoder import PointEncoderPosterior
 from probae.inference.principal_axis import PrincipalAxis
+from probae.inference.refinement import RefinedPosterior
 from probae.inference.regularizers import (
     ContractiveEncoder,
     ContractiveReconstruction,
@@ -75,6 +76,7 @@ __all__ = [
     "Renyi",
     "ReweightedWakeSleep",
     "SaltAndPepper",
+    "RefinedPosterior",
     "SegmentedLikelihood",
     "SquaredError",
     "StochasticEM",

@@ -28,6 +28,7 @@ from probae.encoders import Encoder
 from probae.inference.base import Method, Outcome
 from probae.inference.checkpoint import Checkpoint
 from probae.inference.objectives import ELBO
+from probae.inference.refinement import RefinedPosterior, require_gaussian
 from probae.inference.regularizers import Regularizer, check_regularizers, regularized
 from probae.inference.schedule import Cosine, Schedule
 from probae.inference.stopping import EarlyStopping, Watch
@@ -66,6 +67,8 @@ class SVI(Method):
         Rows held out, and when to stop on their bound; parameters of the highest bound are kept.
     checkpoint : Checkpoint, optional
         File from which a killed fit, run again, goes on bit for bit (with as many threads).
+    refine : int
+        Steps by which the fitted posterior improves the encoder's answer for each row (:class:`RefinedPosterior`).
 
     Notes
     -----
@@ -91,6 +94,7 @@ class SVI(Method):
     clip: float | None = 100.0
     stopping: EarlyStopping | None = None
     checkpoint: Checkpoint | None = None
+    refine: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.encoder, Encoder):
@@ -110,6 +114,7 @@ class SVI(Method):
         if self.clip is not None:
             check_positive("clip", self.clip)
         check_values(self.schedule, self.stopping, self.checkpoint)
+        check_count("refine", self.refine, minimum=0)
 
     @property
     def objective_name(self) -> str:  # type: ignore[override]
@@ -131,13 +136,14 @@ class SVI(Method):
         generator = torch.Generator().manual_seed(seed)
         model.requires_grad_(True).to(x.dtype)
         encoder.to(x.dtype)
-        encoder.attach(model)
         start = getattr(model, "start", None)
         if start is not None:
             start(x, generator)
         initialize(model, x, generator)
         encoder.attach(model)
         encoder.start(x, generator)
+        if self.refine:
+            require_gaussian(encoder(x[:2]))
         encoder.train()
         watch = Watch(self.stopping)
         history, interrupted = train(
@@ -160,8 +166,11 @@ class SVI(Method):
         )
         encoder.eval().double()
         model.double()
+        posterior = (
+            RefinedPosterior(encoder, model, self.refine) if self.refine else EncoderPosterior(encoder)
+        )
         return Outcome(
-            EncoderPosterior(encoder),
+            posterior,
             history,
             watch.done or settled(history),
             interrupted,

@@ -31,6 +31,7 @@ from probae.inference import (
     MaximumLikelihood,
     MinimumResiduals,
     PrincipalAxis,
+    RefinedPosterior,
     SegmentedLikelihood,
     StochasticEM,
     VariationalEM,
@@ -57,6 +58,7 @@ POSTERIORS = (
     GibbsPosterior,
     HMCPosterior,
     PointEncoderPosterior,
+    RefinedPosterior,
     SegmentPosterior,
     VariationalPosterior,
 )

@@ -1,10 +1,13 @@
 """Models whose evidence is known, or hard."""
 
+import pyro.distributions as dist
 import pytest
 import torch
 
-from probae.models import LinearFactorModel, SparseCoding
-from probae.priors import Laplace
+from probae.inference import SVI, Fit
+from probae.inference.svi import EncoderPosterior
+from probae.models import LatentModel, LinearFactorModel, SparseCoding
+from probae.priors import Gaussian, Laplace
 
 
 def build(features, latents, prior=None, noise_variance=0.3, seed=2, loadings=None):
@@ -50,3 +53,42 @@ def orthonormal_fixture():
 @pytest.fixture(name="overcomplete")
 def overcomplete_fixture():
     return overcomplete
+
+
+def encoded(model, encoder, posterior=None):
+    """The Fit of a model and an encoder as they are."""
+    return Fit(
+        model=model,
+        program=model,
+        posterior=EncoderPosterior(encoder.double()) if posterior is None else posterior,
+        method=SVI(encoder),
+        seed=0,
+        names=None,
+        history=torch.zeros(1),
+        converged=True,
+        seconds=0.0,
+    )
+
+
+class Curved(LatentModel):
+    """x = sin(W z) + noise of variance 0.1: no closed form."""
+
+    def __init__(self, features, latents):
+        super().__init__(features, latents, Gaussian())
+        generator = torch.Generator().manual_seed(5)
+        self.register_buffer(
+            "weight", torch.randn(features, latents, generator=generator, dtype=torch.float64)
+        )
+
+    def likelihood(self, z):
+        return dist.Normal((z @ self.weight.mT).sin(), 0.1**0.5, validate_args=False).to_event(1)
+
+
+@pytest.fixture(name="encoded")
+def encoded_fixture():
+    return encoded
+
+
+@pytest.fixture(name="curved")
+def curved_fixture():
+    return Curved

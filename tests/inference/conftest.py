@@ -100,6 +100,7 @@ FITS = {
         MAP(encoder=OneLayerEncoder(d, 2, "tanh"), regularizers=(Denoising(), WeightDecay()), epochs=4),
     ),
     "fa-iwae": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1), objective=IWAE(3))),
+    "fa-svi-refined": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1), refine=2)),
     "sparse-svi": lambda d: Case(SparseCoding(d, d + 1), svi(MLPEncoder(d, d + 1, hidden=(8,)), batch=25)),
 }
 
