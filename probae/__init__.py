@@ -20,7 +20,7 @@ _HOME = {
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.codes": ("Codes", "k_sparse_codes", "orthogonal_matching_pursuit", "sparse_codes"),
-    "probae.encoders": ("Encoder", "LinearGaussianEncoder", "MLPEncoder"),
+    "probae.encoders": ("Encoder", "LISTAEncoder", "LinearGaussianEncoder", "MLPEncoder"),
     "probae.errors": (
         "BoundaryWarning",
         "CollinearWarning",
@@ -61,12 +61,15 @@ _HOME = {
         "EM",
         "MAP",
         "SVI",
+        "Amortization",
         "Fit",
         "GaussianPosterior",
         "GibbsPosterior",
         "HMCPosterior",
+        "LassoEnergy",
         "MaximumLikelihood",
         "MinimumResiduals",
+        "PredictiveSparseDecomposition",
         "PrincipalAxis",
         "SegmentedLikelihood",
         "StochasticEM",
@@ -107,7 +110,7 @@ if TYPE_CHECKING:
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.codes import Codes, k_sparse_codes, orthogonal_matching_pursuit, sparse_codes
-    from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
+    from probae.encoders import Encoder, LinearGaussianEncoder, LISTAEncoder, MLPEncoder
     from probae.errors import (
         BoundaryWarning,
         CollinearWarning,
@@ -148,12 +151,15 @@ if TYPE_CHECKING:
         EM,
         MAP,
         SVI,
+        Amortization,
         Fit,
         GaussianPosterior,
         GibbsPosterior,
         HMCPosterior,
+        LassoEnergy,
         MaximumLikelihood,
         MinimumResiduals,
+        PredictiveSparseDecomposition,
         PrincipalAxis,
         SegmentedLikelihood,
         StochasticEM,

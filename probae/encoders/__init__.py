@@ -2,6 +2,7 @@
 
 from probae.encoders.base import Encoder, Guide
 from probae.encoders.linear_gaussian import LinearGaussianEncoder
+from probae.encoders.lista import LISTAEncoder
 from probae.encoders.mlp import MLPEncoder
 
-__all__ = ["Encoder", "Guide", "LinearGaussianEncoder", "MLPEncoder"]
+__all__ = ["Encoder", "Guide", "LISTAEncoder", "LinearGaussianEncoder", "MLPEncoder"]

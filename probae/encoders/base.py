@@ -38,6 +38,9 @@ class Encoder(nn.Module):
         """Return q(z | x)."""
         raise NotImplementedError
 
+    def attach(self, model: Any) -> None:
+        """Read what the encoder needs of the model, before ``start``; most need nothing."""
+
     def start(self, x: Float[Tensor, "samples features"], generator: torch.Generator) -> None:
         """Set the first parameter values for data x: its units, and a seeded draw."""
         raise NotImplementedError

@@ -1,5 +1,6 @@
 """Inference: one verb, methods as values, one result."""
 
+from probae.inference.amortize import Amortization
 from probae.inference.base import Fit, Method
 from probae.inference.draws import Draws
 from probae.inference.em import EM
@@ -10,7 +11,7 @@ from probae.inference.importance import ImportancePosterior, WeightedDraws
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
 from probae.inference.minres import MinimumResiduals
-from probae.inference.objectives import ELBO
+from probae.inference.objectives import ELBO, LassoEnergy, PredictiveSparseDecomposition
 from probae.inference.principal_axis import PrincipalAxis
 from probae.inference.segmented import SegmentedLikelihood
 from probae.inference.stochastic_em import StochasticEM
@@ -23,15 +24,18 @@ __all__ = [
     "EM",
     "MAP",
     "SVI",
+    "Amortization",
     "Draws",
     "Fit",
     "GaussianPosterior",
     "GibbsPosterior",
     "HMCPosterior",
     "ImportancePosterior",
+    "LassoEnergy",
     "MaximumLikelihood",
     "Method",
     "MinimumResiduals",
+    "PredictiveSparseDecomposition",
     "PrincipalAxis",
     "SegmentedLikelihood",
     "StochasticEM",

@@ -10,7 +10,7 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO
 
 from probae import ParameterError
-from probae.encoders import Encoder, LinearGaussianEncoder, MLPEncoder
+from probae.encoders import Encoder, LinearGaussianEncoder, LISTAEncoder, MLPEncoder
 from probae.models import FactorAnalysis
 
 ENCODERS = {
@@ -20,6 +20,9 @@ ENCODERS = {
     "mlp-low-rank": lambda: MLPEncoder(5, 3, hidden=(8, 7), covariance="low_rank", rank=2),
     "mlp-diagonal": lambda: MLPEncoder(5, 3, hidden=(8,), covariance="diagonal"),
     "mlp-no-hidden-layer": lambda: MLPEncoder(5, 3, hidden=()),
+    "lista-free-diagonal": lambda: LISTAEncoder(5, 3, layers=3),
+    "lista-coupled-diagonal": lambda: LISTAEncoder(5, 3, layers=3, coupling="coupled"),
+    "lista-analytic-diagonal": lambda: LISTAEncoder(5, 7, layers=3, coupling="analytic", accelerated=True),
     "mlp-one-latent": lambda: MLPEncoder(5, 1, hidden=(8,)),
 }
 

@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 import torch
 
-from probae.encoders import LinearGaussianEncoder, MLPEncoder
+from probae.encoders import LinearGaussianEncoder, LISTAEncoder, MLPEncoder
 from probae.inference import (
     EM,
     MAP,
     SVI,
+    Amortization,
     MaximumLikelihood,
     MinimumResiduals,
     PrincipalAxis,
@@ -87,6 +88,12 @@ FITS = {
     "laplace-sem": lambda d: Case(LinearFactorModel(d, 1, prior=Laplace()), StochasticEM(steps=4)),
     "fa-svi": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1))),
     "sparse-svi": lambda d: Case(SparseCoding(d, d + 1), svi(MLPEncoder(d, d + 1, hidden=(8,)), batch=25)),
+    "sparse-lista-svi": lambda d: Case(
+        SparseCoding(d, d + 1), svi(LISTAEncoder(d, d + 1, layers=3), batch=25)
+    ),
+    "sparse-amortized": lambda d: Case(
+        SparseCoding(d, d + 1), Amortization(LISTAEncoder(d, d + 1, layers=3, coupling="analytic"), epochs=4)
+    ),
 }
 
 
