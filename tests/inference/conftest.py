@@ -16,7 +16,6 @@ from probae.inference import (
     EM,
     MAP,
     SVI,
-    Amortization,
     MaximumLikelihood,
     MinimumResiduals,
     PrincipalAxis,
@@ -90,9 +89,6 @@ FITS = {
     "sparse-svi": lambda d: Case(SparseCoding(d, d + 1), svi(MLPEncoder(d, d + 1, hidden=(8,)), batch=25)),
     "sparse-lista-svi": lambda d: Case(
         SparseCoding(d, d + 1), svi(LISTAEncoder(d, d + 1, layers=3), batch=25)
-    ),
-    "sparse-amortized": lambda d: Case(
-        SparseCoding(d, d + 1), Amortization(LISTAEncoder(d, d + 1, layers=3, coupling="analytic"), epochs=4)
     ),
 }
 
