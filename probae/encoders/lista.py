@@ -99,7 +99,7 @@ class LISTAEncoder(Encoder):
         self.step = nn.Parameter(torch.ones(layers))
         self.threshold = nn.Parameter(torch.ones(layers, latents))  # in units of the level
         if accelerated:
-            self.momentum = nn.Parameter(fista_momentum(layers))
+            self.momentum = nn.Parameter(fista_momentum(layers).float())
         self.log_scale = nn.Parameter(torch.zeros(2, latents))  # of zero codes, and of others
 
     def __repr__(self) -> str:
@@ -220,11 +220,11 @@ def fista_momentum(layers: int) -> Float[Tensor, " layers"]:
     Examples
     --------
     >>> fista_momentum(3)
-    tensor([0.0000, 0.0000, 0.2817])
+    tensor([0.0000, 0.0000, 0.2817], dtype=torch.float64)
     """
     values, last = [0.0], 1.0
     for _ in range(layers - 1):
         following = 0.5 * (1 + math.sqrt(1 + 4 * last * last))
         values.append((last - 1) / following)
         last = following
-    return torch.tensor(values)
+    return torch.tensor(values, dtype=torch.float64)

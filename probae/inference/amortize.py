@@ -85,9 +85,9 @@ class Amortization(Method):
         self._check(model, data)
         encoder, x = self.encoder, data.values.to(data.dtype)
         generator = torch.Generator().manual_seed(seed)
-        encoder.attach(model)
+        encoder.to(x.dtype).attach(model)
+        encoder.start(x, generator)
         model.requires_grad_(False).to(x.dtype)
-        encoder.to(x.dtype).start(x, generator)
         encoder.train()
         history, interrupted = train(
             lambda rows: -self.objective(model, encoder, rows).mean(),
