@@ -220,7 +220,7 @@ def fista_momentum(layers: int) -> Float[Tensor, " layers"]:
     Examples
     --------
     >>> fista_momentum(3)
-    tensor([0.0000, 0.0000, 0.2817], dtype=torch.float64)
+    tensor([0.0000, 0.0000, 0.2818], dtype=torch.float64)
     """
     values, last = [0.0], 1.0
     for _ in range(layers - 1):
