@@ -32,6 +32,7 @@ _HOME = {
         "ConvolutionalEncoder",
         "Encoder",
         "FlowEncoder",
+        "LISTAEncoder",
         "LaplaceEncoder",
         "LinearGaussianEncoder",
         "MLPEncoder",
@@ -87,6 +88,7 @@ _HOME = {
         "ContractiveEncoder",
         "ContractiveReconstruction",
         "Denoising",
+        "Amortization",
         "Fit",
         "GaussianNoise",
         "GaussianPosterior",
@@ -95,8 +97,10 @@ _HOME = {
         "HigherOrderContraction",
         "JointDensity",
         "Masking",
+        "LassoEnergy",
         "MaximumLikelihood",
         "MinimumResiduals",
+        "PredictiveSparseDecomposition",
         "PrincipalAxis",
         "Reconstruction",
         "Regularizer",
@@ -112,7 +116,6 @@ _HOME = {
         "WeightDecay",
     ),
     "probae.inference.fit": ("fit",),
-    "probae.inference.pretraining": ("GreedyLayers", "PrincipalLayers", "pretrain"),
     "probae.inference.saturated": ("Saturated", "saturated"),
     "probae.inference.scores": ("observed_scores",),
     "probae.io": ("load", "save"),
@@ -161,6 +164,7 @@ if TYPE_CHECKING:
         FlowEncoder,
         LaplaceEncoder,
         LinearGaussianEncoder,
+        LISTAEncoder,
         MLPEncoder,
         OneLayerEncoder,
         SpikeSlabEncoder,
@@ -208,6 +212,7 @@ if TYPE_CHECKING:
         IWAE,
         MAP,
         SVI,
+        Amortization,
         ContractiveEncoder,
         ContractiveReconstruction,
         Denoising,
@@ -218,9 +223,11 @@ if TYPE_CHECKING:
         HigherOrderContraction,
         HMCPosterior,
         JointDensity,
+        LassoEnergy,
         Masking,
         MaximumLikelihood,
         MinimumResiduals,
+        PredictiveSparseDecomposition,
         PrincipalAxis,
         Reconstruction,
         RefinedPosterior,
@@ -237,7 +244,6 @@ if TYPE_CHECKING:
     )
     from probae.inference.checkpoint import Checkpoint
     from probae.inference.fit import fit
-    from probae.inference.pretraining import GreedyLayers, PrincipalLayers, pretrain
     from probae.inference.saturated import Saturated, saturated
     from probae.inference.schedule import Constant, Cosine
     from probae.inference.scores import observed_scores

@@ -6,6 +6,7 @@ from probae.encoders.convolutional import ConvolutionalEncoder
 from probae.encoders.flow import FlowEncoder
 from probae.encoders.laplace import LaplaceEncoder
 from probae.encoders.linear_gaussian import LinearGaussianEncoder
+from probae.encoders.lista import LISTAEncoder
 from probae.encoders.mirror import mirrored
 from probae.encoders.mlp import MLPEncoder
 from probae.encoders.one_layer import OneLayerEncoder
@@ -19,6 +20,7 @@ __all__ = [
     "Encoder",
     "FlowEncoder",
     "Guide",
+    "LISTAEncoder",
     "LaplaceEncoder",
     "LinearGaussianEncoder",
     "MLPEncoder",

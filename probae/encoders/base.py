@@ -24,7 +24,6 @@ class Encoder(nn.Module):
     features, latents : int
     """
 
-    started: bool = False  # whether the weights are pre-trained, so that `start` leaves them alone
     warning: str | None = None  # what the family of the encoder does to the answer, if anything
 
     def __init__(self, features: int, latents: int) -> None:

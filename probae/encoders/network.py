@@ -39,8 +39,6 @@ class NetworkEncoder(Encoder):
 
     def start(self, x: Float[Tensor, "samples features"], generator: torch.Generator) -> None:
         """Standardise by the columns of x and draw the weights (variance 1 / fan-in; the scale head starts at zero)."""
-        if self.started:
-            return
         spread = x.std(0, correction=int(len(x) > 1))
         self.centre.copy_(x.mean(0))
         self.spread.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))

@@ -1,5 +1,6 @@
 """Inference: one verb, methods as values, one result."""
 
+from probae.inference.amortize import Amortization
 from probae.inference.base import Fit, Method
 from probae.inference.checkpoint import Checkpoint
 from probae.inference.draws import Draws
@@ -15,6 +16,8 @@ from probae.inference.objectives import (
     ELBO,
     IWAE,
     JointDensity,
+    LassoEnergy,
+    PredictiveSparseDecomposition,
     Reconstruction,
     Renyi,
     ReweightedWakeSleep,
@@ -54,6 +57,7 @@ __all__ = [
     "ContractiveEncoder",
     "ContractiveReconstruction",
     "Denoising",
+    "Amortization",
     "Draws",
     "EarlyStopping",
     "Fit",
@@ -69,6 +73,8 @@ __all__ = [
     "Method",
     "MinimumResiduals",
     "PointEncoderPosterior",
+    "LassoEnergy",
+    "PredictiveSparseDecomposition",
     "PrincipalAxis",
     "Schedule",
     "Reconstruction",

@@ -11,7 +11,14 @@ import pandas as pd
 import pytest
 import torch
 
-from probae.encoders import LinearGaussianEncoder, MLPEncoder, OneLayerEncoder, SpikeSlabEncoder, TiedEncoder
+from probae.encoders import (
+    LinearGaussianEncoder,
+    LISTAEncoder,
+    MLPEncoder,
+    OneLayerEncoder,
+    SpikeSlabEncoder,
+    TiedEncoder,
+)
 from probae.inference import (
     EM,
     IWAE,
@@ -102,6 +109,9 @@ FITS = {
     "fa-iwae": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1), objective=IWAE(3))),
     "fa-svi-refined": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1), refine=2)),
     "sparse-svi": lambda d: Case(SparseCoding(d, d + 1), svi(MLPEncoder(d, d + 1, hidden=(8,)), batch=25)),
+    "sparse-lista-svi": lambda d: Case(
+        SparseCoding(d, d + 1), svi(LISTAEncoder(d, d + 1, layers=3), batch=25)
+    ),
 }
 
 
