@@ -11,7 +11,12 @@ min_j margin_j / |w_y - w_j|_1 > eps; with the gradients of the margins at x in 
 first order, what a network withstands.
 
 Run:     python -m experiments.contractive_classifier
-ANSWER
+Answer:  Yes, against small changes of the pixels. Means of 3 splits of the digits, 600 rows for training.
+    Norm of the Jacobian 34 without a penalty; 9.7, 4.7, 2.3 at strengths .001, .01, .1; accuracy .960 and .966, .964, .951.
+    Right under PGD at eps .1: .118 without, .563, .602, .565 with; in brackets the first-order prediction (.209), (.613),
+        (.698), (.729). It is too hopeful, the more so the larger eps: .127 (.527) at eps .2 and strength .1.
+    Above the weight decay that is nearest in accuracy, eps .1: .256, .295, .073 with standard errors .025, .025, .022,
+        for accuracies .005 and .004 above and .003 below. Decays above .003 were not tried.
 """
 
 from __future__ import annotations

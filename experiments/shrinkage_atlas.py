@@ -14,7 +14,15 @@ Where a minimum exists, B keeps the eigenvectors of the q largest eigenvalues l 
 The losses depend on the data through S alone, so they are minimised exactly, by L-BFGS in double precision.
 
 Run:     python -m experiments.shrinkage_atlas
-ANSWER
+Answer:  Only some of them. In brackets what was predicted.
+    Made-up covariance, gains at eigenvalues 5, 3, 2: .9091, .8571, .8000 (the same) with input noise .5; .9000, .8333,
+        .7500 (the same) with weight decay, g = .5, and with the tied contractive penalty; .5000, .1667, 0 (the same) for
+        both at g = 2.5, where input noise still leaves .6667, .5455, .4444 (the same). Probabilistic PCA: .8800, .8000,
+        .7000 (the same) at the fitted noise .6. On the digits all gains agree to the four digits shown, too.
+    Untied contractive penalty: no minimum. From 10 to 300 steps |W1| falls from .89 to .043, |W2| grows from 3.4 to 70, the
+        loss above that of PCA falls from .99 to .006 (0 in the end). Noise on the encoder's weights: |W2| falls from .46
+        to .0023 and |W1| grows from 5.6 to 4390; the loss is still .27 (0 in the end) above, because L-BFGS crawls there.
+    So there are two kinds of shrinkage, ridge and soft threshold, and two penalties that do nothing in the end.
 """
 
 from __future__ import annotations
@@ -87,7 +95,9 @@ def gains(settings: Settings, data: str, cov: Tensor, latents: int) -> Iterator[
         if name == "probabilistic PCA":
             strength = float((cov.trace() - values.sum()) / (len(cov) - latents))
         learnt = (vectors * (found @ vectors)).sum(0)
-        off = float((found - vectors @ learnt.diag() @ vectors.T).norm())
+        off = float(
+            ((found - vectors @ learnt.diag() @ vectors.T) @ cov).norm()
+        )  # what no data reach is free
         for value, gain in zip(values.tolist(), learnt.tolist(), strict=True):
             yield {
                 "data": data,
@@ -133,9 +143,9 @@ def trajectories(settings: Settings, data: str, cov: Tensor, latents: int) -> It
                 "data": data,
                 "penalty": name,
                 "steps": stop,
-                "|W1|": float(first.norm()),
-                "|W2|": float(second.norm()),
-                "loss above PCA": float(loss()) - floor,
+                "|W1|": float(first.detach().norm()),
+                "|W2|": float(second.detach().norm()),
+                "loss above PCA": float(loss().detach()) - floor,
                 "predicted": 0.0,
             }
 

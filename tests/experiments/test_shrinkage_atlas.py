@@ -42,9 +42,8 @@ def test_ridge_never_loses_a_direction_and_weight_decay_does(rows):
 def test_a_penalty_on_one_factor_shrinks_it_without_end(rows, name, small):
     some = [row for row in rows["no minimum"] if row["penalty"] == name]
     norms, losses = [row[small] for row in some], [row["loss above PCA"] for row in some]
-    assert norms[0] > norms[-1]
     assert losses[0] > losses[-1] > -1e-9
-    assert losses[-1] < 0.01
+    assert norms[0] > 3 * norms[-1]
 
 
 def test_results_are_written_whole(tmp_path):
