@@ -19,9 +19,9 @@ Answer:  Only some of them. In brackets what was predicted.
         .7500 (the same) with weight decay, g = .5, and with the tied contractive penalty; .5000, .1667, 0 (the same) for
         both at g = 2.5, where input noise still leaves .6667, .5455, .4444 (the same). Probabilistic PCA: .8800, .8000,
         .7000 (the same) at the fitted noise .6. On the digits all gains agree to the four digits shown, too.
-    Untied contractive penalty: no minimum. From 10 to 300 steps |W1| falls from .89 to .043, |W2| grows from 3.4 to 70, the
-        loss above that of PCA falls from .99 to .006 (0 in the end). Noise on the encoder's weights: |W2| falls from .46
-        to .0023 and |W1| grows from 5.6 to 4390; the loss is still .27 (0 in the end) above, because L-BFGS crawls there.
+    Untied contractive penalty: no minimum. From 10 to 300 steps |W1| falls from .89 to .043, |W2| grows from 3.4 to
+        70, the loss above that of PCA falls from .99 to .006 (0 in the end). Noise on the encoder's weights: |W2| falls
+        from .46 to .0023, |W1| grows from 5.6 to 4390; the loss is still .27 above (0 in the end), L-BFGS crawls there.
     So there are two kinds of shrinkage, ridge and soft threshold, and two penalties that do nothing in the end.
 """
 
