@@ -15,8 +15,8 @@ The losses depend on the data through S alone, so they are minimised exactly, by
 
 Run:     python -m experiments.shrinkage_atlas
 Answer:  Only some of them. In brackets what was predicted.
-    Made-up covariance, gains at eigenvalues 5, 3, 2: .9091, .8571, .8000 (the same) with input noise .5; .9000, .8333,
-        .7500 (the same) with weight decay, g = .5, and with the tied contractive penalty; .5000, .1667, 0 (the same) for
+    Made-up covariance, gains at eigenvalues 5, 3, 2: .9091, .8571, .8000 (same) with input noise .5; .9000, .8333,
+        .7500 (same) with weight decay, g = .5, and with the tied contractive penalty; .5000, .1667, 0 (the same) for
         both at g = 2.5, where input noise still leaves .6667, .5455, .4444 (the same). Probabilistic PCA: .8800, .8000,
         .7000 (the same) at the fitted noise .6. On the digits all gains agree to the four digits shown, too.
     Untied contractive penalty: no minimum. From 10 to 300 steps |W1| falls from .89 to .043, |W2| grows from 3.4 to
