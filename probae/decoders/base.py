@@ -69,7 +69,7 @@ class Decoder(nn.Module):
             variance = (0.5 if layer is layers[-1] else 1.0) / fan
             values = torch.randn(weight.shape, generator=generator, dtype=torch.float64) * variance**0.5
             weight.copy_(values)
-            layer.bias.zero_()
+            layer.bias.zero_()  # type: ignore[union-attr]
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:

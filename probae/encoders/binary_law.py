@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -32,7 +33,7 @@ class BinaryCode(dist.TorchDistribution):
     tensor([0.5000])
     """
 
-    arg_constraints = {}  # the encoder makes sound ones
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # the encoder makes sound ones
     support = dist.constraints.independent(dist.constraints.unit_interval, 1)
     has_rsample = True
 
@@ -52,8 +53,8 @@ class BinaryCode(dist.TorchDistribution):
 
     def rsample_and_log_prob(self, sample_shape: torch.Size = torch.Size()) -> tuple[Tensor, Tensor]:
         """Return z and log q(z) in nats."""
-        like = {"dtype": self.logits.dtype, "device": self.logits.device}
-        noise = torch.randn((*sample_shape, *self.logits.shape), **like)
+        shape = (*sample_shape, *self.logits.shape)
+        noise = torch.randn(shape, dtype=self.logits.dtype, device=self.logits.device)
         inputs = self.logits + self.noise_std * noise
         return inputs.sigmoid(), self._density(noise, inputs)
 

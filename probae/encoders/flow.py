@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
@@ -24,7 +26,7 @@ class FlowCode(dist.TorchDistribution):
     within about a hundredth of a standard deviation.
     """
 
-    arg_constraints = {}  # the encoder makes sound ones
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # the encoder makes sound ones
     support = dist.constraints.real_vector
     has_rsample = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -36,7 +37,7 @@ class SpikeSlabCode(dist.TorchDistribution):
     tensor([0.5050])
     """
 
-    arg_constraints = {}  # the encoder makes sound ones
+    arg_constraints: ClassVar[dict[str, Any]] = {}  # the encoder makes sound ones
     support = dist.constraints.real_vector
     has_rsample = True
 
@@ -90,11 +91,12 @@ class SpikeSlabCode(dist.TorchDistribution):
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Float[Tensor, "*draws latents"]:
         """Draw z, with a gradient."""
         shape = (*sample_shape, *self.logits.shape)
-        like = {"dtype": self.logits.dtype, "device": self.logits.device}
         with torch.no_grad():
-            slab = torch.rand(shape, **like) < self.logits.sigmoid()
+            slab = (
+                torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device) < self.logits.sigmoid()
+            )
             loc, scale = (torch.where(slab, part[..., 1], part[..., 0]) for part in (self.loc, self.scale))
-            z = loc + scale * torch.randn(shape, **like)
+            z = loc + scale * torch.randn_like(loc)
             density = self._log_parts(z).logsumexp(-1).exp()
         if not torch.is_grad_enabled():
             return z

@@ -81,7 +81,8 @@ class TiedEncoder(Encoder):
             )
         self.weight = weight
         self.attached, self.relative = True, relative
-        self.weight_unit.copy_(decoder.spread if relative else torch.ones_like(self.weight_unit))
+        unit = decoder.spread if decoder is not None and relative else torch.ones_like(self.weight_unit)
+        self.weight_unit.copy_(unit)
 
     def start(self, x: Float[Tensor, "samples features"], generator: torch.Generator) -> None:
         """Centre and standardise by the columns of x; shared weights are left as the model has them."""

@@ -46,7 +46,7 @@ class WeightDecay(Regularizer):
     def penalty(self, model: Any, encoder: Any, x: Float[Tensor, "samples features"]) -> Float[Tensor, ""]:
         """Return the penalty, the same for every row."""
         weights = {id(value): value for module in (encoder, model) for value in weights_of(module)}
-        return self.weight * sum(value.square().sum() for value in weights.values())
+        return self.weight * torch.stack([value.square().sum() for value in weights.values()]).sum()
 
 
 def weights_of(module: nn.Module) -> Iterator[Tensor]:
