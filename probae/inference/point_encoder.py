@@ -22,7 +22,7 @@ from probae.inference.regularizers import (
     WeightDecay,
     regularized,
 )
-from probae.inference.svi import EncoderPosterior, initialize, usable
+from probae.inference.svi import EncoderPosterior, begin, usable
 from probae.inference.training import settled, train
 from probae.models import LatentModel, LinearFactorModel
 
@@ -69,11 +69,7 @@ def train_point_encoder(
     generator = torch.Generator().manual_seed(seed)
     model.requires_grad_(True).to(x.dtype)
     encoder.to(x.dtype)
-    for part, name, arguments in ((encoder, "attach", (model,)), (model, "start", (x, generator))):
-        if hasattr(part, name):
-            getattr(part, name)(*arguments)
-    initialize(model, x, generator)
-    encoder.start(x, generator)
+    begin(model, encoder, x, generator)
     encoder.train()
     history, interrupted = train(
         regularized(objective, regularizers, model, encoder),
@@ -125,7 +121,7 @@ def warn_scale_free(encoder: Encoder, regularizers: tuple[Regularizer, ...]) -> 
     kinds = tuple(type(one) for one in regularizers)
     contracts = any(issubclass(kind, ContractiveEncoder | HigherOrderContraction) for kind in kinds)
     bounded = any(issubclass(kind, ContractiveReconstruction | WeightDecay) for kind in kinds)
-    tied = getattr(type(encoder), "attach", None) is not getattr(Encoder, "attach", None)
+    tied = type(encoder).attach is not Encoder.attach
     if contracts and not (bounded or tied):
         warnings.warn(
             "A contractive penalty on the code has no minimiser here: codes shrink while the decoder grows, and the "

@@ -136,12 +136,7 @@ class SVI(Method):
         generator = torch.Generator().manual_seed(seed)
         model.requires_grad_(True).to(x.dtype)
         encoder.to(x.dtype)
-        start = getattr(model, "start", None)
-        if start is not None:
-            start(x, generator)
-        initialize(model, x, generator)
-        encoder.attach(model)
-        encoder.start(x, generator)
+        begin(model, encoder, x, generator)
         if self.refine:
             require_gaussian(encoder(x[:2]))
         encoder.train()
@@ -275,6 +270,16 @@ def settings_of(method: Method) -> dict[str, str]:
     """Return the settings that a state of training belongs to, as text without addresses of memory."""
     names = [one.name for one in fields(method) if one.name not in ("encoder", "checkpoint")]
     return {name: re.sub(r" at 0x[0-9a-fA-F]+", "", repr(getattr(method, name))) for name in names}
+
+
+def begin(model: LatentModel, encoder: Encoder, x: Tensor, generator: torch.Generator) -> None:
+    """Set first values of model and encoder for data x; the encoder may share or read those of the model."""
+    start = getattr(model, "start", None)
+    if start is not None:
+        start(x, generator)
+    initialize(model, x, generator)
+    encoder.attach(model)
+    encoder.start(x, generator)
 
 
 def initialize(model: LatentModel, x: Tensor, generator: torch.Generator) -> None:
