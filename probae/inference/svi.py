@@ -26,7 +26,6 @@ from probae.checks import (
 from probae.encoders import Encoder
 from probae.inference.base import Method, Outcome
 from probae.inference.objectives import ELBO
-from probae.inference.regularizers import Regularizer, check_regularizers, regularized
 from probae.inference.training import settled, train
 from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
@@ -52,8 +51,6 @@ class SVI(Method):
         Adam's step at the start; it falls to a hundredth along a cosine.
     objective : callable
         Model, encoder and rows to one bound per row.
-    regularizers : tuple of Regularizer
-        What corrupts the rows that the encoder is shown, or is taken off the bound; none by default.
 
     Examples
     --------
@@ -69,7 +66,6 @@ class SVI(Method):
     batch: int | None = None
     lr: float = 0.02
     objective: Any = field(default_factory=ELBO)
-    regularizers: tuple[Regularizer, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.encoder, Encoder):
@@ -85,7 +81,6 @@ class SVI(Method):
             raise ParameterError(
                 f"objective should be a value such as ELBO(draws=1), got {self.objective!r}."
             )
-        check_regularizers(self.regularizers)
 
     @property
     def objective_name(self) -> str:  # type: ignore[override]
@@ -150,11 +145,11 @@ class SVI(Method):
 
     def _loss(self, model: LatentModel, encoder: Encoder, x: Tensor) -> Callable[[Tensor], Tensor]:
         if only_z_and_x(model, x[:2]):
-            return regularized(self.objective, self.regularizers, model, encoder)
-        if self.objective != ELBO() or self.regularizers:
+            return lambda rows: -self.objective(model, encoder, rows).mean()
+        if self.objective != ELBO():
             raise ParameterError(
-                "The program has sites besides z and x, for which only objective=ELBO() without regularizers is "
-                f"available, got {self.objective!r} and {self.regularizers!r}."
+                "The program has sites besides z and x, for which only objective=ELBO() is available, "
+                f"got {self.objective!r}."
             )
         guide, elbo = encoder.guide(), Trace_ELBO()
         return lambda rows: elbo.differentiable_loss(model, guide, rows) / len(rows)

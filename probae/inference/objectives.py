@@ -1,4 +1,4 @@
-"""The evidence lower bound of each row."""
+"""Objectives of stochastic variational inference, each one term per row in nats."""
 
 from __future__ import annotations
 
@@ -37,16 +37,11 @@ class ELBO:
         check_count("draws", self.draws)
 
     def __call__(
-        self,
-        model: Any,
-        encoder: Any,
-        x: Float[Tensor, "samples features"],
-        seen: Float[Tensor, "samples features"] | None = None,
+        self, model: Any, encoder: Any, x: Float[Tensor, "samples features"]
     ) -> Float[Tensor, "samples"]:
-        """Return the bound of each row; the encoder is shown ``seen``, such as corrupted rows, in place of x."""
-        law = encoder(x if seen is None else seen)
+        """Return the bound of each row."""
         if self.draws == 1:
-            z, log_q = law.rsample_and_log_prob()
+            z, log_q = encoder(x).rsample_and_log_prob()
             return model.log_joint(x, z) - log_q
-        z, log_q = law.rsample_and_log_prob((self.draws,))
+        z, log_q = encoder(x).rsample_and_log_prob((self.draws,))
         return (model.log_joint(x, z) - log_q).mean(0)
