@@ -162,4 +162,5 @@ def test_the_pattern_finds_machines_and_nothing_else(text, is_found):
 
 @pytest.mark.parametrize("target", ["demo", "test", "test-all", "lint", "docs", "bench", "clean"])
 def test_make_knows_its_targets(target):
-    subprocess.run(["make", "-C", str(ROOT), "-n", target], check=True, capture_output=True)
+    asked = subprocess.run(["make", "-C", str(ROOT), "-n", target], capture_output=True, check=False)
+    assert asked.returncode == 0, asked.stderr

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,7 +29,7 @@ class RowSolver:
     def __call__(self, x: Tensor, start: Tensor | None) -> Codes:
         """Solve each row; iterations are -1 where rounding stopped a row before its gap was small."""
         shape = len(x), self.atoms.shape[1]
-        codes = torch.zeros(shape, dtype=x.dtype) if start is None else start.to(x.dtype, copy=True)
+        codes = untouched_zeros(shape, x.dtype) if start is None else start.to(x.dtype, copy=True)
         gaps, used = torch.zeros(len(x), dtype=torch.float64), torch.zeros(len(x), dtype=torch.int64)
         atoms = self.atoms.double().T.contiguous()
         block = Atoms(atoms, (atoms @ atoms.T).contiguous())
@@ -59,6 +60,14 @@ class RowSolver:
         arrays = (atoms.gram, atoms.values, rows, cross, doubt, 0.5 * norms.square(), live)
         options = (self.penalty, self.tolerance, self.rounds, self.nonnegative, warm)
         solve_rows(*(a.numpy() for a in arrays), *options, codes.numpy(), gaps.numpy(), used.numpy())
+
+
+def untouched_zeros(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """Return zeros whose memory the system clears page by page, for the thread that first writes to it.
+
+    torch clears all of it beforehand, in one thread: a third of the time of rows with few active atoms.
+    """
+    return torch.from_numpy(np.zeros(shape, dtype=torch.empty(0, dtype=dtype).numpy().dtype))
 
 
 @dataclass(frozen=True)

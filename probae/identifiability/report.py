@@ -9,6 +9,7 @@ from typing import Any
 from probae.checks import ParameterError, check_count
 from probae.identifiability.decision import Decision, Verdict
 from probae.identifiability.evidence import Evidence, gather
+from probae.identifiability.evidence_dict import evidence_dict
 from probae.identifiability.verdict import decide
 from probae.inference import Fit
 
@@ -83,65 +84,14 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain numbers and text, ready for JSON (infinity as None)."""
-        evidence, data = self.evidence, self.evidence.data
-        profile, noise = evidence.profile, None if data is None else data.noise
         return {
             "verdict": self.verdict.name,
             "group": self.group,
             "separable": self.separable,
             "reasons": list(self.reasons),
             "model": self.model,
-            "samples": evidence.samples,
-            "structure": {
-                "group": evidence.structure.group,
-                "null_dimension": evidence.structure.null_dimension,
-                "information": evidence.structure.information,
-                "exact": evidence.structure.exact,
-                "rank": evidence.loadings.rank,
-                "degrees_of_freedom": evidence.loadings.degrees_of_freedom,
-                "heywood": list(evidence.loadings.heywood),
-                "haar_spread": evidence.invariance,
-            },
-            "data": None
-            if data is None
-            else {
-                "noise_p": None if noise is None else noise.p_value,
-                "discrete_columns": list(data.discrete),
-                "rows_p": None if data.rows is None else data.rows.p_value,
-                "planes": [] if data.information is None else data.information.to_rows(),
-            },
-            "zeros": _zeros_dict(evidence),
-            "segments": None if evidence.segments is None else evidence.segments.to_dict(),
-            "likelihood_ratio": None
-            if profile is None
-            else {
-                "plane": list(profile.plane),
-                "range_nats": profile.range,
-                "error_nats": float(profile.error.max()),
-                "exact": profile.exact,
-                "samples": profile.samples,
-            },
-            "precision": [
-                {
-                    "plane": list(error.plane),
-                    "cramer_rao_degrees": _finite(error.cramer_rao),
-                    "sandwich_degrees": _finite(error.sandwich),
-                    "samples_for_5_degrees": _finite(error.samples_for(5.0)),
-                    "samples_for_1_degree": _finite(error.samples_for(1.0)),
-                }
-                for error in evidence.precision
-            ],
-            "frames": {
-                name: None
-                if frame is None
-                else {
-                    "degrees": frame.degrees,
-                    "gain_nats_per_row": frame.gain,
-                    "error": frame.error,
-                    "law": frame.law,
-                }
-                for name, frame in (("model", evidence.model_frame), ("adaptive", evidence.adaptive_frame))
-            },
+            "samples": self.evidence.samples,
+            **evidence_dict(self.evidence),
         }
 
     def __str__(self) -> str:
@@ -158,34 +108,6 @@ class Report:
         import html
 
         return f"<pre>{html.escape(str(self))}</pre>"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _zeros_dict(evidence: Evidence) -> dict[str, Any] | None:
-    """Return what is known of fixed zeros as plain values."""
-    zeros = evidence.zeros
-    if zeros is None:
-        return None
-    found, test = zeros.nullity, zeros.test
-    return {
-        "fixed": zeros.fixed,
-        "parameters": found.parameters,
-        "flat_directions": found.dimension,
-        "rotations": found.rotations.dimension,
-        "identified_factors": list(found.rotations.fixed),
-        "conclusive": found.conclusive,
-        "test": None
-        if test is None
-        else {
-            "statistic": test.statistic,
-            "degrees_of_freedom": test.degrees_of_freedom,
-            "p": test.p_value,
-            "against": test.against,
-        },
-    }
 
 
 def _structure_lines(evidence: Evidence) -> list[str]:

@@ -1,0 +1,114 @@
+"""The evidence of an audit as plain numbers and text, ready for JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from probae.identifiability.evidence import Evidence
+
+
+def evidence_dict(evidence: Evidence) -> dict[str, Any]:
+    """Return each layer of the evidence as plain values, None where it was not run, infinity as None."""
+    return {
+        "structure": _structure(evidence),
+        "data": _data(evidence),
+        "zeros": _zeros(evidence),
+        "segments": None if evidence.segments is None else evidence.segments.to_dict(),
+        "likelihood_ratio": _profile(evidence),
+        "precision": _precision(evidence),
+        "frames": _frames(evidence),
+    }
+
+
+def _structure(evidence: Evidence) -> dict[str, Any]:
+    return {
+        "group": evidence.structure.group,
+        "null_dimension": evidence.structure.null_dimension,
+        "information": evidence.structure.information,
+        "exact": evidence.structure.exact,
+        "rank": evidence.loadings.rank,
+        "degrees_of_freedom": evidence.loadings.degrees_of_freedom,
+        "heywood": list(evidence.loadings.heywood),
+        "haar_spread": evidence.invariance,
+    }
+
+
+def _data(evidence: Evidence) -> dict[str, Any] | None:
+    data = evidence.data
+    if data is None:
+        return None
+    return {
+        "noise_p": None if data.noise is None else data.noise.p_value,
+        "discrete_columns": list(data.discrete),
+        "rows_p": None if data.rows is None else data.rows.p_value,
+        "planes": [] if data.information is None else data.information.to_rows(),
+    }
+
+
+def _profile(evidence: Evidence) -> dict[str, Any] | None:
+    profile = evidence.profile
+    if profile is None:
+        return None
+    return {
+        "plane": list(profile.plane),
+        "range_nats": profile.range,
+        "error_nats": float(profile.error.max()),
+        "exact": profile.exact,
+        "samples": profile.samples,
+    }
+
+
+def _precision(evidence: Evidence) -> list[dict[str, Any]]:
+    return [
+        {
+            "plane": list(error.plane),
+            "cramer_rao_degrees": _finite(error.cramer_rao),
+            "sandwich_degrees": _finite(error.sandwich),
+            "samples_for_5_degrees": _finite(error.samples_for(5.0)),
+            "samples_for_1_degree": _finite(error.samples_for(1.0)),
+        }
+        for error in evidence.precision
+    ]
+
+
+def _frames(evidence: Evidence) -> dict[str, Any]:
+    return {
+        name: None
+        if frame is None
+        else {
+            "degrees": frame.degrees,
+            "gain_nats_per_row": frame.gain,
+            "error": frame.error,
+            "law": frame.law,
+        }
+        for name, frame in (("model", evidence.model_frame), ("adaptive", evidence.adaptive_frame))
+    }
+
+
+def _zeros(evidence: Evidence) -> dict[str, Any] | None:
+    """Return what is known of fixed zeros as plain values."""
+    zeros = evidence.zeros
+    if zeros is None:
+        return None
+    found, test = zeros.nullity, zeros.test
+    return {
+        "fixed": zeros.fixed,
+        "parameters": found.parameters,
+        "flat_directions": found.dimension,
+        "rotations": found.rotations.dimension,
+        "identified_factors": list(found.rotations.fixed),
+        "conclusive": found.conclusive,
+        "test": None
+        if test is None
+        else {
+            "statistic": test.statistic,
+            "degrees_of_freedom": test.degrees_of_freedom,
+            "p": test.p_value,
+            "against": test.against,
+        },
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
