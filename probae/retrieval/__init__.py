@@ -1,6 +1,6 @@
 """Search by codes: binary codes and their index, baselines, and how well a search does."""
 
-from probae.retrieval.bit_report import CodeReport, bit_report
+from probae.retrieval.report import CodeReport, bit_report
 from probae.retrieval.hamming import HammingIndex, Neighbours
 from probae.retrieval.hyperplanes import ITQ, Hyperplanes, RandomHyperplanes
 from probae.retrieval.lsa import LSA, SemanticSpace, cosine_distances

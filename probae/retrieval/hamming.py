@@ -173,6 +173,7 @@ def shell(bits: int, radius: int) -> NDArray[np.uint64]:
     >>> shell(3, 2).tolist()
     [3, 5, 6]
     """
-    places = np.array(list(combinations(range(bits), radius)), dtype=np.uint64).reshape(-1, radius)
-    ones = np.left_shift(np.uint64(1), places)
-    return np.bitwise_or.reduce(ones, axis=1) if radius else np.zeros(1, dtype=np.uint64)
+    if radius == 0:
+        return np.zeros(1, dtype=np.uint64)
+    places = np.array(list(combinations(range(bits), radius)), dtype=np.uint64)
+    return np.bitwise_or.reduce(np.left_shift(np.uint64(1), places), axis=1)

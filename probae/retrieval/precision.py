@@ -81,7 +81,7 @@ def precision_at(
     for k in sizes:
         if check_count("counts", k) > most:
             raise DataError(f"counts should be at most {most}, the rows there are to retrieve, got {k}.")
-    same = asked[:, None] == classes[None]
+    same = (asked[:, None] == classes[None]).double()
     each = torch.stack([_precision(d, same, k) for k in sizes])
     return PrecisionCurve(sizes, each.mean(1), each.std(1) / math.sqrt(each.shape[1]))
 
@@ -90,4 +90,4 @@ def _precision(d: Tensor, same: Tensor, k: int) -> Tensor:
     last = d.kthvalue(k, dim=1).values[:, None]
     nearer, equal = d < last, d == last
     missing = k - nearer.sum(1)
-    return ((nearer & same).sum(1) + missing * (equal & same).sum(1) / equal.sum(1)) / k
+    return ((nearer * same).sum(1) + missing * (equal * same).sum(1) / equal.sum(1)) / k

@@ -110,4 +110,4 @@ def test_bad_codes_end_in_one_sentence():
 def test_fewer_rows_than_asked_for_are_all_returned():
     index = HammingIndex(codes(3, 10))
     assert index.nearest(codes(2, 10), 7).rows.shape == (2, 3)
-    assert index.within(codes(2, 10)[:0], 2) == []
+    assert index.within(pack(codes(2, 10))[:0], 2) == []
