@@ -97,7 +97,9 @@ def check_counts(counts: Any, words: int | None = None) -> Float[Tensor, "sample
     x: Tensor = check_data(counts, features=words).values
     bad = x[(x < 0) | (x != x.round())]
     if len(bad):
-        raise DataError(f"counts should be 0, 1, 2, ..., got {float(bad[0]):.4g}: pass the counts themselves.")
+        raise DataError(
+            f"counts should be 0, 1, 2, ..., got {float(bad[0]):.4g}: pass the counts themselves."
+        )
     return x
 
 

@@ -48,7 +48,11 @@ def test_leaving_one_out_is_searching_the_others():
     curve = precision_at([3, 10], distances, labels)
     for k, value in zip(curve.counts, curve.precision, strict=True):
         hits = [
-            float((labels[[j for j in distances[i].argsort().tolist() if j != i][:k]] == labels[i]).double().mean())
+            float(
+                (labels[[j for j in distances[i].argsort().tolist() if j != i][:k]] == labels[i])
+                .double()
+                .mean()
+            )
             for i in range(60)
         ]
         assert float(value) == pytest.approx(np.mean(hits))
@@ -93,7 +97,9 @@ def test_itq_loses_less_than_any_rotation_nearby_and_than_signs_of_components():
 
 
 def test_random_hyperplanes_differ_in_the_share_of_the_angle():
-    x = torch.tensor([[1.0, 0.0], [math.cos(1.0), math.sin(1.0)], [-1.0, 0.0], [-math.cos(1.0), -math.sin(1.0)]])
+    x = torch.tensor(
+        [[1.0, 0.0], [math.cos(1.0), math.sin(1.0)], [-1.0, 0.0], [-math.cos(1.0), -math.sin(1.0)]]
+    )
     bits = RandomHyperplanes(20_000).fit(x).bits(x)  # rows with mean zero: angles are around the origin
     share = float((bits[0] != bits[1]).double().mean())
     assert share == pytest.approx(1 / math.pi, abs=4 * math.sqrt(1 / math.pi * (1 - 1 / math.pi) / 20_000))
@@ -107,7 +113,9 @@ def test_digits_baselines_are_the_oracles():
     assert float(raw.precision[0]) == pytest.approx(0.965, abs=0.0005)
     for kind, expected in ((ITQ, {16: 0.881, 32: 0.924}), (RandomHyperplanes, {16: 0.633, 32: 0.795})):
         for bits, value in expected.items():
-            found = [leave_one_out(kind(bits).fit(data.x, seed).bits(data.x), data.labels) for seed in range(5)]
+            found = [
+                leave_one_out(kind(bits).fit(data.x, seed).bits(data.x), data.labels) for seed in range(5)
+            ]
             # a standard error over seeds each way, and the oracle's own draw of one or a few seeds
             assert np.mean(found) == pytest.approx(value, abs=3 * np.std(found, ddof=1) + 0.0005)
 

@@ -92,7 +92,11 @@ def test_bad_codes_end_in_one_sentence():
         HammingIndex([[0, 2]])
     with pytest.raises(DataError, match="NaN"):
         HammingIndex([[0.0, float("nan")]])
-    for search in (lambda q: index.within(q, 1), lambda q: index.nearest(q, 2), lambda q: index.candidates(q, 2)):
+    for search in (
+        lambda q: index.within(q, 1),
+        lambda q: index.nearest(q, 2),
+        lambda q: index.candidates(q, 2),
+    ):
         with pytest.raises(DataError, match="10 bits like the rows, got 9"):
             search(codes(2, 9))
     with pytest.raises(ParameterError, match="k should"):
