@@ -10,7 +10,7 @@ from probae import errors
 # How the reference is divided: heading, and the modules whose public names stand under it, in reading order.
 GROUPS = (
     ("Fitting", ("inference",)),
-    ("Models", ("models",)),
+    ("Models", ("models", "decoders", "likelihoods")),
     ("Laws of the latents", ("priors",)),
     ("Priors of parameters", ("parameter_priors",)),
     ("Encoders", ("encoders",)),

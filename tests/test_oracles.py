@@ -270,7 +270,7 @@ class TestBounds:
             bounds = torch.stack([ELBO(draws=4000)(model, best, x) for _ in range(10)])
         loss = model.log_likelihood(x) - bounds.mean(0)
         error = bounds.std(0) / 10**0.5
-        assert ((loss - gap).abs() < 6 * error + 1e-9).all()
+        assert ((loss - gap).abs() < 6 * error + 5e-7).all()  # the oracle has six digits
         found = gaps(replace(fit(model, x), model=model, posterior=EncoderPosterior(best)), x)
         assert (found.approximation.rows - gap).abs().max() < 1e-6  # the six digits above
         assert found.amortization.rows.abs().max() < 1e-9

@@ -68,7 +68,7 @@ def tangents(run: Fit, x: Any, k: int, *, reconstruction: bool = False) -> Tange
     --------
     >>> import probae as pa
     >>> x = pa.datasets.holzinger_swineford().x
-    >>> run = pa.fit(pa.FactorAnalysis(9, 3), x, pa.SVI(pa.MLPEncoder(9, 3), epochs=50))
+    >>> run = pa.fit(pa.FactorAnalysis(9, 3), x, pa.SVI(pa.MLPEncoder(9, 3), epochs=300))
     >>> pa.tangents(run, x, k=2)
     Tangents(301 rows, 9 features, 2 directions)
     """

@@ -15,7 +15,6 @@ from probae.encoders import (
     LinearGaussianEncoder,
     LISTAEncoder,
     MLPEncoder,
-    OneLayerEncoder,
     SpikeSlabEncoder,
     TiedEncoder,
 )
@@ -24,18 +23,15 @@ from probae.inference import (
     IWAE,
     MAP,
     SVI,
-    Denoising,
     MaximumLikelihood,
     MinimumResiduals,
     PrincipalAxis,
     SegmentedLikelihood,
     StochasticEM,
     VariationalEM,
-    WeightDecay,
 )
 from probae.inference.fit import fit
 from probae.models import (
-    Autoencoder,
     ConfirmatoryFactorAnalysis,
     FactorAnalysis,
     IndependentComponents,
@@ -97,14 +93,9 @@ FITS = {
     "sparse-sem": lambda d: Case(SparseCoding(d, d + 1), StochasticEM(steps=4, batch=25)),
     "laplace-sem": lambda d: Case(LinearFactorModel(d, 1, prior=Laplace()), StochasticEM(steps=4)),
     "fa-svi": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1))),
-    "autoencoder-svi": lambda d: Case(Autoencoder(d, 2), svi(MLPEncoder(d, 2, hidden=(8,)), batch=25)),
     "fa-tied-svi": lambda d: Case(FactorAnalysis(d, 1), svi(TiedEncoder(d, 1))),
     "spike-slab-svi": lambda d: Case(
         SparseCoding(d, 2, prior=SpikeSlab()), svi(SpikeSlabEncoder(d, 2, hidden=(4,)))
-    ),
-    "ppca-map": lambda d: Case(
-        ProbabilisticPCA(d, 2),
-        MAP(encoder=OneLayerEncoder(d, 2, "tanh"), regularizers=(Denoising(), WeightDecay()), epochs=4),
     ),
     "fa-iwae": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1), objective=IWAE(3))),
     "fa-svi-refined": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1), refine=2)),
@@ -152,7 +143,7 @@ def generators():
 
 def contents(case):
     """Every number in a model and in the encoder of its method."""
-    encoder = getattr(case.method, "encoder", torch.nn.Module())
+    encoder = getattr(case.method, "encoder", None) or torch.nn.Module()
     return {**case.model.state_dict(), **{f"encoder.{k}": v for k, v in encoder.state_dict().items()}}
 
 

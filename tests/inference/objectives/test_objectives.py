@@ -179,7 +179,7 @@ def test_iwae_is_monotone_and_exact_in_the_limit():
     x = FactorAnalysis(5, 2).sample(100, seed=1)
     model = FactorAnalysis(5, 2)
     encoder = started(MLPEncoder(5, 2, hidden=(4,), covariance="diagonal"), x)
-    run = fit(model, x, SVI(encoder, epochs=150, lr=0.05))
+    run = fit(model, x, SVI(encoder, epochs=40, lr=0.05))
     exact = run.model.log_likelihood(x)
     torch.manual_seed(0)
     means, errors = {}, {}
@@ -189,8 +189,7 @@ def test_iwae_is_monotone_and_exact_in_the_limit():
             gap = (bounds - exact).mean(1)  # over rows: repeats are independent
             means[draws], errors[draws] = gap.mean().item(), gap.std().item() / 20**0.5
     for few, many in ((1, 10), (10, 100)):
-        assert means[few] + 3 * errors[few] < means[many] + 3 * errors[many]
-        assert means[few] < means[many]
+        assert means[many] - means[few] > 3 * math.hypot(errors[few], errors[many])
     for draws in (1, 10, 100):
         assert means[draws] - 3 * errors[draws] < 0
     assert means[1] < -0.005  # the encoder is not exact, or nothing would be tested
