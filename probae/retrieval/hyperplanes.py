@@ -21,6 +21,12 @@ class Hyperplanes:
     ----------
     centre : Tensor (D,)
     directions : Tensor (D, K)
+
+    Examples
+    --------
+    >>> planes = Hyperplanes(torch.zeros(2).double(), torch.eye(2).double())
+    >>> planes, planes.bits([[1.0, -1.0]])
+    (Hyperplanes(2 features, 2 bits), tensor([[ True, False]]))
     """
 
     centre: Float[Tensor, "features"]

@@ -22,6 +22,12 @@ class SemanticSpace:
     weights : Tensor (D,)
         Of each word.
     directions : Tensor (D, K)
+
+    Examples
+    --------
+    >>> SemanticSpace(torch.ones(2).double(), torch.eye(2).double()).codes([[3, 0], [0, 0]])
+    tensor([[1., 0.],
+            [0., 0.]], dtype=torch.float64)
     """
 
     weights: Float[Tensor, "words"]

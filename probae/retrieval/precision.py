@@ -24,6 +24,11 @@ class PrecisionCurve:
     precision : Tensor (len(counts),)
     standard_error : Tensor (len(counts),)
         Over queries, taken as independent; NaN for one.
+
+    Examples
+    --------
+    >>> PrecisionCurve((1, 10), torch.tensor([1.0, 0.9]), torch.tensor([0.0, 0.1]))
+    PrecisionCurve(1: 1.000, 10: 0.900)
     """
 
     counts: tuple[int, ...]
@@ -83,7 +88,9 @@ def precision_at(
             raise DataError(f"counts should be at most {most}, the rows there are to retrieve, got {k}.")
     same = (asked[:, None] == classes[None]).double()
     each = torch.stack([_precision(d, same, k) for k in sizes])
-    return PrecisionCurve(sizes, each.mean(1), each.std(1) / math.sqrt(each.shape[1]))
+    queries = each.shape[1]
+    spread = each.std(1) if queries > 1 else torch.full_like(each[:, 0], math.nan)
+    return PrecisionCurve(sizes, each.mean(1), spread / math.sqrt(queries))
 
 
 def _precision(d: Tensor, same: Tensor, k: int) -> Tensor:

@@ -27,6 +27,11 @@ class CodeReport:
         Share of rows in which the activation of each bit is outside (.1, .9); 1 for codes.
     correlation : Tensor (K, K)
         Between bits over rows; 0 for a dead bit.
+
+    Examples
+    --------
+    >>> CodeReport(torch.tensor([0.5, 1.0]), torch.ones(2), torch.zeros(2, 2)).dead
+    1
     """
 
     balance: Float[Tensor, "bits"]

@@ -10,7 +10,7 @@ import torch
 import probae as pa
 from experiments import semantic_hashing as experiment
 
-TINY = experiment.Settings(bits=(8, 16), hidden=64, noise=3.0, lr=0.01, epochs=80, seeds=1, samples=400)
+TINY = experiment.Settings(bits=(8, 16), hidden=64, noise=3.0, lr=0.02, epochs=50, seeds=1, samples=300)
 
 
 @pytest.fixture(scope="module")

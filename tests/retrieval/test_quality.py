@@ -58,6 +58,10 @@ def test_leaving_one_out_is_searching_the_others():
         assert float(value) == pytest.approx(np.mean(hits))
 
 
+def test_one_query_has_no_standard_error():
+    assert math.isnan(float(precision_at(1, [[0.0, 1.0]], [0, 1], [0]).standard_error))
+
+
 def test_precision_refuses_what_does_not_fit():
     with pytest.raises(DataError, match="should have shape"):
         precision_at(1, torch.zeros(2, 3), [0, 1, 1])
