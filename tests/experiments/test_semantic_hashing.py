@@ -95,4 +95,3 @@ def test_ten_numbers_of_a_multinomial_autoencoder_find_what_fifty_of_semantic_an
     ]
     assert found[0] >= found[1]
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=0.05)  # neither has broken down
-    print(seed, found)
