@@ -18,6 +18,7 @@ GROUPS = (
     ("Identifiability", ("identifiability",)),
     ("Psychometrics", ("factors", "rotation")),
     ("Looking at a fit", ("analysis",)),
+    ("Retrieval", ("retrieval",)),
     ("Comparing loadings and latents", ("matching", "agreement", "linalg")),
     ("Data and statistics", ("datasets", "statistics")),
     ("Plots", ("plots",)),

@@ -21,7 +21,7 @@ LAYERS = (
     ),
     ("priors", "parameter_priors", "decoders", "likelihoods", "models", "codes", "encoders"),
     ("inference",),
-    ("analysis", "factors", "identifiability"),
+    ("analysis", "factors", "identifiability", "retrieval"),
     ("plots", "datasets"),
     ("sklearn", "cli", "commands", "demo", "report", "io", "storage", "__main__"),
 )

@@ -1,6 +1,7 @@
 """Data that ship with the package, and seeded generators that return the truth with the data."""
 
 from probae.datasets.base import Dataset
+from probae.datasets.documents import topic_documents
 from probae.datasets.generators import autoregressive, likert, linear_factors
 from probae.datasets.images import digits, natural_patches
 from probae.datasets.tables import CovarianceTable, ability_cov, holzinger_swineford
@@ -15,4 +16,5 @@ __all__ = [
     "likert",
     "linear_factors",
     "natural_patches",
+    "topic_documents",
 ]

@@ -21,6 +21,7 @@ from probae.inference.objectives import (
     Reconstruction,
     Renyi,
     ReweightedWakeSleep,
+    SampledReconstruction,
     SquaredError,
 )
 from probae.inference.point_encoder import PointEncoderPosterior
@@ -33,6 +34,7 @@ from probae.inference.regularizers import (
     GaussianNoise,
     HigherOrderContraction,
     Masking,
+    NearbyRow,
     Regularizer,
     SaltAndPepper,
     WeightDecay,
@@ -72,6 +74,7 @@ __all__ = [
     "MaximumLikelihood",
     "Method",
     "MinimumResiduals",
+    "NearbyRow",
     "PointEncoderPosterior",
     "LassoEnergy",
     "PredictiveSparseDecomposition",
@@ -82,6 +85,7 @@ __all__ = [
     "Renyi",
     "ReweightedWakeSleep",
     "SaltAndPepper",
+    "SampledReconstruction",
     "RefinedPosterior",
     "SegmentedLikelihood",
     "SquaredError",

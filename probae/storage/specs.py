@@ -141,6 +141,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
         objectives.Reconstruction,
         objectives.Renyi,
         objectives.ReweightedWakeSleep,
+        objectives.SampledReconstruction,
         objectives.SquaredError,
         regularizers.ContractiveEncoder,
         regularizers.ContractiveReconstruction,
@@ -148,6 +149,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
         regularizers.GaussianNoise,
         regularizers.HigherOrderContraction,
         regularizers.Masking,
+        regularizers.NearbyRow,
         regularizers.SaltAndPepper,
         regularizers.WeightDecay,
         Amortization,
@@ -185,6 +187,9 @@ def held_tensors(value: Any, name: str) -> dict[str, Tensor]:
     {'method.segments.labels': tensor([4, 4, 7])}
     """
     found: dict[str, Tensor] = {}
+    if isinstance(value, tuple):
+        for place, part in enumerate(value):
+            found |= held_tensors(part, f"{name}.{place}")
     if REGISTRY.get(type(value).__name__, (None,))[0] is not type(value) or not dataclasses.is_dataclass(
         value
     ):

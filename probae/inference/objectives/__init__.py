@@ -4,6 +4,7 @@ from probae.inference.objectives.elbo import ELBO
 from probae.inference.objectives.importance_weighted import IWAE, Renyi
 from probae.inference.objectives.lasso import LassoEnergy, PredictiveSparseDecomposition
 from probae.inference.objectives.point import JointDensity, Reconstruction, SquaredError
+from probae.inference.objectives.sampled import SampledReconstruction
 from probae.inference.objectives.wake_sleep import ReweightedWakeSleep
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "Reconstruction",
     "Renyi",
     "ReweightedWakeSleep",
+    "SampledReconstruction",
     "SquaredError",
 ]

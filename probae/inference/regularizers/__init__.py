@@ -13,6 +13,7 @@ from probae.inference.regularizers.denoising import (
     Masking,
     SaltAndPepper,
 )
+from probae.inference.regularizers.nearby import NearbyRow
 from probae.inference.regularizers.weight_decay import WeightDecay
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "GaussianNoise",
     "HigherOrderContraction",
     "Masking",
+    "NearbyRow",
     "Regularizer",
     "SaltAndPepper",
     "WeightDecay",
