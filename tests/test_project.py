@@ -98,7 +98,18 @@ def test_every_public_object_is_in_the_reference():
 
 # Shown in the examples of the functions that return them, or made to be extended and not to be called.
 WITHOUT_EXAMPLE = {
-    *("Calibration", "Codes", "Collapse", "CovarianceTable", "Decoder", "Encoder", "Fit", "Gap", "Gaps", "LatentModel"),
+    *(
+        "Calibration",
+        "Codes",
+        "Collapse",
+        "CovarianceTable",
+        "Decoder",
+        "Encoder",
+        "Fit",
+        "Gap",
+        "Gaps",
+        "LatentModel",
+    ),
     *("Likelihood", "Prior", "Regularizer", "Report", "Tangents", "Verdict"),
 }
 
