@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 DECAYS = 0.9, 0.999
 SMALL = 1e-8
+ROUNDING = 1e-12  # a gradient below it is rounding, which division by its own size would make a step
 LINE = 16  # numbers in a cache line: products with matrices that begin elsewhere are slower
 
 
 class FlatAdam:
-    r"""Adam [1]_ with clipping of the gradient to a largest norm, all in place.
+    r"""Adam [1]_ with clipping of the gradient to a largest norm, in place; gradients below 1e-12 count as zero.
 
     .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
               \theta \leftarrow \theta - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + 10^{-8}}
@@ -52,10 +53,11 @@ class FlatAdam:
         if self.largest is not None:
             norm = torch.linalg.vector_norm(self.gradient)
             self.gradient.mul_((self.largest / norm).clamp(max=1.0))  # 0 / 0 never: inf is clamped to 1
+        gradient = torch.hardshrink(self.gradient, ROUNDING)
         self.steps += 1
         first, second = 1 - DECAYS[0] ** self.steps, 1 - DECAYS[1] ** self.steps
-        self.mean.lerp_(self.gradient, 1 - DECAYS[0])
-        self.square.mul_(DECAYS[1]).addcmul_(self.gradient, self.gradient, value=1 - DECAYS[1])
+        self.mean.lerp_(gradient, 1 - DECAYS[0])
+        self.square.mul_(DECAYS[1]).addcmul_(gradient, gradient, value=1 - DECAYS[1])
         self.values.addcdiv_(self.mean, self.square.sqrt().div_(second**0.5).add_(SMALL), value=-lr / first)
         self.gradient.zero_()
 
