@@ -86,7 +86,7 @@ def model_of(atoms: np.ndarray, penalty: float) -> pa.SparseCoding:
 
 def trained(model: pa.SparseCoding, x: np.ndarray, layers: int, settings: Settings) -> pa.LISTAEncoder:
     """Return an encoder trained for the model, in float32."""
-    encoder = pa.LISTAEncoder(model.features, model.latents, layers, coupling="analytic", accelerated=True)
+    encoder = pa.LISTAEncoder(model.features, model.latents, layers, coupling="analytic", solver="fista")
     method = pa.Amortization(encoder, epochs=settings.epochs, lr=settings.lr)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pa.ConvergenceWarning)
@@ -115,7 +115,7 @@ def compared(
     z, best = quick(), cold().z
     warm()
     turns = [(timed(quick), timed(cold), timed(warm)) for _ in range(settings.repeats)]
-    start = pa.LISTAEncoder(model.features, model.latents, encoder.layers, "analytic", accelerated=True)
+    start = pa.LISTAEncoder(model.features, model.latents, encoder.layers, "analytic", solver="fista")
     start.attach(model)
     optimum, ours, fista = (
         codes.objective(x, atoms.numpy(), c.numpy(), penalty).mean() for c in (best, z, start.codes(rows))

@@ -74,7 +74,7 @@ def test_layers_at_the_start_are_steps_of_the_solver(model, x, coupling, acceler
 def test_compiled_layers_give_the_codes_of_the_layers_under_autograd(x, coupling, latents):
     """Each is a sum of at most 21 terms of order 1 per layer: 1e-12 in float64, 1e-4 in float32."""
     model = SparseCoding(6, latents)
-    encoder = moved(attached(model, layers=5, coupling=coupling, accelerated=True))
+    encoder = moved(attached(model, layers=5, coupling=coupling, solver="fista"))
     for rows, tolerance in ((x, 1e-12), (x.float(), 1e-4)):
         encoder = encoder.to(rows.dtype)
         wanted = encoder.codes(rows).detach()
@@ -112,7 +112,7 @@ def test_many_layers_reach_the_lasso(model, x):
     def value(z):
         return 0.5 * (rows - z @ a.T).square().sum(1) + penalty * z.abs().sum(1)
 
-    z = attached(model, layers=100, coupling="analytic", accelerated=True)(x).mean.detach()
+    z = attached(model, layers=100, coupling="analytic", solver="fista")(x).mean.detach()
     bound = 2 * torch.linalg.matrix_norm(a, 2) ** 2 * best.square().sum(1) / 101**2
     assert (value(z) - value(best) <= bound + 1e-9).all()
 
