@@ -1,4 +1,4 @@
-r"""Coordinate descent unrolled, under autograd: z_k <- S(z_k + s_t c_k, \theta_t), c = V (x - \mu) - B z, atom by atom."""
+r"""Coordinate descent unrolled, under autograd: z_k <- S(z_k + s c_k, \theta), c = V (x - \mu) - B z, atom by atom."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def coordinate_layers(cross: Tensor, inner: Tensor, steps: Tensor, levels: Tenso
     levels : Tensor (layers, K)
         Thresholds, at least 0.
     least : Tensor (K,)
-        A layer leaves atoms that it would move by no more than this at its start.
+        A layer leaves atoms that it would move by less than this at its start.
 
     Examples
     --------
@@ -41,7 +41,8 @@ def coordinate_steps(cross: Tensor, columns: Tensor, steps: Tensor, levels: Tens
     c, z = cross, list(torch.zeros_like(cross).unbind(1))
     for step, level in zip(steps, levels, strict=True):
         start = torch.stack(z, 1)
-        moves = ~((soft_threshold(start + step * c, level) - start).abs() <= least)
+        goal = soft_threshold(start + step * c, level)
+        moves = ((goal != 0) | (start != 0)) & ~((goal - start).abs() < least)
         for k, column in enumerate(columns):
             new = soft_threshold(z[k] + step * c[:, k], level[k])
             new = torch.where(moves[:, k], new, z[k])

@@ -1,4 +1,4 @@
-"""Unrolled lasso solvers with learned steps, as encoders: LISTA and LCoD; free, coupled and analytic."""
+"""Unrolled lasso solvers with learned steps, as encoders: LISTA, free, coupled and analytic."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class LISTAEncoder(Encoder):
     .. math:: z_{t+1} = S(y_t + s_t (V (x - \mu) - B y_t), \theta_t), \quad y_t = z_t + m_t (z_t - z_{t-1}),
               \quad z_0 = 0
 
-    with S(v, t) = v - clamp(v, -t, t): W1 = s_t V and W2 = I - s_t B in the usual notation. Layers of coordinate descent
-    have no momentum, and move the atoms in turn, each with the codes that it finds. Steps, thresholds and momenta
-    belong to a layer, matrices are shared by all of them: a row then costs columns of B for its active codes only, and
-    B stays in the cache. The law is a Gaussian around the code, with two scales for every latent: of codes that are
-    zero, and of those that are not.
+    with S(v, t) = v - clamp(v, -t, t): W1 = s_t V and W2 = I - s_t B in the usual notation. Layers of coordinate
+    descent have no momentum, and move the atoms in turn, each with the codes that it finds. Steps, thresholds and
+    momenta belong to a layer, matrices are shared by all of them: a row then costs columns of B for its active codes
+    only, and B stays in the cache. The law is a Gaussian around the code, with two scales for every latent: of codes
+    that are zero, and of those that are not.
 
     Parameters
     ----------
@@ -43,10 +43,10 @@ class LISTAEncoder(Encoder):
         codes that a row was built from. The dictionary is the one of `attach`: a model whose loadings are learned too
         wants ``"free"``.
     solver : {"ista", "fista", "coordinate"}
-        What the layers are at the start: steps of ISTA or FISTA, or sweeps of coordinate descent, whose learned form
-        (LCoD, [1]_) comes nearest the lasso in a given time.
+        What the layers are at the start: steps of ISTA or FISTA, or sweeps of coordinate descent, which come nearest
+        the lasso in a given time. The learned coordinate descent of [1]_ (LCoD) moves one atom in a layer, these all.
     least_move : float
-        In a layer of coordinate descent, an atom that would move by no more than this share of its first threshold is
+        In a layer of coordinate descent, an atom that would move by less than this share of its first threshold is
         left where it is: most of the time goes into moves that change little. 0 for every move.
 
     Notes
@@ -54,8 +54,8 @@ class LISTAEncoder(Encoder):
     At the start the matrices are V = A' / L and B = A'A / L, L being the largest eigenvalue of A'A, and T layers are T
     steps of ISTA or FISTA with the step 1 / L. For coordinate descent each row is divided by its diagonal entry
     :math:`|a_k|^2` in place of L, and T layers are T sweeps over the atoms, each put at its minimum given the others. A
-    layer sweeps over the atoms that would move at its start; later layers come to the others. Of these layers, a move
-    with a step s_t in (0, 2) and the threshold s_t times the first one never increases the energy.
+    layer sweeps over those that are active at its start or would be moved then; later layers come to the others. A
+    move with a step s_t in (0, 2) and the threshold s_t times the first one never increases the energy.
 
     `benchmarks/lista.py` measures distance from the lasso and time beside certified codes and FISTA.
 
@@ -99,7 +99,11 @@ class LISTAEncoder(Encoder):
         self.layers = check_count("layers", layers)
         self.coupling = check_choice("coupling", coupling, ("free", "coupled", "analytic"))
         self.solver = check_choice("solver", solver, ("ista", "fista", "coordinate"))
-        if isinstance(least_move, bool) or not isinstance(least_move, (int, float)) or not 0 <= least_move < 1:
+        if (
+            isinstance(least_move, bool)
+            or not isinstance(least_move, (int, float))
+            or not 0 <= least_move < 1
+        ):
             raise ParameterError(f"least_move should be a number in [0, 1), got {least_move!r}.")
         self.least_move = float(least_move)
         self.attached = False

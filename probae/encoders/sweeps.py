@@ -15,10 +15,11 @@ from probae.encoders.unrolled import Array, both
 def list_movers(
     step: float, level: Array, least: Array, z: Array, c: Array, moves: Array, movers: Array
 ) -> int:
-    """List the atoms that move by more than ``least``, and NaN; return how many."""
+    """List the atoms that are or become active and move by no less than ``least``, or NaN; return how many."""
     for k in range(len(z)):
         u = z[k] + step * c[k]
-        moves[k] = not (abs(u - min(max(u, -level[k]), level[k]) - z[k]) <= least[k])
+        new = u - min(max(u, -level[k]), level[k])
+        moves[k] = ((new != 0.0) | (z[k] != 0.0)) & (not (abs(new - z[k]) < least[k]))
     count = 0
     for k in range(len(z)):
         movers[count] = k
@@ -57,9 +58,7 @@ def sweep(step: float, level: Array, columns: Array, movers: Array, count: int, 
 
 
 @both("*[:, ::1], *[:, ::1], *[::1], *[:, ::1], *[::1], *[:, ::1]")
-def run_sweeps(
-    cross: Array, columns: Array, steps: Array, levels: Array, least: Array, codes: Array
-) -> None:
+def run_sweeps(cross: Array, columns: Array, steps: Array, levels: Array, least: Array, codes: Array) -> None:
     """Fill the codes of every row from V (x - mean), which is overwritten by c."""
     moves, movers = np.empty(len(columns), np.uint8), np.empty(len(columns) + 1, np.uint64)
     for n in range(len(cross)):

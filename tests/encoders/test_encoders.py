@@ -37,6 +37,7 @@ ENCODERS = {
     "lista-free-diagonal": lambda: LISTAEncoder(5, 3, layers=3),
     "lista-coupled-diagonal": lambda: LISTAEncoder(5, 3, layers=3, coupling="coupled"),
     "lista-analytic-diagonal": lambda: LISTAEncoder(5, 7, layers=3, coupling="analytic", solver="fista"),
+    "lista-coordinate-diagonal": lambda: LISTAEncoder(5, 7, layers=3, solver="coordinate"),
     "mlp-one-latent": lambda: MLPEncoder(5, 1, hidden=(8,)),
     "mlp-residual": lambda: MLPEncoder(5, 3, hidden=(8, 8, 8), residual=True, normalize=True),
     "laplace": lambda: LaplaceEncoder(5, 3, hidden=(8,)),
