@@ -93,7 +93,7 @@ class LISTAEncoder(Encoder):
         layers: int = 8,
         coupling: Coupling = "free",
         solver: Solver = "ista",
-        least_move: float = 0.1,
+        least_move: float = 0.2,
     ) -> None:
         super().__init__(features, latents)
         self.layers = check_count("layers", layers)
