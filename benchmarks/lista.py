@@ -11,7 +11,7 @@ Everyone runs in turn on the same float32 rows with one thread, in time of the p
 relative gap of 1e-6. A ratio to certified codes from 0 is taken within each turn and its median printed. "warm" is the
 encoder and certified codes from its answer, together. Objectives are means in float64.
 
-Run:     python -m benchmarks.lista                     (about five minutes)
+Run:     python -m benchmarks.lista                     (about ten minutes)
          python -m benchmarks.lista --scalings contrast --no-parallel
 Claim:   see TARGETS: equal contrast, 8 and 16 layers; `rows` in results/benchmarks/lista.json.
 """

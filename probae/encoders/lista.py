@@ -37,11 +37,11 @@ class LISTAEncoder(Encoder):
     layers : int
     coupling : {"free", "coupled", "analytic"}
         ``"free"`` learns V and B; ``"coupled"`` learns V, with B = V A for the dictionary A [2]_; ``"analytic"`` keeps
-        both at the solver's, so that only steps, thresholds and momenta are learned. If the weights of ever deeper
-        layers settle and the codes come to the lasso for every x, the weights settle at the solver's, up to the step
-        [3]_; with few layers others may do better. Those of least coherence (ALISTA) are made for another aim, the
-        codes that a row was built from. The dictionary is the one of `attach`: a model whose loadings are learned too
-        wants ``"free"``.
+        both at the solver's, so that only steps, thresholds and momenta are learned. What is proved for layers like
+        ISTA's: if their weights settle with depth and the codes come to the lasso for every x, the weights settle at
+        the solver's, up to the step [3]_. Few layers may do better with others. Those of least coherence (ALISTA) are
+        made for another aim, the codes that a row was built from. The dictionary is the one of `attach`: a model whose
+        loadings are learned too wants ``"free"``.
     solver : {"ista", "fista", "coordinate"}
         What the layers are at the start: steps of ISTA or FISTA, or sweeps of coordinate descent, which come nearest
         the lasso in a given time. The learned coordinate descent of [1]_ (LCoD) moves one atom in a layer, these all.
@@ -54,8 +54,9 @@ class LISTAEncoder(Encoder):
     At the start the matrices are V = A' / L and B = A'A / L, L being the largest eigenvalue of A'A, and T layers are T
     steps of ISTA or FISTA with the step 1 / L. For coordinate descent each row is divided by its diagonal entry
     :math:`|a_k|^2` in place of L, and T layers are T sweeps over the atoms, each put at its minimum given the others. A
-    layer sweeps over those that are active at its start or would be moved then; later layers come to the others. A
-    move with a step s_t in (0, 2) and the threshold s_t times the first one never increases the energy.
+    layer sweeps over those that are active at its start or would be moved then, by ``least_move`` or more; later layers
+    come to the others. A move with a step s_t in (0, 2) and the threshold s_t times the first one never increases the
+    energy. Compiling takes about twenty seconds, once on a machine.
 
     `benchmarks/lista.py` measures distance from the lasso and time beside certified codes and FISTA.
 
