@@ -173,7 +173,9 @@ def test_a_planted_overcomplete_dictionary(case):
     # fitted parameters lose features (latents + 1) / (2 samples) nats on new rows on average
     lost = features * (latents + 1) / (2 * samples)
     assert difference.mean() > -lost - 4 * difference.std() / 500**0.5
-    gain = torch.cat([evidence(run.model, rows)[0] - evidence(truth, rows)[0] for rows in x[:3000].split(500)])
+    gain = torch.cat(
+        [evidence(run.model, rows)[0] - evidence(truth, rows)[0] for rows in x[:3000].split(500)]
+    )
     assert gain.mean() > -3 * gain.std() / len(gain) ** 0.5
 
 
