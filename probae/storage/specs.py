@@ -122,7 +122,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     "OneLayerEncoder": (encoders.OneLayerEncoder, ("features", "latents", "activation")),
     "LISTAEncoder": (
         encoders.LISTAEncoder,
-        ("features", "latents", "layers", "coupling", "accelerated"),
+        ("features", "latents", "layers", "coupling", "solver", "least_move"),
     ),
     **_fields(
         MaximumLikelihood,
