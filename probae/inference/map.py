@@ -32,7 +32,8 @@ from probae.inference.base import Method, Outcome
 from probae.inference.codes_posterior import CodesPosterior
 from probae.inference.dictionary import Dictionary, learn_dictionary
 from probae.inference.noise_refinement import refine_noise
-from probae.inference.objectives import JointDensity
+from probae.inference.objectives import JointDensity, Reconstruction, SquaredError
+from probae.inference.objectives.units import is_energy, put_back
 from probae.inference.point_encoder import train_point_encoder
 from probae.inference.regularizers import Regularizer, check_regularizers
 from probae.models import LatentModel, LinearFactorModel
@@ -67,11 +68,12 @@ class MAP(Method):
         stops early when a whole pass turns none by half as much.
     encoder : Encoder, optional
         Of its law the mean is used; copied, the fitted copy is ``fit.posterior.encoder``. With it ``penalty``,
-        ``steps`` and ``tol`` have no part, and x is used as it is, in its units.
+        ``steps`` and ``tol`` have no part.
     objective : callable
         With an encoder: model, encoder and rows to one value per row.
     regularizers : tuple of Regularizer
-        With an encoder: what corrupts the rows it is shown, or is taken off the objective.
+        With an encoder: what corrupts the rows it is shown, or is taken off the objective. It is in the units of x,
+        which is then used as it is; without any, training runs on standardised columns.
     epochs : int
         With an encoder: passes over the data.
     lr : float
@@ -157,16 +159,26 @@ class MAP(Method):
 
     @property
     def unit_free(self) -> bool:
-        """Whether the data may be rescaled: codes of an encoder, and regularisers, depend on the units of x."""
-        return self.encoder is None
+        """Whether the data may be rescaled: not where a regulariser, or something in the encoder, is in units of x."""
+        if self.encoder is None:
+            return True
+        known = isinstance(self.objective, JointDensity | Reconstruction | SquaredError)
+        return known and not self.regularizers and type(self.encoder).rescale is not Encoder.rescale
+
+    @property
+    def common_unit(self) -> bool:
+        """Whether all columns need the same unit: a squared error weighs them by their size."""
+        return self.encoder is not None and is_energy(self.objective)
 
     def in_units(self, units: Float[Tensor, " features"]) -> MAP:
         """Return the method with its penalty, which has the units of x, divided by them."""
         return self if self.penalty is None else replace(self, penalty=self.penalty / float(units[0]))
 
     def objective_in_units(self, value: float, units: Float[Tensor, " features"]) -> float:
-        """Return the energy in squared units of x."""
-        return value * float(units[0]) ** 2
+        """Return the energy in squared units of x, or the log density of x."""
+        if self.encoder is None:
+            return value * float(units[0]) ** 2
+        return put_back(self.objective, value, units)
 
     @local_parameters
     def fit(self, model: LatentModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
@@ -184,6 +196,7 @@ class MAP(Method):
             epochs=self.epochs,
             batch=self.batch,
             lr=self.lr,
+            unit_free=self.unit_free,
         )
 
     @torch.no_grad()
