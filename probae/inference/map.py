@@ -36,6 +36,8 @@ from probae.inference.objectives import JointDensity, Reconstruction, SquaredErr
 from probae.inference.objectives.units import is_energy, put_back
 from probae.inference.point_encoder import train_point_encoder
 from probae.inference.regularizers import Regularizer, check_regularizers
+from probae.inference.schedule import Cosine, Schedule
+from probae.inference.svi import check_values
 from probae.models import LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
 from probae.priors import Laplace
@@ -77,7 +79,10 @@ class MAP(Method):
     epochs : int
         With an encoder: passes over the data.
     lr : float
-        With an encoder: Adam's step at the start; it falls to a hundredth along a cosine.
+        With an encoder: Adam's largest step.
+    schedule : Schedule
+        With an encoder: how the step changes; by default it falls to a hundredth along a cosine. Each weight still
+        moves by about the last step, which sets how exactly an optimum is reached.
 
     Notes
     -----
@@ -123,6 +128,7 @@ class MAP(Method):
     regularizers: tuple[Regularizer, ...] = ()
     epochs: int = 500
     lr: float = 0.02
+    schedule: Schedule = field(default_factory=Cosine)
 
     def __post_init__(self) -> None:
         check_count("steps", self.steps)
@@ -134,6 +140,7 @@ class MAP(Method):
         check_count("epochs", self.epochs)
         check_positive("lr", self.lr)
         check_regularizers(self.regularizers)
+        check_values(self.schedule, None, None)
         if not callable(self.objective) or not hasattr(self.objective, "name"):
             raise ParameterError(
                 f"objective should be a value such as JointDensity(), got {self.objective!r}."
@@ -196,6 +203,7 @@ class MAP(Method):
             epochs=self.epochs,
             batch=self.batch,
             lr=self.lr,
+            schedule=self.schedule,
             unit_free=self.unit_free,
         )
 

@@ -23,6 +23,7 @@ from probae.inference.regularizers import (
     WeightDecay,
     regularized,
 )
+from probae.inference.schedule import Schedule
 from probae.inference.svi import EncoderPosterior, begin, usable
 from probae.inference.training import settled, train
 from probae.inference.units import spread_of, warn_units
@@ -63,6 +64,7 @@ def train_point_encoder(
     epochs: int,
     batch: int | None,
     lr: float,
+    schedule: Schedule,
     unit_free: bool,
 ) -> Outcome:
     """Train model and encoder, both changed in place, on an objective at the codes."""
@@ -85,6 +87,7 @@ def train_point_encoder(
         epochs=epochs,
         batch=batch,
         lr=lr,
+        schedule=schedule,
         generator=generator,
         usable=lambda: usable(model, encoder),
         label="MAP",

@@ -32,17 +32,21 @@ def spread_of(values: Float[Tensor, "samples features"]) -> Float[Tensor, " feat
 
 
 def warn_units(model: LatentModel, encoder: Encoder, values: Float[Tensor, "samples features"]) -> None:
-    """Warn of columns far from unit size, where steps of ``lr`` are taken in weights that have their units."""
+    """Warn of columns far from unit size, where steps of ``lr`` are taken in weights that have their units.
+
+    With a noise variance common to all columns the largest of them is what counts.
+    """
     if model.units is None:
         return
     standardizes = isinstance(encoder, NetworkEncoder) and not isinstance(model, LinearFactorModel)
     spread = spread_of(values)
-    varying = spread[spread > 0]
+    varying = spread[spread > 0] if model.units == "each" else spread.amax(0, keepdim=True)
     if standardizes or len(varying) == 0 or bool((varying.amin() > 1 / ALIKE) & (varying.amax() < ALIKE)):
         return
     warnings.warn(
-        f"Columns of x have standard deviations from {float(varying.amin()):.3g} to {float(varying.amax()):.3g}, and "
-        "training with regularizers takes steps of lr in their units: standardise x, or the fit is of no use.",
+        f"Columns of x have standard deviations up to {float(spread.amax()):.3g}, down to {float(varying.amin()):.3g}, "
+        "and a fit with regularizers, or an encoder that cannot be rescaled, takes steps of lr in their units: "
+        "standardise x, or the answer will be of no use.",
         ConvergenceWarning,
         stacklevel=2,
     )
