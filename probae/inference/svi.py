@@ -12,9 +12,9 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
+from jaxtyping import Float
 from pyro import poutine
 from pyro.infer import Trace_ELBO
-from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import (

@@ -25,7 +25,14 @@ from probae import (
     load,
     save,
 )
-from probae.encoders import Encoder, LinearGaussianEncoder, LISTAEncoder, MLPEncoder, OneLayerEncoder, TiedEncoder
+from probae.encoders import (
+    Encoder,
+    LinearGaussianEncoder,
+    LISTAEncoder,
+    MLPEncoder,
+    OneLayerEncoder,
+    TiedEncoder,
+)
 from probae.encoders.laws import DiagonalCode
 from probae.inference import Cosine, JointDensity
 from probae.models import FactorAnalysis, ProbabilisticPCA, SparseCoding
@@ -106,7 +113,11 @@ def test_a_squared_error_keeps_the_sizes_of_columns(rows):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
     "regularizer",
-    [lambda s: Denoising(GaussianNoise(0.3 * s)), lambda s: WeightDecay(0.01), lambda s: ContractiveReconstruction(0.1)],
+    [
+        lambda s: Denoising(GaussianNoise(0.3 * s)),
+        lambda s: WeightDecay(0.01),
+        lambda s: ContractiveReconstruction(0.1),
+    ],
     ids=["noise", "decay", "contraction"],
 )
 def test_an_autoencoder_that_standardises_by_itself_takes_regularisers_in_any_unit(method, regularizer, rows):
@@ -114,33 +125,45 @@ def test_an_autoencoder_that_standardises_by_itself_takes_regularisers_in_any_un
 
     So 0.01 of the squared weights is 0.01 s^2 beside a squared error in units s.
     """
-    _, said, rebuilt = trained(rows, "autoencoder", method, MLPEncoder(4, 2, hidden=(5,)), regularizers=(regularizer(1.0),))
+    _, said, rebuilt = trained(
+        rows, "autoencoder", method, MLPEncoder(4, 2, hidden=(5,)), regularizers=(regularizer(1.0),)
+    )
     assert said == []
     for scale in SCALES:
         own = regularizer(scale)
         if method == "squared error" and not isinstance(own, Denoising):
-            own = type(own)(own.strength * scale**2)
-        _, said, again = trained(rows * scale, "autoencoder", method, MLPEncoder(4, 2, hidden=(5,)), regularizers=(own,))
+            own = type(own)(own.weight * scale**2)
+        _, said, again = trained(
+            rows * scale, "autoencoder", method, MLPEncoder(4, 2, hidden=(5,)), regularizers=(own,)
+        )
         assert said == []
         torch.testing.assert_close(again / scale, rebuilt, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("model", "encoder"), [("ppca", "network"), ("fa", "linear"), ("autoencoder", "linear")])
+@pytest.mark.parametrize(
+    ("model", "encoder"), [("ppca", "network"), ("fa", "linear"), ("autoencoder", "linear")]
+)
 def test_weights_in_the_units_of_x_with_regularisers_are_warned_of(model, encoder, method, scale, rows):
     noisy = Denoising(GaussianNoise(0.3 * scale))
     run, said, _ = trained(rows * scale, model, method, ENCODERS[encoder](), regularizers=(noisy,))
     assert sum("standardise x, or the answer will be of no use" in one for one in said) == 1
-    assert all(value.isfinite().all() for value in (*run.model.parameters(), *run.posterior.encoder.parameters()))
-    _, said, _ = trained(rows, model, method, ENCODERS[encoder](), regularizers=(Denoising(GaussianNoise(0.3)),))
+    assert all(
+        value.isfinite().all() for value in (*run.model.parameters(), *run.posterior.encoder.parameters())
+    )
+    _, said, _ = trained(
+        rows, model, method, ENCODERS[encoder](), regularizers=(Denoising(GaussianNoise(0.3)),)
+    )
     assert said == []
 
 
 def test_one_tiny_column_beside_others_is_no_matter_where_the_noise_is_common(rows):
     x = rows * torch.tensor([1.0, 1.0, 1.0, 1e-5], dtype=torch.float64)
     for model, expected in (("ppca", 0), ("fa", 1)):
-        _, said, _ = trained(x, model, "density", LinearGaussianEncoder(4, 2), regularizers=(WeightDecay(0.1),))
+        _, said, _ = trained(
+            x, model, "density", LinearGaussianEncoder(4, 2), regularizers=(WeightDecay(0.1),)
+        )
         assert sum("standardise x" in one for one in said) == expected
 
 
@@ -199,7 +222,9 @@ def test_energies_of_sparse_codes_are_in_squared_units(objective, rows):
     for scale in (1e-8, 1e140):
         other = run(scale)
         torch.testing.assert_close(other.history / scale / scale, one.history, rtol=1e-6, atol=0)
-        assert other.method.objective == (PredictiveSparseDecomposition(0.5 * scale**2) if hasattr(objective, "gamma") else objective)
+        assert other.method.objective == (
+            PredictiveSparseDecomposition(0.5 * scale**2) if hasattr(objective, "gamma") else objective
+        )
 
 
 def test_a_rescaled_autoencoder_is_the_change_of_variables():
@@ -210,13 +235,17 @@ def test_a_rescaled_autoencoder_is_the_change_of_variables():
         model, units = MODELS[name](), torch.tensor(units, dtype=torch.float64)
         before = model.log_joint(x, z)
         model.rescale(units)
-        torch.testing.assert_close(model.log_joint(x * units, z), before - units.log().sum(), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            model.log_joint(x * units, z), before - units.log().sum(), rtol=1e-12, atol=1e-12
+        )
     with pytest.raises(NotImplementedError):
         LatentModel(4, 2, FactorAnalysis(4, 2).prior).rescale(units)
 
 
 def test_a_tied_decoder_follows_and_is_saved(rows, tmp_path):
-    run, _, rebuilt = trained(rows * 1e8, "robust autoencoder", "squared error", TiedEncoder(4, 2), schedule=Cosine(final=1e-3))
+    run, _, rebuilt = trained(
+        rows * 1e8, "robust autoencoder", "squared error", TiedEncoder(4, 2), schedule=Cosine(final=1e-3)
+    )
     save(run, tmp_path / "run")
     again = load(tmp_path / "run")
     with torch.no_grad():
