@@ -145,8 +145,11 @@ class MAP(Method):
             raise ParameterError(
                 f"objective should be a value such as JointDensity(), got {self.objective!r}."
             )
-        if self.encoder is None and (self.regularizers or self.objective != JointDensity()):
-            raise ParameterError("objective and regularizers go with an encoder: pass encoder=... too.")
+        own = self.regularizers or self.objective != JointDensity() or self.schedule != Cosine()
+        if self.encoder is None and own:
+            raise ParameterError(
+                "objective, regularizers and schedule go with an encoder: pass encoder=... too."
+            )
         if self.encoder is None:
             return
         if not isinstance(self.encoder, Encoder):
