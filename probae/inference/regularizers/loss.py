@@ -14,7 +14,7 @@ from probae.inference.regularizers.marginalized import added_error, marginal_noi
 def regularized(
     objective: Callable[..., Tensor], regularizers: Sequence[Regularizer], model: Any, encoder: Any
 ) -> Callable[[Tensor], Tensor]:
-    """Return the mean loss of rows: minus the objective, plus the penalties; over noise its mean where that is known."""
+    """Return the mean loss of rows: minus the objective, plus the penalties; over noise the mean, where known."""
     noise = marginal_noise(objective, regularizers, model, encoder)
 
     def corrupted(x: Tensor) -> Tensor:
