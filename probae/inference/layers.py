@@ -47,8 +47,9 @@ class Pair:
 class PrincipalLayers:
     """Start each layer at principal components of the values below, and its mirror at least squares.
 
-    Units beyond the number of components keep their random weights in the encoder and have none in the decoder. For a
-    small gain the units are linear, and the pair reconstructs what as many principal components do.
+    Units beyond the number of components keep their random weights from below, and begin with none to the mirror and
+    to the layer above. For a small gain the others are linear, and the pair reconstructs what as many principal
+    components do.
 
     Parameters
     ----------

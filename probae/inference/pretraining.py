@@ -114,7 +114,7 @@ def train_layers(
         interrupted = how.layer(h, target, Pair(up, down, between, middle, error), generator)
         with torch.no_grad():
             target = up(h)  # what the unit makes h of: where the mirror of the next layer should end
-            h = between(target)
+            h = between(target) * (down.weight != 0).any(0)  # units without a use are not passed on
         if interrupted:
             break
     else:
