@@ -16,7 +16,7 @@ from probae.inference.layers import GreedyLayers, Pair, PrincipalLayers
 from probae.inference.pretraining import linear_layers, mirrors, pretrain
 from probae.likelihoods import Bernoulli, Gaussian
 
-GREEDY = GreedyLayers(epochs=100, batch=50, lr=0.02)
+GREEDY = GreedyLayers(epochs=50, batch=50, lr=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +61,8 @@ def test_principal_layers_of_small_gain_are_pca(activation, x):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_larger_gains_still_find_both_latents(activation, x):
-    """One latent leaves half of the variance or so; units that bend leave some of it of both."""
-    assert unexplained(*pretrain(*pair_of(activation), x, PrincipalLayers()), x) < 0.15
-
-
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_greedy_layers_find_both_latents(activation, x):
-    assert unexplained(*pretrain(*pair_of(activation), x, GREEDY), x) < 0.15
+    """One latent alone leaves half of the variance or so; units that bend leave some of it of both."""
+    assert unexplained(*pretrain(*pair_of(activation), x, PrincipalLayers()), x) < 0.25
 
 
 def linear_pair(width, seed=0):
@@ -80,12 +75,10 @@ def linear_pair(width, seed=0):
 def test_a_linear_layer_is_pca(how, x):
     """Baldi & Hornik (1989): the mean error is the sum of the tail eigenvalues, for either kind of layer."""
     h = (x - x.mean(0)) / x.std(0, correction=0)
-    pair = linear_pair(3)
+    pair = linear_pair(2)
     assert how.layer(h, h, pair, torch.Generator()) is False
-    loss = float(GreedyLayers().loss(h, pair))
-    assert loss == pytest.approx(
-        float(torch.linalg.eigvalsh(torch.cov(h.mT, correction=0))[:5].sum()), rel=1e-4
-    )
+    tail = torch.linalg.eigvalsh(torch.cov(h.mT, correction=0))[:6].sum()
+    assert GreedyLayers().loss(h, pair).item() == pytest.approx(tail.item(), rel=1e-4)
 
 
 def test_decay_of_a_linear_layer_is_a_soft_threshold(x):
@@ -98,6 +91,50 @@ def test_decay_of_a_linear_layer_is_a_soft_threshold(x):
     expected = (1 - 0.5 / values.flip(0)).clamp_min(0)
     expected[3:] = 0
     torch.testing.assert_close(gains, expected, atol=1e-3, rtol=0)
+
+
+def test_a_decay_above_the_variance_of_the_values_cuts_the_whole_layer(x):
+    """The same soft threshold: values of sigmoid units, between 0 and 1, have variances of 1/4 at most."""
+    h = ((x - x.mean(0)) / x.std(0)).sigmoid()
+    pair = linear_pair(3)
+    decay = 1.1 * float(torch.linalg.eigvalsh(torch.cov(h.mT, correction=0))[-1])
+    GreedyLayers(epochs=300, batch=None, lr=0.05, decay=decay).layer(h, h, pair, torch.Generator())
+    assert (pair.down.weight @ pair.up.weight).abs().max() < 1e-3
+
+
+def test_a_layer_without_bottleneck_may_hide_the_latents_and_a_small_decay_keeps_them(x):
+    """Greedy layers promise no more than their own loss. Eight linear units that whiten lose nothing, and then no two
+    directions are better than others for the next layer. Decay makes the mirror the transpose, U = V', whose values
+    keep the order of the variances: then the next layer ends at the components of x.
+    """
+    h = (x - x.mean(0)) / x.std(0, correction=0)
+    values, axes = torch.linalg.eigh(torch.cov(h.mT, correction=0))
+    whitening = linear_pair(8)
+    with torch.no_grad():
+        whitening.up.weight.copy_((axes / values.sqrt()).mT)
+        whitening.down.weight.copy_(axes * values.sqrt())
+        whitening.up.bias.zero_()
+        whitening.down.bias.zero_()
+        white = whitening.up(h)
+    assert GreedyLayers().loss(h, whitening).item() < 1e-20  # no layer can be better
+    torch.testing.assert_close(torch.cov(white.mT, correction=0), torch.eye(8, dtype=torch.float64))
+    kept, code = linear_pair(8), linear_pair(2)
+    GreedyLayers(epochs=300, batch=None, lr=0.05, decay=0.02).layer(h, h, kept, torch.Generator())
+    with torch.no_grad():
+        below = kept.up(h)
+    PrincipalLayers().layer(below, below, code, torch.Generator())
+    with torch.no_grad():
+        rest = h - kept.down(code.down(code.up(below)))
+    tail = values[:6].sum().item()
+    # the threshold c = .02 takes (c / l)^2 l = c^2 / l from a kept direction, l > 1: nothing beside the tail
+    assert rest.square().sum(1).mean().item() == pytest.approx(tail, rel=0.02)
+
+
+@pytest.mark.parametrize(("activation", "decay"), [("tanh", 0.05), ("relu", 0.05), ("sigmoid", 0.0)])
+def test_greedy_layers_find_both_latents(activation, decay, x):
+    """With some decay where units are free to scale; one latent alone leaves half of the variance or so."""
+    how = GreedyLayers(epochs=100, batch=50, lr=0.02, decay=decay)
+    assert unexplained(*pretrain(*pair_of(activation), x, how), x) < 0.25
 
 
 def test_a_layer_ends_where_its_own_loss_is_stationary(x):
