@@ -100,8 +100,8 @@ class PrincipalLayers:
 class GreedyLayers:
     """Train each layer with its mirror by Adam, to reconstruct the values below.
 
-    The error of the lowest layer is minus the log-likelihood of x, that of the others the squared error. A layer as wide
-    as the one below can copy it at any scale, so its values need not keep what matters most for x largest, and a
+    The error of the lowest layer is minus the log-likelihood of x, that of the others the squared error. A layer as
+    wide as the one below can copy it at any scale, so its values need not keep what matters most for x largest, and a
     narrow layer above may choose the noise. A little decay, or corruption, ends that; a decay above the variance of
     the values cuts them all.
 
