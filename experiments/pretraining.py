@@ -136,7 +136,7 @@ def started(
         return pair
     if start == "random, 1 / fan-in":
         return unscaled(*pair, x, seed)
-    greedy = {"epochs": settings.layer_epochs, "batch": settings.batch, "lr": settings.lr}
+    greedy: dict[str, Any] = {"epochs": settings.layer_epochs, "batch": settings.batch, "lr": settings.lr}
     how = {
         "principal": pa.PrincipalLayers(),
         "greedy": pa.GreedyLayers(**greedy),
@@ -179,7 +179,7 @@ def squared_error(run: pa.Fit, x: Tensor) -> float:
 def averages(fits: Rows) -> Rows:
     """Return means over the repeats with standard errors."""
     keys = list(dict.fromkeys((row["units"], row["depth"], row["start"], row["epochs"]) for row in fits))
-    found = []
+    found: Rows = []
     for key in keys:
         some = [row for row in fits if (row["units"], row["depth"], row["start"], row["epochs"]) == key]
         error, spread = mean_and_error([row["error"] for row in some])

@@ -76,7 +76,7 @@ class Decoder(nn.Module):
             values = torch.randn(weight.shape, generator=generator, dtype=torch.float64) * variance**0.5
             weight.copy_(values)
             layer.bias.zero_()  # type: ignore[union-attr]
-            if layer is not layers[0] and unit.name != "tanh":
+            if layer is not layers[0] and isinstance(layer, nn.Linear) and unit.name != "tanh":
                 unit.feed(layer)
 
 

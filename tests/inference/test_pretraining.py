@@ -162,10 +162,10 @@ def test_a_layer_ends_where_its_own_loss_is_stationary(x):
         found = torch.autograd.grad(how.loss(h, pair), [*up.parameters(), *down.parameters()])
         return float(torch.cat([one.flatten() for one in found]).norm())
 
-    before, loss = slope(), float(how.loss(h, pair))
+    before, loss = slope(), how.loss(h, pair).item()
     how.layer(h, h, pair, torch.Generator())
     assert slope() < 0.01 * before
-    assert float(how.loss(h, pair)) < 0.1 * loss
+    assert how.loss(h, pair).item() < 0.1 * loss
 
 
 @pytest.mark.parametrize("how", [GREEDY, PrincipalLayers(gain=2.0)], ids=["greedy", "principal"])
