@@ -11,7 +11,7 @@ import pyro.distributions as dist
 import torch
 
 from probae.checks import ConvergenceWarning, Data, ParameterError
-from probae.encoders import Encoder
+from probae.encoders import Encoder, LinearGaussianEncoder
 from probae.inference.base import Outcome
 from probae.inference.objectives import SquaredError
 from probae.inference.objectives.units import is_energy
@@ -132,7 +132,7 @@ def warn_scale_free(encoder: Encoder, regularizers: tuple[Regularizer, ...]) -> 
     kinds = tuple(type(one) for one in regularizers)
     contracts = any(issubclass(kind, ContractiveEncoder | HigherOrderContraction) for kind in kinds)
     bounded = any(issubclass(kind, ContractiveReconstruction | WeightDecay) for kind in kinds)
-    tied = type(encoder).attach is not Encoder.attach
+    tied = type(encoder).attach not in (Encoder.attach, LinearGaussianEncoder.attach)
     if contracts and not (bounded or tied):
         warnings.warn(
             "A contractive penalty on the code has no minimiser here: codes shrink while the decoder grows, and the "

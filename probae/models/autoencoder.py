@@ -61,6 +61,8 @@ class Autoencoder(LatentModel):
     (torch.Size([3, 6]), torch.Size([4, 6]))
     """
 
+    started: bool = False  # whether the weights are pre-trained, so that `start` leaves them alone
+
     @local_parameters
     def __init__(
         self,
@@ -129,6 +131,8 @@ class Autoencoder(LatentModel):
             If the likelihood has no density for x.
         """
         self.noise_model.check(x)
+        if self.started:
+            return
         centre, spread = self.noise_model.start(x)
         self.decoder.start(centre, spread, generator)
 

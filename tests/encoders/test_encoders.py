@@ -40,6 +40,8 @@ ENCODERS = {
     "lista-coordinate-diagonal": lambda: LISTAEncoder(5, 7, layers=3, solver="coordinate"),
     "mlp-one-latent": lambda: MLPEncoder(5, 1, hidden=(8,)),
     "mlp-residual": lambda: MLPEncoder(5, 3, hidden=(8, 8, 8), residual=True, normalize=True),
+    "mlp-sigmoid": lambda: MLPEncoder(5, 3, hidden=(8, 6), activation="sigmoid"),
+    "mlp-relu": lambda: MLPEncoder(5, 3, hidden=(8, 6), activation="relu"),
     "laplace": lambda: LaplaceEncoder(5, 3, hidden=(8,)),
     "spike-slab": lambda: SpikeSlabEncoder(5, 3, hidden=(8,), spike=0.3),
     "tied": lambda: TiedEncoder(5, 3),

@@ -134,6 +134,42 @@ def test_the_linear_denoiser_of_digits_is_stationary_at_the_tables_value(digits,
         assert slope.abs().max() < 1e-12
 
 
+@pytest.mark.parametrize(("latents", "variance"), DIGITS)
+def test_training_reaches_the_linear_denoiser_of_digits(digits, latents, variance):
+    """`oracles.md` dae_linear_digits, rel 1e-3: by the mean over the noise, with pixels of spread .0015 to .41."""
+    method = MAP(
+        encoder=LinearGaussianEncoder(61, latents),
+        objective=SquaredError(),
+        regularizers=(Denoising(GaussianNoise(variance**0.5)),),
+        epochs=150,
+        batch=None,
+        lr=0.05,
+    )
+    run = fit(ProbabilisticPCA(61, latents), digits, method)
+    assert linear_denoising_error(run, digits, variance) == pytest.approx(DIGITS[latents, variance], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_drawn_noise_reaches_it_too(digits):
+    """Defaults, with noise that training knows nothing of: the mean over the noise is not what the fit needs to end."""
+
+    def noise(rows):
+        return rows + 0.05**0.5 * torch.randn_like(rows)
+
+    method = MAP(
+        encoder=LinearGaussianEncoder(61, 10), objective=SquaredError(), regularizers=(Denoising(noise),)
+    )
+    run = fit(ProbabilisticPCA(61, 10), digits, method)
+    assert linear_denoising_error(run, digits, 0.05) == pytest.approx(DIGITS[10, 0.05], rel=1e-3)
+
+
+def linear_denoising_error(run, x, variance):
+    """Mean of |x - r(x + e)|^2 over e of this variance: |x - r(x)|^2 + s2 |B|^2."""
+    rebuilt = run.model.likelihood(run.posterior(x).mean).mean
+    matrix = run.model.loadings @ run.posterior.encoder.weight.detach()
+    return float((x - rebuilt).square().sum(1).mean() + variance * matrix.square().sum())
+
+
 def test_the_score_of_a_linear_denoiser_is_that_of_the_gaussian(x):
     """Full rank and ridge: (r(x) - x) / s2 = -(S + s2)^-1 (x - mean), for B = S (S + s2)^-1 exactly."""
     model, encoder = ProbabilisticPCA(9, 9), LinearGaussianEncoder(9, 9).double()
