@@ -52,7 +52,7 @@ class Settings:
     """Strengths of the penalty on the Jacobian."""
     peers: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1)
     """Strengths of the peers that are tried first."""
-    bisections: int = 4
+    bisections: int = 3
     """Halvings of the interval between two of them, on logarithms."""
     eps: tuple[float, ...] = (0.05, 0.1, 0.2)
     """Largest change of a pixel; pixels lie between 0 and 1."""

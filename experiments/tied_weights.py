@@ -12,7 +12,18 @@ Sigmoid units have no closed form. The pixels are turned by a random rotation fi
 each pixel would be huge where a pixel hardly varies; norms, errors and optima do not change by it.
 
 Run:     python -m experiments.tied_weights
-Answer:  <to be measured>
+Answer:  A tie, or weight decay, makes the transpose; squared error does not. Means of 3 splits, 10 units, predictions in
+        brackets, 50 / 100 / 200 / 500 / 1,300 rows for training.
+    Linear, squared error of unseen images: tied 1.586 / 1.443 / 1.355 / 1.278 / 1.245 (the same); with weight decay
+        within .0015 of it; untied .115, .011, .005, .002, .002 above it (0), standard errors .015, .002, .002, .0007,
+        .0002. All three reach the predicted error of their own rows within .25 %. So untied ones lose by what their
+        start left in directions that the rows hardly reach, not by the optimum, and 200 rows are enough to end it.
+    Sigmoid: tied 1.645, untied .264 above it at 50 rows (standard error .034); .012, .025, .033, .041 below it at 100
+        and more (.008 to .002): then the tie costs. Weight decay is within .016 of tied, one to two standard errors,
+        at all sizes.
+    Cosine of W2 and W1': untied .46 to .60 (linear) and .55 to .65 (sigmoid), with weight decay 1.000 (1) and .990 to
+        .993. |W1 W2 - I|: 1e-5 or less tied (0), below .001 untied (0), .053 to .055 with weight decay (the same): the
+        decoder inverts the encoder in all of them. With sigmoid units it is no inverse (10 to 14), tied or not.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import torch
 from experiments import denoising_or_decay as experiment
 
 TINY = experiment.Settings(
-    data=("clusters",), strengths=(1.0,), train=3000, test=1000, width=32, steps=250, lr=0.02
+    data=("clusters",), strengths=(1.0,), train=3000, test=1000, width=32, steps=250, long=250, lr=0.02
 )
 
 
@@ -62,7 +62,11 @@ def test_a_network_that_bends_beats_wieners_filter_on_clusters_by_noise_not_by_d
 
 
 def test_results_are_written_whole(tmp_path):
-    settings = replace(TINY, steps=2, train=600, test=50, output=tmp_path / "denoising_or_decay")
+    settings = replace(TINY, steps=2, long=2, train=600, test=50, output=tmp_path / "denoising_or_decay")
     experiment.main(settings)
     assert {file.name for file in settings.output.iterdir()} == {"settings.json", "rows.json", "figure.png"}
-    assert set(json.loads((settings.output / "rows.json").read_text("utf-8"))) == {"errors", "best"}
+    assert set(json.loads((settings.output / "rows.json").read_text("utf-8"))) == {
+        "errors",
+        "best",
+        "trained longer",
+    }
