@@ -12,8 +12,8 @@ Sigmoid units have no closed form. The pixels are turned by a random rotation fi
 each pixel would be huge where a pixel hardly varies; norms, errors and optima do not change by it.
 
 Run:     python -m experiments.tied_weights
-Answer:  A tie, or weight decay, makes the transpose; squared error does not. Means of 3 splits, 10 units, predictions in
-        brackets, 50 / 100 / 200 / 500 / 1,300 rows for training.
+Answer:  A tie, or weight decay, makes the transpose; squared error does not. Means of 3 splits, 10 units, predictions
+        in brackets, 50 / 100 / 200 / 500 / 1,300 rows for training.
     Linear, squared error of unseen images: tied 1.586 / 1.443 / 1.355 / 1.278 / 1.245 (the same); with weight decay
         within .0015 of it; untied .115, .011, .005, .002, .002 above it (0), standard errors .015, .002, .002, .0007,
         .0002. All three reach the predicted error of their own rows within .25 %. So untied ones lose by what their
@@ -221,7 +221,10 @@ def plot(rows: dict[str, Rows]) -> Figure:
     for ax in axes[:2]:
         ax.set_ylim(low, high)
     _plot_cosines(axes[2], rows["autoencoders"])
-    figure.suptitle("marks are measured (bars: two standard errors), lines on the left predicted", fontsize=9)
+    figure.suptitle(
+        "marks are measured (bars: two standard errors); lines on the left are predicted, others join the marks",
+        fontsize=9,
+    )
     figure.legend(
         *axes[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=3, frameon=False
     )
