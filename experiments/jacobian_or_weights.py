@@ -22,11 +22,11 @@ Answer:  Because the slopes of the units count, and a unit that is on or off has
     Digits, contractive over weight decay, equal squared error within 1 %, 3 starts, strengths .03 / .1 / .3: |W| 1.06 /
         1.33 / 1.68 (above 1), |J|^2 .94 / .64 / .40 (below 1), standard errors .003 to .013. That |W| is larger by half
         holds at the strongest penalty only.
-    Units outside (.1, .9): .01 / .40 / .78 against none (.0006 or less). So |J|^2 is .65 / .28 / .11 of |W|^2 / 16 (at
+    Units outside (.1, .9): .01 / .40 / .78 against none (.0006 or less). So |J|^2 is .65 / .29 / .11 of |W|^2 / 16 (at
         most 1), with weight decay .78 to .81.
-    Singular values above half of the largest, of 32: 27 / 12 / 5, with weight decay 29 / 22 / 17. Off the data J is much
-        the same: at .3, first start, |J|^2 is 1.03 at the data, 1.03 moved and .80 between two images; with weight decay
-        2.57, 2.57, 2.81. One layer of units that are on or off contracts there as well.
+    Singular values above half of the largest, of 32: 27 / 12 / 5, with weight decay 29 / 22 / 17. Off the data J is
+        much the same: at .3, first start, |J|^2 is 1.03 at the data, 1.03 moved and .80 between two images; with weight
+        decay 2.57, 2.57, 2.81. One layer of units that are on or off contracts there as well.
 """
 
 from __future__ import annotations
