@@ -109,7 +109,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     ),
     "LaplaceEncoder": (encoders.LaplaceEncoder, ("features", "latents", "hidden")),
     "SpikeSlabEncoder": (encoders.SpikeSlabEncoder, ("features", "latents", "hidden", "spike")),
-    "TiedEncoder": (encoders.TiedEncoder, ("features", "latents", "standardize")),
+    "TiedEncoder": (encoders.TiedEncoder, ("features", "latents", "standardize", "activation")),
     "ConvolutionalEncoder": (
         encoders.ConvolutionalEncoder,
         ("features", "latents", "channels", "covariance", "rank"),

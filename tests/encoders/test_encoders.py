@@ -45,6 +45,7 @@ ENCODERS = {
     "laplace": lambda: LaplaceEncoder(5, 3, hidden=(8,)),
     "spike-slab": lambda: SpikeSlabEncoder(5, 3, hidden=(8,), spike=0.3),
     "tied": lambda: TiedEncoder(5, 3),
+    "tied-sigmoid": lambda: TiedEncoder(5, 3, activation="sigmoid"),
     "convolutional": lambda: ConvolutionalEncoder(9, 3, channels=(4, 6)),
     "flow": lambda: FlowEncoder(5, 3, hidden=(8,), width=8),
     "flow-one-latent": lambda: FlowEncoder(5, 1, hidden=(8,), width=8),
