@@ -77,6 +77,8 @@ _HOME = {
     "probae.identifiability.nullity": ("fisher_nullity",),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
     "probae.inference.checkpoint": ("Checkpoint",),
+    "probae.inference.layers": ("GreedyLayers", "PrincipalLayers"),
+    "probae.inference.pretraining": ("pretrain",),
     "probae.inference.schedule": ("Constant", "Cosine"),
     "probae.inference.stopping": ("EarlyStopping",),
     "probae.inference": (
@@ -265,6 +267,8 @@ if TYPE_CHECKING:
     )
     from probae.inference.checkpoint import Checkpoint
     from probae.inference.fit import fit
+    from probae.inference.layers import GreedyLayers, PrincipalLayers
+    from probae.inference.pretraining import pretrain
     from probae.inference.saturated import Saturated, saturated
     from probae.inference.schedule import Constant, Cosine
     from probae.inference.scores import observed_scores

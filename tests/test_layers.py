@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     (
         *("errors", "tables", "containers", "degenerate", "checks", "compiled", "files", "strict"),
-        *("linalg", "matching", "agreement", "moments", "rotation", "statistics"),
+        *("activations", "linalg", "matching", "agreement", "moments", "rotation", "statistics"),
     ),
     ("priors", "parameter_priors", "decoders", "likelihoods", "models", "codes", "encoders"),
     ("inference",),

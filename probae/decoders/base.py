@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from probae.activations import ACTIVATIONS
 from probae.checks import check_count
 
 
@@ -27,6 +28,7 @@ class Decoder(nn.Module):
 
     centre: Tensor
     spread: Tensor
+    activation: str = "tanh"
 
     def __init__(self, latents: int, outputs: int) -> None:
         super().__init__()
@@ -56,8 +58,18 @@ class Decoder(nn.Module):
         self.draw(generator)
 
     @torch.no_grad()
+    def rescale(self, units: Float[Tensor, " outputs"]) -> None:
+        """Put a decoder to x / units into the units of x."""
+        self.centre.mul_(units)
+        self.spread.mul_(units)
+
+    @torch.no_grad()
     def draw(self, generator: torch.Generator) -> None:
-        """Draw weights of variance 1 / fan-in (half of that in the last layer), with biases of zero."""
+        """Draw weights of variance 1 / fan-in (half of that in the last layer), with biases of zero.
+
+        Layers fed by sigmoid units have 16 times that variance, by rectified ones twice: signals keep theirs.
+        """
+        unit = ACTIVATIONS[self.activation]
         layers = [part for part in self.modules() if isinstance(part, nn.Linear | nn.ConvTranspose2d)]
         for layer in layers:
             weight = layer.weight
@@ -70,6 +82,8 @@ class Decoder(nn.Module):
             values = torch.randn(weight.shape, generator=generator, dtype=torch.float64) * variance**0.5
             weight.copy_(values)
             layer.bias.zero_()  # type: ignore[union-attr]
+            if layer is not layers[0] and isinstance(layer, nn.Linear) and unit.name != "tanh":
+                unit.feed(layer)
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:

@@ -8,18 +8,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from probae.activations import check_activation
 from probae.checks import ParameterError, check_count
 from probae.decoders.base import Decoder, linear
 
 
 class MLPDecoder(Decoder):
-    """Tanh network with a linear last layer.
+    """Network with a linear last layer.
 
     Parameters
     ----------
     latents, outputs : int
     hidden : tuple of int
         Widths of the hidden layers, from z on.
+    activation : {"tanh", "sigmoid", "relu"}
+        The hidden units.
 
     Raises
     ------
@@ -33,18 +36,25 @@ class MLPDecoder(Decoder):
     torch.Size([3, 5])
     """
 
-    def __init__(self, latents: int, outputs: int, hidden: tuple[int, ...] = (128,)) -> None:
+    def __init__(
+        self, latents: int, outputs: int, hidden: tuple[int, ...] = (128,), activation: str = "tanh"
+    ) -> None:
         super().__init__(latents, outputs)
         if not isinstance(hidden, tuple | list):
             raise ParameterError(f"hidden should be a tuple of layer widths such as (128,), got {hidden!r}.")
         self.hidden = tuple(check_count("hidden", width) for width in hidden)
+        unit = check_activation(activation)
+        self.activation = unit.name
         widths = [latents, *self.hidden]
-        self.body = nn.Sequential(*(part for a, b in pairwise(widths) for part in (linear(a, b), nn.Tanh())))
+        self.body = nn.Sequential(
+            *(part for a, b in pairwise(widths) for part in (linear(a, b), unit.module()))
+        )
         self.head = linear(widths[-1], outputs)
         self.draw(torch.Generator().manual_seed(0))
 
     def __repr__(self) -> str:
-        return f"MLPDecoder({self.latents}, {self.outputs}, hidden={self.hidden})"
+        extra = f", activation={self.activation!r}" if self.activation != "tanh" else ""
+        return f"MLPDecoder({self.latents}, {self.outputs}, hidden={self.hidden}{extra})"
 
     def network(self, z: Float[Tensor, "*batch latents"]) -> Float[Tensor, "*batch outputs"]:
         """Return the output in units of ``spread``."""

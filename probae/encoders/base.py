@@ -24,6 +24,7 @@ class Encoder(nn.Module):
     features, latents : int
     """
 
+    linear: bool = False  # whether E[z | x] is linear in x, with its matrix in ``jacobian``
     warning: str | None = None  # what the family of the encoder does to the answer, if anything
 
     def __init__(self, features: int, latents: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -28,21 +30,33 @@ class LinearGaussianEncoder(Encoder):
     (torch.Size([3]), torch.Size([2]))
     """
 
+    linear = True
+
     def __init__(self, features: int, latents: int) -> None:
         super().__init__(features, latents)
         self.weight = nn.Parameter(torch.zeros(latents, features))
         self.offset = nn.Parameter(torch.zeros(features))
         self.log_scale = nn.Parameter(torch.zeros(latents))
         self.lower = nn.Parameter(torch.zeros(latents, latents))
+        self.isotropic = False
+
+    def attach(self, model: Any) -> None:
+        """Note whether the noise has one variance for all features: then ``start`` takes one unit for all of them."""
+        self.isotropic = getattr(model, "noise", None) == "isotropic"
 
     def start(self, x: Float[Tensor, "samples features"], generator: torch.Generator) -> None:
-        """Centre at the column means; small random weights in the units of x."""
-        spread = x.std(0) * self.features**0.5
+        """Centre at the column means; small random weights in the units of x.
+
+        A unit for each column would, beside isotropic noise, give nearly constant columns the largest weights, and
+        Adam, whose steps do not grow with what they have to undo, all its work.
+        """
+        spread = x.std(0)
+        spread = torch.full_like(spread, float(spread.square().mean().sqrt())) if self.isotropic else spread
         spread = torch.where(spread > 0, spread, torch.ones_like(spread))
         draw = torch.randn(self.weight.shape, generator=generator, dtype=torch.float64).to(x.dtype)
         with torch.no_grad():
             self.offset.copy_(x.mean(0))
-            self.weight.copy_(0.5 * draw / spread)
+            self.weight.copy_(0.5 * draw / (spread * self.features**0.5))
 
     @torch.no_grad()
     def rescale(self, units: Float[Tensor, " features"]) -> None:

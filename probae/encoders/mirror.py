@@ -16,6 +16,7 @@ def mirrored(
     likelihood: Likelihood | None = None,
     prior: Prior | None = None,
     covariance: str = "diagonal",
+    activation: str = "tanh",
 ) -> tuple[MLPEncoder, Autoencoder]:
     """Return an encoder with these hidden widths and an autoencoder whose decoder has them in reverse.
 
@@ -26,7 +27,7 @@ def mirrored(
         Widths from x to z.
     likelihood, prior : optional
         As for `Autoencoder`.
-    covariance : str
+    covariance, activation : str
         As for `MLPEncoder`.
 
     Returns
@@ -41,6 +42,6 @@ def mirrored(
     >>> encoder.hidden, model.decoder.hidden
     ((32, 16), (16, 32))
     """
-    encoder = MLPEncoder(features, latents, hidden, covariance)
-    decoder = MLPDecoder(latents, features, encoder.hidden[::-1])
+    encoder = MLPEncoder(features, latents, hidden, covariance, activation=activation)
+    decoder = MLPDecoder(latents, features, encoder.hidden[::-1], activation)
     return encoder, Autoencoder(features, latents, decoder, likelihood, prior)

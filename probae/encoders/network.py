@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from probae.activations import ACTIVATIONS
 from probae.checks import ParameterError, check_count
 from probae.encoders.base import Encoder
 
@@ -31,6 +32,8 @@ class NetworkEncoder(Encoder):
     head: nn.Linear
     centre: Tensor
     spread: Tensor
+    activation: str = "tanh"
+    started: bool = False  # whether the weights are pre-trained, so that `start` leaves them alone
 
     def __init__(self, features: int, latents: int) -> None:
         super().__init__(features, latents)
@@ -38,19 +41,29 @@ class NetworkEncoder(Encoder):
         self.register_buffer("spread", torch.ones(features))
 
     def start(self, x: Float[Tensor, "samples features"], generator: torch.Generator) -> None:
-        """Standardise by the columns of x and draw the weights (variance 1 / fan-in; the scale head starts at zero)."""
+        """Standardise by the columns of x and draw the weights (variance 1 / fan-in, the scale head a hundredth).
+
+        Layers fed by sigmoid units have 16 times that variance, by rectified ones twice: signals keep theirs.
+        """
+        if self.started:
+            return
         spread = x.std(0, correction=int(len(x) > 1))
         self.centre.copy_(x.mean(0))
         self.spread.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
+        unit, inner = ACTIVATIONS[self.activation], False
         with torch.no_grad():
             for layer in (*self.body.modules(), self.head):
                 if isinstance(layer, nn.Linear | nn.Conv2d):
                     draw = torch.randn(layer.weight.shape, generator=generator, dtype=torch.float64)
                     layer.weight.copy_((draw / layer.weight[0].numel() ** 0.5).to(x.dtype))
                     layer.bias.zero_()  # type: ignore[union-attr]
+                    if inner and isinstance(layer, nn.Linear) and unit.name != "tanh":
+                        unit.feed(layer)
+                    inner = True
                 elif isinstance(layer, nn.LayerNorm):
                     layer.reset_parameters()
             self.head.weight[self.latents :] *= 0.01
+            self.head.bias[self.latents :] *= 0.01
 
     @torch.no_grad()
     def rescale(self, units: Float[Tensor, " features"]) -> None:
@@ -77,9 +90,13 @@ def check_hidden(hidden: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def perceptron(
-    features: int, hidden: tuple[int, ...], residual: bool = False, normalize: bool = False
+    features: int,
+    hidden: tuple[int, ...],
+    residual: bool = False,
+    normalize: bool = False,
+    activation: str = "tanh",
 ) -> nn.Sequential:
-    """Build hidden layers of tanh units, optionally with layer normalisation before and a skip around each.
+    """Build hidden layers of units, optionally with layer normalisation before and a skip around each.
 
     Examples
     --------
@@ -90,7 +107,8 @@ def perceptron(
     )
     """
     layers: list[nn.Module] = []
+    unit = ACTIVATIONS[activation].module
     for a, b in pairwise((features, *hidden)):
-        parts: list[nn.Module] = [nn.Linear(a, b), *([nn.LayerNorm(b)] if normalize else []), nn.Tanh()]
+        parts: list[nn.Module] = [nn.Linear(a, b), *([nn.LayerNorm(b)] if normalize else []), unit()]
         layers += [Residual(nn.Sequential(*parts))] if residual and a == b and layers else parts
     return nn.Sequential(*layers)

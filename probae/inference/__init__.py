@@ -9,6 +9,7 @@ from probae.inference.gaussian_posterior import GaussianPosterior
 from probae.inference.gibbs_posterior import GibbsPosterior
 from probae.inference.hmc import HMCPosterior
 from probae.inference.importance import ImportancePosterior, WeightedDraws
+from probae.inference.layers import GreedyLayers, PrincipalLayers
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
 from probae.inference.minres import MinimumResiduals
@@ -25,6 +26,7 @@ from probae.inference.objectives import (
     SquaredError,
 )
 from probae.inference.point_encoder import PointEncoderPosterior
+from probae.inference.pretraining import pretrain
 from probae.inference.principal_axis import PrincipalAxis
 from probae.inference.refinement import RefinedPosterior
 from probae.inference.regularizers import (
@@ -48,6 +50,7 @@ from probae.inference.variational_em import VariationalEM
 from probae.inference.variational_posterior import VariationalPosterior
 
 __all__ = [
+    "pretrain",
     "ELBO",
     "EM",
     "IWAE",
@@ -65,6 +68,8 @@ __all__ = [
     "Fit",
     "GaussianNoise",
     "GaussianPosterior",
+    "GreedyLayers",
+    "PrincipalLayers",
     "GibbsPosterior",
     "HMCPosterior",
     "HigherOrderContraction",

@@ -85,7 +85,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     "IndependentComponents": (models.IndependentComponents, ("features", "latents", "prior")),
     "Autoencoder": (models.Autoencoder, ("features", "latents", "decoder", "likelihood", "prior")),
     "LinearDecoder": (decoders.LinearDecoder, ("latents", "outputs")),
-    "MLPDecoder": (decoders.MLPDecoder, ("latents", "outputs", "hidden")),
+    "MLPDecoder": (decoders.MLPDecoder, ("latents", "outputs", "hidden", "activation")),
     "ConvolutionalDecoder": (decoders.ConvolutionalDecoder, ("latents", "size", "channels")),
     "likelihoods.Gaussian": (likelihoods.Gaussian, ("noise",)),
     "likelihoods.StudentT": (likelihoods.StudentT, ("df", "noise", "learn")),
@@ -105,11 +105,11 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     "LinearGaussianEncoder": (encoders.LinearGaussianEncoder, ("features", "latents")),
     "MLPEncoder": (
         encoders.MLPEncoder,
-        ("features", "latents", "hidden", "covariance", "rank", "residual", "normalize"),
+        ("features", "latents", "hidden", "covariance", "rank", "residual", "normalize", "activation"),
     ),
     "LaplaceEncoder": (encoders.LaplaceEncoder, ("features", "latents", "hidden")),
     "SpikeSlabEncoder": (encoders.SpikeSlabEncoder, ("features", "latents", "hidden", "spike")),
-    "TiedEncoder": (encoders.TiedEncoder, ("features", "latents", "standardize")),
+    "TiedEncoder": (encoders.TiedEncoder, ("features", "latents", "standardize", "activation")),
     "ConvolutionalEncoder": (
         encoders.ConvolutionalEncoder,
         ("features", "latents", "channels", "covariance", "rank"),

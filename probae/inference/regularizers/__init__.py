@@ -1,6 +1,6 @@
 """Regularisers of training with an encoder."""
 
-from probae.inference.regularizers.base import Regularizer, check_regularizers, regularized
+from probae.inference.regularizers.base import Regularizer, check_regularizers
 from probae.inference.regularizers.contractive import (
     ContractiveEncoder,
     ContractiveReconstruction,
@@ -13,6 +13,7 @@ from probae.inference.regularizers.denoising import (
     Masking,
     SaltAndPepper,
 )
+from probae.inference.regularizers.loss import regularized
 from probae.inference.regularizers.nearby import NearbyRow
 from probae.inference.regularizers.weight_decay import WeightDecay
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from jaxtyping import Float
@@ -35,20 +34,3 @@ def check_regularizers(values: Any) -> None:
         raise ParameterError(
             f"regularizers should be a tuple of values such as WeightDecay(0.1), got {values!r}."
         )
-
-
-def regularized(
-    objective: Callable[..., Tensor], regularizers: Sequence[Regularizer], model: Any, encoder: Any
-) -> Callable[[Tensor], Tensor]:
-    """Return the mean loss of rows: minus the objective, plus the penalties."""
-
-    def loss(x: Tensor) -> Tensor:
-        seen = x
-        for one in regularizers:
-            seen = one.corrupt(seen)
-        value = -objective(model, encoder, x, None if seen is x else seen)
-        for one in regularizers:
-            value = value + one.penalty(model, encoder, x)
-        return value.mean()
-
-    return loss

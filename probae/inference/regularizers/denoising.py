@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,14 @@ class Corruption(Protocol):
 
     def __call__(self, x: Float[Tensor, "samples features"]) -> Float[Tensor, "samples features"]:
         """Return corrupted rows, drawn with torch's global generator."""
+
+
+@runtime_checkable
+class IndependentNoise(Corruption, Protocol):
+    """Corruption of each entry by itself, given x, with known moments."""
+
+    def moments(self, x: Float[Tensor, "samples features"]) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of every corrupted entry, shaped as x."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,10 @@ class GaussianNoise:
         """Return corrupted rows."""
         return x + self.sd * torch.randn_like(x)
 
+    def moments(self, x: Float[Tensor, "samples features"]) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of every corrupted entry."""
+        return x, torch.full_like(x, self.sd**2)
+
 
 @dataclass(frozen=True)
 class Masking:
@@ -61,6 +73,11 @@ class Masking:
     def __call__(self, x: Float[Tensor, "samples features"]) -> Float[Tensor, "samples features"]:
         """Return corrupted rows."""
         return torch.where(torch.rand_like(x) < self.fraction, torch.full_like(x, self.value), x)
+
+    def moments(self, x: Float[Tensor, "samples features"]) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of every corrupted entry."""
+        distance = self.value - x
+        return x + self.fraction * distance, self.fraction * (1 - self.fraction) * distance.square()
 
 
 @dataclass(frozen=True)
@@ -87,6 +104,12 @@ class SaltAndPepper:
         x = torch.where(draw < self.fraction, torch.full_like(x, self.high), x)
         return torch.where(draw < self.fraction / 2, torch.full_like(x, self.low), x)
 
+    def moments(self, x: Float[Tensor, "samples features"]) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of every corrupted entry."""
+        low, high, half = self.low - x, self.high - x, self.fraction / 2
+        shift = half * (low + high)
+        return x + shift, half * (low.square() + high.square()) - shift.square()
+
 
 @dataclass(frozen=True)
 class Denoising(Regularizer):
@@ -98,6 +121,9 @@ class Denoising(Regularizer):
 
     with p_s the density of the corrupted rows: see :func:`probae.denoising_score`. For a linear reconstruction B x the
     loss is |x - B x|^2 + s^2 |B|^2, ridge on the whole map, which weight decay is not.
+
+    Noise is drawn at every step. Where `SquaredError` and a linear map (a linear model, with a linear encoder) give the
+    mean over the noise as a formula, that is trained on in place of draws: for the three noises here, alone.
 
     Parameters
     ----------

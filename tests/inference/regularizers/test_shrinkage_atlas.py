@@ -107,10 +107,18 @@ def test_input_noise_is_the_same_ridge(rows, axes):
     """Real noise, 1,600 rows a step. One step's gradient has an sd of sqrt(.5 * 5 / 1600) = .04 over curvatures of
     2.5 and more, averaged over some tens of steps at the end: .003, so 2 standard errors each.
     """
-    run = learned(rows.repeat(100, 1), Denoising(GaussianNoise(0.5**0.5)))
+    run = learned(rows.repeat(100, 1), Denoising(lambda seen: seen + 0.5**0.5 * torch.randn_like(seen)))
     found = gains(run, axes)
     torch.testing.assert_close(found[:3], TOP / (TOP + 0.5), atol=6e-3, rtol=0)
     assert found[3:].abs().max() < 6e-3
+
+
+def test_the_mean_over_input_noise_is_the_ridge_exactly(rows, axes):
+    run = learned(rows, Denoising(GaussianNoise(0.5**0.5)))
+    expect(run, axes, TOP / (TOP + 0.5))
+    # the loss beside it: sum over kept axes of l s2 / (l + s2), and the tail, halved
+    least = (TOP * 0.5 / (TOP + 0.5)).sum() + SPECTRUM[3:].sum()
+    assert -2 * run.history[-1].item() == pytest.approx(least.item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("g", [0.5, 2.5])
