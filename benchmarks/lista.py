@@ -13,7 +13,9 @@ encoder and certified codes from its answer, together. Objectives are means in f
 
 Run:     python -m benchmarks.lista                     (about ten minutes)
          python -m benchmarks.lista --scalings contrast --no-parallel
-Claim:   see TARGETS: equal contrast, 8 and 16 layers; `rows` in results/benchmarks/lista.json.
+Claim:   on equal contrast see TARGETS. Found, on a busy machine: 1.08 % above the optimum in .128 of the time with 8
+         layers, .58 % in .180 with 16; certified codes from the encoder's .89 of those from 0, encoder included.
+         Training took 10 s. FISTA: 21 % and 7.9 %; parallel layers trained for 31 and 58 s: 5.0 % and 1.5 %.
 """
 
 from __future__ import annotations
