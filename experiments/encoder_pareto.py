@@ -9,7 +9,30 @@ Control: for an orthonormal dictionary every coordinate is a problem of its own,
 minimum, and the risk of each map and the gap of the best Gaussian per code are integrals over one number.
 
 Run:     python -m experiments.encoder_pareto
-Answer:  to be filled in
+Answer:  One model; its encoder is whatever map one can afford. 16 columns, 32 atoms, s = .5, 2,000 held-out rows; the
+    share of the least energy that a map stays above it, processor ms for 1,000 rows, and the risk E |h - h^|^2 per code
+    (+- .011 to .014, of a variance of 2). Settings were not chosen on these rows.
+    linear         .227    .5   1.093       ISTA-10       .130     2   1.064
+    MLP            .236     4   1.092       ISTA-30       .047     5   1.062
+    PSD            .145     3   1.064       ISTA-100      .009    17   1.137
+    LISTA-3        .063   1.2   1.065       exact lasso   0       13   1.255
+    LISTA-10       .038     2   1.094       refined SVI   .087  1500   1.055
+    Ten trained layers do more than thirty steps of ISTA in less than half of the time; three are worth twenty, not the
+        thirty that were predicted. The exact lasso costs less than 100 steps: for so few atoms no network is needed.
+    The nearer to the minimum the worse the estimate: the lasso has the highest risk of all, above that of a linear map,
+        and the mean of a Gaussian posterior the lowest. At s = .2 it is the same: 1.186 the lasso, .978 refined, and
+        .963 for 100 steps of ISTA, which stop early.
+    Rows twice as large: MLP .236 -> .804, PSD .145 -> .872, linear .227 -> .252, LISTA-10 .038 -> .070, LISTA-3 .063 ->
+        .098, ISTA-30 .047 -> .088, ISTA-100 .009 -> .027, the lasso stays at 0. Networks that saturate do not
+        extrapolate; unrolled ones lose no more than the solver they unroll.
+    Atoms 5 % different: LISTA-10 .038 -> .045, MLP .236 -> .243, solvers and refinement (which are told) unchanged.
+    Supports agree with the lasso's to F1 .75 (LISTA-10), .79 (ISTA-30), .90 (ISTA-100); a map without zeros has .60.
+    As densities: the family of independent Gaussians is 11.92 +- .10 nats from log p(x) (a lower bound, by annealing),
+        one MLP for all rows 1.92 +- .16 more: of that 1.51, .76, .04 are left after 1, 3, 20 steps of refinement.
+    Control: at s = .1, .5, 1, 2 the gap of the best Gaussian is 4.08e-5, .00310, .01323, .03360 nats per code (4.14e-5,
+        .00309, .01323, .03366), and the risk of one step of ISTA, which is the lasso, .0097, .216, .698, 1.611 (.0099,
+        .219, .706, 1.641); ridge .0097, .216, .648, 1.295 (.0100, .222, .667, 1.333). All risks are of the same
+        codes, 2.4 standard errors smaller than expected.
 """
 
 from __future__ import annotations
