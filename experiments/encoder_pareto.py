@@ -9,7 +9,32 @@ Control: for an orthonormal dictionary every coordinate is a problem of its own,
 minimum, and the risk of each map and the gap of the best Gaussian per code are integrals over one number.
 
 Run:     python -m experiments.encoder_pareto
-Answer:  to be filled in
+Answer:  One model; its encoder is whatever map one can afford. 16 columns, 32 atoms, s = .5, 2,000 held-out rows; the
+    share of the least energy that a map stays above it, processor ms for 1,000 rows, and the risk E |h - h^|^2 per code
+    (+- .011 to .014, of a variance of 2). Settings were not chosen on these rows.
+    linear         .227    .5   1.093       ISTA-10       .130     2   1.064
+    MLP            .236     4   1.092       ISTA-30       .047     5   1.062
+    PSD            .145     3   1.064       ISTA-100      .009    17   1.137
+    LISTA-3        .063   1.2   1.065       exact lasso   0       13   1.255
+    LISTA-10       .038     2   1.094       refined SVI   .087  1500   1.055
+    Ten trained layers do more than thirty steps of ISTA in less than half of the time; three lie between ten and
+        thirty, where more than thirty were predicted. The exact lasso costs less than 100 steps of ISTA: for so few
+        atoms no network is needed.
+    Near the minimum is not near the codes: the lasso has the highest risk of all, above that of a linear map, and the
+        mean of a Gaussian posterior the lowest. At s = 1 as well: 1.448 the lasso, 1.207 refined. At s = .2 it is
+        1.186 the lasso, .978 refined, and .963 for 100 steps of ISTA, which stop early.
+    At s = 1 LISTA-10 is .007 above the minimum (ISTA-10 .033, ISTA-30 .005), at s = .2 .147 (.372, .155).
+    Rows twice as large: MLP .236 -> .804, PSD .145 -> .872, linear .227 -> .252, LISTA-10 .038 -> .070, LISTA-3 .063 ->
+        .098, ISTA-30 .047 -> .088, ISTA-100 .009 -> .027, the lasso stays at 0. Networks that saturate do not
+        extrapolate; unrolled ones lose no more than the solver they unroll.
+    Atoms 5 % different: LISTA-10 .038 -> .045, MLP .236 -> .243, solvers and refinement (which are told) unchanged.
+    Supports agree with the lasso's to F1 .75 (LISTA-10), .79 (ISTA-30), .90 (ISTA-100); a map without zeros has .60.
+    As densities: the family of independent Gaussians is 11.92 +- .10 nats from log p(x) (a lower bound, by annealing),
+        one MLP for all rows 1.92 +- .16 more: of that 1.51, .76, .04 are left after 1, 3, 20 steps of refinement.
+    Control: at s = .1, .5, 1, 2 the gap of the best Gaussian is 4.08e-5, .00310, .01323, .03360 nats per code (4.14e-5,
+        .00309, .01323, .03366), and the risk of one step of ISTA, which is the lasso, .0097, .216, .698, 1.611 (.0099,
+        .219, .706, 1.641); ridge .0097, .216, .648, 1.295 (.0100, .222, .667, 1.333). All risks are of the same
+        codes, 2.4 standard errors smaller than expected.
 """
 
 from __future__ import annotations
@@ -330,11 +355,23 @@ def standard_error(values: Tensor) -> float:
     return float(values.std() / math.sqrt(len(values)))
 
 
-FLOOR = 1e-6  # share of the minimum that the lasso is solved to
+FLOOR = 1e-3  # what is nearer the minimum is drawn here
+TICKS = [0.001, 0.01, 0.1, 1.0]
+LABELS = {  # where names stand beside their marks, in points
+    "linear": (-2, 9),
+    "MLP": (9, -2),
+    "PSD": (9, -4),
+    "MLP, ELBO": (-22, 9),
+    "ISTA-10": (-50, -3),
+    "LISTA-3": (-48, -4),
+    "LISTA-10": (-52, -8),
+    "refined SVI": (-28, 9),
+    "exact lasso": (9, -3),
+}
 SHIFTS = {  # Okabe and Ito's colours; markers tell them apart in grey
-    "none": {"color": "#000000", "marker": "o", "label": "rows like those of training"},
+    "none": {"color": "#000000", "marker": "o", "label": "rows as in training"},
     "2 x": {"color": "#D55E00", "marker": "^", "label": "rows twice as large"},
-    "dictionary": {"color": "#0072B2", "marker": "s", "label": "atoms 5 % different, told to solvers only"},
+    "dictionary": {"color": "#0072B2", "marker": "s", "label": "atoms 5 % different"},
 }
 
 
@@ -362,9 +399,11 @@ def draw_pareto(ax: Axes, rows: Rows, noise: float) -> None:
             markersize=7,
             markerfacecolor="none" if solver else "#D55E00",
         )
-        ax.annotate(row["encoder"], where, xytext=(7, 4), textcoords="offset points", fontsize=9)
+        place = LABELS.get(row["encoder"], (8, 3))
+        ax.annotate(row["encoder"], where, xytext=place, textcoords="offset points", fontsize=9)
     ax.set(xscale="log", yscale="log", xlabel="processor ms for 1,000 rows")
     ax.set_ylabel("energy above the minimum, as a share of it")
+    ax.set_yticks(TICKS, [f"{tick:g}" if tick > FLOOR else f"{tick:g} or less" for tick in TICKS])
     ax.margins(x=0.22, y=0.1)
     ax.set_title(f"noise {noise:g}: trained encoders (filled), solvers and refinement (open)", fontsize=10)
 
@@ -381,7 +420,8 @@ def draw_shifts(ax: Axes, rows: Rows) -> None:
     for i in range(len(names) - 1):
         ax.axhline(i + 0.5, color="#DDDDDD", linewidth=0.8)
     ax.set(xscale="log", xlabel="energy above the minimum of the same rows, as a share of it")
-    ax.set_title("under a shift", fontsize=10)
+    ax.set_xticks(TICKS, [f"{tick:g}" if tick > FLOOR else f"{tick:g} or less" for tick in TICKS])
+    ax.set_title("under a shift (solvers know the new atoms)", fontsize=10)
     ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, frameon=False)
 
 

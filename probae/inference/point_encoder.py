@@ -26,7 +26,7 @@ from probae.inference.regularizers import (
 from probae.inference.schedule import Schedule
 from probae.inference.svi import EncoderPosterior, begin, usable
 from probae.inference.training import settled, train
-from probae.inference.units import spread_of, warn_units
+from probae.inference.units import ALIKE, spread_of, warn_units
 from probae.models import LatentModel, LinearFactorModel
 
 
@@ -73,7 +73,8 @@ def train_point_encoder(
     if not unit_free:
         warn_units(model, encoder, data.values)
     x = data.values.to(data.dtype)
-    power = float(spread_of(data.values).max()) ** 2 if is_energy(objective) else 1.0
+    spread = float(spread_of(data.values).max())
+    power = spread**2 if is_energy(objective) and not 1 / ALIKE < spread < ALIKE else 1.0
     loss = regularized(objective, regularizers, model, encoder)
     generator = torch.Generator().manual_seed(seed)
     model.requires_grad_(True).to(x.dtype)

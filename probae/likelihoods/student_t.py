@@ -54,7 +54,7 @@ class StudentT(Noise):
             self.register_buffer("log_excess", value)
 
     def __repr__(self) -> str:
-        return f"StudentT(df={float(self.df):.3g}, noise={self.noise!r}, learn={self.learn})"
+        return f"StudentT(df={float(self.df.detach()):.3g}, noise={self.noise!r}, learn={self.learn})"
 
     @property
     def df(self) -> Float[Tensor, ""]:

@@ -34,7 +34,8 @@ def test_nothing_is_below_the_lasso_and_longer_solvers_are_nearer(rows):
 def test_supports_are_the_lassos_where_the_codes_are(rows):
     found = {row["encoder"]: row["support F1"] for row in rows["pareto"]}
     assert found["exact lasso"] == 1.0
-    assert found["ISTA-100"] > 0.95 > found["linear"]  # a linear map has no zeros
+    # a linear map has no zeros, so it is below all
+    assert found["exact lasso"] > found["ISTA-100"] > found["ISTA-30"] > found["ISTA-10"] > found["linear"]
 
 
 def test_a_shift_hurts_what_was_trained(rows):
@@ -44,7 +45,7 @@ def test_a_shift_hurts_what_was_trained(rows):
     for shifted in (twice, moved):
         assert shares(shifted)["exact lasso"] == pytest.approx(0.0, abs=1e-12)
         assert shares(shifted)["LISTA-10"] > shares(none)["LISTA-10"]
-        assert shares(shifted)["ISTA-100"] < 0.02
+        assert shares(shifted)["ISTA-100"] < shares(shifted)["LISTA-10"] < shares(shifted)["MLP"]
 
 
 def test_refinement_closes_the_amortization_gap_and_no_other(rows):

@@ -36,10 +36,10 @@ class Grid:
     """Points, their masses under the noisy density, its score, and the least error of any denoiser."""
 
     def __init__(self, parts, sd):
-        y = torch.linspace(-12, 12, 20_001, dtype=torch.float64, requires_grad=True)
+        y = torch.linspace(-20, 20, 40_001, dtype=torch.float64, requires_grad=True)
         density = law(parts, sd).log_prob(y)
         (self.score,) = torch.autograd.grad(density.sum(), y)
-        self.y, self.mass = y.detach(), density.detach().exp() * (24 / 20_000)
+        self.y, self.mass = y.detach(), density.detach().exp() * (40 / 40_000)
         self.power = float(self.mass @ self.score.square())
         self.least = sd**2 - sd**4 * self.power  # E |x - y|^2 less what moving by s^2 score saves
 

@@ -136,7 +136,8 @@ def test_an_autoencoder_that_standardises_by_itself_takes_regularisers_in_any_un
             rows * scale, "autoencoder", method, MLPEncoder(4, 2, hidden=(5,)), regularizers=(own,)
         )
         assert said == []
-        torch.testing.assert_close(again / scale, rebuilt, rtol=0, atol=1e-9)
+        # Adam adds 1e-8 to the size of a gradient, which is in other units where the objective is an energy
+        torch.testing.assert_close(again / scale, rebuilt, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -89,7 +89,7 @@ def expect(run, axes, top):
 
 def test_without_a_penalty_it_is_pca_and_the_decoder_is_the_pseudoinverse(rows, axes):
     """Baldi & Hornik (1989): the loss is the sum of the tail eigenvalues. W2 is pinv(W1), and not its transpose."""
-    run = learned(rows)
+    run = learned(rows, epochs=500)  # the decoder follows the encoder slowly along axes with little variance
     expect(run, axes, [1.0, 1.0, 1.0])
     assert -2 * run.history[-1].item() == pytest.approx(SPECTRUM[3:].sum().item(), rel=1e-4)
     encoder, decoder = run.posterior.encoder.weight.detach(), run.model.loadings
