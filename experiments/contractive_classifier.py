@@ -25,7 +25,7 @@ Answer:  Yes, against small changes of the pixels. Means of 5 splits of the digi
         eps: .040 (.529) at eps .2 and strength .01.
     Above weight decay, eps .1: .271 and .302 (standard errors .012, .019) at strengths .001 and .01, where no decay
         tried is as accurate and the most accurate one stands in (.976); at .1, equally accurate, -.062 (.017), but .144
-        (.015) at eps .2. The decay of that strength, .0075, reaches .606 at accuracy .961: what contraction has at .980.
+        (.015) at eps .2. That decay, .0075, reaches .606 at accuracy .961: what contraction has at .980.
     Above the layer-wise penalty, eps .1: .132, .163 (.009, .017), then -.020 (.019) and .082 (.018). The product of the
         layers is 8 to 28 times |J| after contraction of the whole, 3 times after that of the layers: those are held
         down where the whole need not be, and |J| stays 2 to 4 times as large at equal accuracy.
@@ -325,7 +325,8 @@ def plot(rows: dict[str, Rows]) -> Figure:
             ax.set_ylim(-0.03, 1.03)
     axes[0].set_ylabel("share of held-out images that is right")
     figure.suptitle(
-        "peers have the largest strength that leaves the same accuracy on clean images", fontsize=9
+        "peers: the largest strength that is as accurate on clean images, else the most accurate one",
+        fontsize=9,
     )
     figure.legend(
         *axes[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=4, frameon=False
