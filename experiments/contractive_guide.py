@@ -90,7 +90,9 @@ def encoders(settings: Settings) -> Iterator[dict[str, Any]]:
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
         x, held = data[order[: settings.train]], data[order[settings.train :]]
         features = x.shape[1]
-        model = pa.fit(pa.ProbabilisticPCA(features, settings.latents), x).model
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pa.ProbaeWarning)  # a few pixels are constant
+            model = pa.fit(pa.ProbabilisticPCA(features, settings.latents), x).model
         for weight in settings.weights:
             encoder = pa.MLPEncoder(features, settings.latents, hidden=settings.hidden)
             method = pa.Amortization(

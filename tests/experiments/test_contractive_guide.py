@@ -21,16 +21,16 @@ def rows():
 
 def test_the_linear_gap_is_that_of_a_trained_linear_encoder():
     """Train A on the expected bound with the penalty in closed form, and ask for its gap."""
-    x = pa.datasets.digits().x[:400]
-    run = pa.fit(pa.ProbabilisticPCA(64, 2), x)
+    x = pa.datasets.holzinger_swineford().x
+    run = pa.fit(pa.ProbabilisticPCA(9, 2), x)
     law = run.posterior(x)
     precision = torch.linalg.inv(law.covariance_matrix[0])
     centred, weight = x - x.mean(0), 0.5
     best = torch.linalg.lstsq(centred, law.mean).solution.T
     cov = centred.T @ centred / len(x)
     # stationary: P (A - A*) S + 2 weight A = 0, a linear equation in A
-    system = torch.kron(precision, cov) + 2 * weight * torch.eye(128, dtype=x.dtype)
-    found = torch.linalg.solve(system, (precision @ best @ cov).reshape(-1)).reshape(2, 64)
+    system = torch.kron(precision, cov) + 2 * weight * torch.eye(18, dtype=x.dtype)
+    found = torch.linalg.solve(system, (precision @ best @ cov).reshape(-1)).reshape(2, 9)
     change = centred @ (found - best).T
     gap = 0.5 * float(((change @ precision) * change).sum(1).mean())
     assert experiment.linear_gap(run.model, x, weight) == pytest.approx(gap, rel=1e-6)
