@@ -17,7 +17,21 @@ which tests the attacks: on linear logits one step (FGSM) reaches it for two cla
 gradients of the margins at x in place of w_y - w_j it predicts, to first order, what a network withstands.
 
 Run:     python -m experiments.contractive_classifier
-Answer:  <to be measured>
+Answer:  Yes, against small changes of the pixels. Means of 5 splits of the digits, 1,200 rows for training.
+    Norm of the Jacobian 42.6 without a penalty; 8.5, 4.2, 2.2, .57 at strengths .001, .01, .1, 1; accuracy .977 and
+        .984, .980, .960, .872. Median margin over norm .20 and .59, 1.01, 1.48, 1.01.
+    Right under PGD, eps .1: .081 without, .599, .631, .544, .612 with; eps .05: .643, and .901, .898, .844, .782. The
+        first-order prediction at eps .1, (.175), (.703), (.783), (.783), (.696), is too hopeful, the more so the larger
+        eps: .040 (.529) at eps .2 and strength .01.
+    Above weight decay, eps .1: .271 and .302 (standard errors .012, .019) at strengths .001 and .01, where no decay
+        tried is as accurate and the most accurate one stands in (.976); at .1, equally accurate, -.062 (.017), but .144
+        (.015) at eps .2. That decay, .0075, reaches .606 at accuracy .961: what contraction has at .980.
+    Above the layer-wise penalty, eps .1: .132, .163 (.009, .017), then -.020 (.019) and .082 (.018). The product of the
+        layers is 8 to 28 times |J| after contraction of the whole, 3 times after that of the layers: those are held
+        down where the whole need not be, and |J| stays 2 to 4 times as large at equal accuracy.
+    Attacks: on linear logits FGSM equals the exact accuracy for two classes (.991, .912, .193 at eps .05, .1, .2); for
+        ten PGD leaves .568, .054, 0 (exact .563, .039, 0).
+    Strengths of the peers are matched on the images that are attacked.
 """
 
 from __future__ import annotations
@@ -311,7 +325,8 @@ def plot(rows: dict[str, Rows]) -> Figure:
             ax.set_ylim(-0.03, 1.03)
     axes[0].set_ylabel("share of held-out images that is right")
     figure.suptitle(
-        "peers have the largest strength that leaves the same accuracy on clean images", fontsize=9
+        "peers: the largest strength that is as accurate on clean images, else the most accurate one",
+        fontsize=9,
     )
     figure.legend(
         *axes[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=4, frameon=False

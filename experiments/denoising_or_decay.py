@@ -18,7 +18,20 @@ Wiener's filter for the covariance of the training rows (the true one where it i
 c s^2, c s^2 / 2 times the squared Jacobian of the code or of the reconstruction, c s^2 / 2 times the squared weights.
 
 Run:     python -m experiments.denoising_or_decay
-Answer:  <to be measured>
+Answer:  Because a map that bends can use more than the covariance. Errors over Wiener's, one start; standard errors
+        over the held-out rows are below .003 (normal), .017 (digits), .015 (clusters) where the ratio is below 1.2.
+    Input noise of the tested strength, linear / tanh / two layers, in brackets what was predicted: normal data 1.004 /
+        1.077 / 1.053, then 1.010 / 1.020 trained three times as long (1: nothing to gain); digits 1.007 / .973 / .866,
+        then .844 / .780; clusters 1.000 / .621 / .618, then .612 / .614 (1, .595, .595).
+    Weight decay at the best of three strengths, chosen on these rows: normal 1.162 (1.150) / 1.122 / 1.212; digits
+        1.135 (1.146) / 1.088 / 1.102; clusters 1.017 (1.013) / .945 / .915. So it is not noise in linear models either.
+    The Jacobian of the reconstruction at strength 1 does what noise does: normal 1.002 (1) / 1.083 / 1.038, digits
+        1.003 (1) / .929 / .870, clusters 1.000 (1) / .618 / .633. That of the code alone has no minimum: 1.489 / 1.448
+        / 1.308, 1.430 / 1.177 / 1.141 and 1.125 / .666 / .713 are where 500 steps leave it, the linear ones on their
+        way up to 4.138, 4.070, 1.235.
+    Laplace: the least, .950, is not reached. Noise leaves 1.001 (1) / 1.028 / 1.036, then 1.015 / 1.016 (.950), still
+        falling; weight decay 1.123 (1.121) / 1.070 / 1.231; standard errors below .003.
+    All linear models with noise, decay or the reconstruction's Jacobian are within 2.1 % of their closed forms.
 """
 
 from __future__ import annotations
@@ -59,9 +72,9 @@ class Settings:
     """Rows for training of data that are drawn; the digits have 1,300."""
     test: int = 4_000
     """Rows for testing of data that are drawn; the digits have 497."""
-    steps: int = 700
+    steps: int = 500
     """Steps of Adam."""
-    long: int = 2000
+    long: int = 1500
     """The same for input noise of strength 1 alone, to come nearer to the least possible error."""
     batch: int = 256
     """Rows in a step."""
@@ -108,8 +121,12 @@ def longer(settings: Settings) -> Iterator[dict[str, Any]]:
 
 
 def kinds(settings: Settings) -> list[tuple[str, float]]:
-    """Return every penalty with every strength, none first."""
-    return [("none", 0.0), *((penalty, c) for penalty in PENALTIES for c in settings.strengths)]
+    """Return every penalty with every strength, none first; the one without a minimum at the largest strength only."""
+    found = [("none", 0.0)]
+    for penalty in PENALTIES:
+        strengths = settings.strengths if penalty != "encoder Jacobian" else (max(settings.strengths),)
+        found += [(penalty, strength) for strength in strengths]
+    return found
 
 
 def problems(settings: Settings, name: str) -> Problem:
@@ -289,8 +306,8 @@ TITLES = {
 def plot(rows: dict[str, Rows]) -> Figure:
     """Draw the error against the strength: a row of panels for each model, a column for each data set."""
     names = list(dict.fromkeys(row["data"] for row in rows["errors"]))
-    figure = Figure(figsize=(3.1 * len(names), 8.2), layout="constrained")
-    axes = figure.subplots(len(MODELS), len(names), squeeze=False, sharex=True, sharey="col")
+    figure = Figure(figsize=(max(7.0, 3.2 * len(names)), 8.6), layout="constrained")
+    axes = figure.subplots(len(MODELS), len(names), squeeze=False, sharex=True, sharey=True)
     for i, model in enumerate(MODELS):
         for j, name in enumerate(names):
             some, long = (
@@ -303,17 +320,19 @@ def plot(rows: dict[str, Rows]) -> Figure:
             if i == 0:
                 axes[i, j].set_title(TITLES[name], fontsize=10)
         axes[i, 0].set_ylabel(f"{model}: error / Wiener's")
+    for ax in axes[-1]:
+        ax.set_xlabel("strength of the penalty, c")
     figure.suptitle(
-        "marks are measured (bars: two standard errors); lines: predicted for linear models, else they join the marks\n"
-        "solid grey: Wiener's filter; dashed grey: the least possible error; dotted grey: no penalty",
+        "marks are measured (bars: two standard errors)\n"
+        "lines are predicted for linear models, else they join the marks\n"
+        "grey: Wiener's filter (solid), least possible error (dashed), no penalty (dotted)",
         fontsize=9,
     )
-    figure.supxlabel("strength of the penalty, c", fontsize=10)
     figure.legend(
         *axes[1, 0].get_legend_handles_labels(),
         fontsize=8,
         loc="outside lower center",
-        ncols=4,
+        ncols=3,
         frameon=False,
     )
     return figure
@@ -321,6 +340,7 @@ def plot(rows: dict[str, Rows]) -> Figure:
 
 def _plot_panel(ax: Axes, rows: Rows) -> None:
     linear = rows[0]["model"] == "linear"
+    ax.set(xscale="log", yscale="log", ylim=(0.55, 5.5))
     ax.axhline(1.0, color="#777777", linewidth=1)
     ax.axhline(rows[0]["over Wiener"], color="#777777", linewidth=1, linestyle=":")
     if rows[0]["least / Wiener"] is not None:
@@ -336,9 +356,9 @@ def _plot_panel(ax: Axes, rows: Rows) -> None:
         if linear:
             heights = [row["predicted"] for row in some]
             ax.plot(c, heights, color=style["color"], linestyle=style["linestyle"], linewidth=1)
-    ax.set(xscale="log", yscale="log")
-    ax.set_xticks(c, [f"{one:g}" for one in c])
-    ax.set_yticks([0.6, 0.8, 1, 1.5, 2, 3, 4], ["0.6", "0.8", "1", "1.5", "2", "3", "4"])
+    ticks = sorted({row["strength"] for row in rows if row["strength"] > 0})
+    ax.set_xticks(ticks, [f"{one:g}" for one in ticks])
+    ax.set_yticks([0.6, 0.8, 1, 1.5, 2, 3, 4, 5], ["0.6", "0.8", "1", "1.5", "2", "3", "4", "5"])
     ax.minorticks_off()
 
 
