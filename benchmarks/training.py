@@ -63,8 +63,8 @@ class Settings:
     """Rows in a step."""
     lr: float = 3e-3
     """Step of Adam, constant."""
-    epochs: int = 6
-    """Epochs in a turn."""
+    epochs: int = 20
+    """Epochs in a turn: so many that what a fit does once weighs as little as in use."""
     turns: int = 7
     """Turns of all."""
     seed: int = 0

@@ -58,6 +58,12 @@ class Decoder(nn.Module):
         self.draw(generator)
 
     @torch.no_grad()
+    def rescale(self, units: Float[Tensor, " outputs"]) -> None:
+        """Put a decoder to x / units into the units of x."""
+        self.centre.mul_(units)
+        self.spread.mul_(units)
+
+    @torch.no_grad()
     def draw(self, generator: torch.Generator) -> None:
         """Draw weights of variance 1 / fan-in (half of that in the last layer), with biases of zero.
 

@@ -1,4 +1,4 @@
-"""Unrolled lasso solvers with learned steps, as encoders: LISTA, coupled and analytic."""
+"""Unrolled lasso solvers with learned steps, as encoders: LISTA, free, coupled and analytic."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from torch import Tensor, nn
 from probae.checks import ParameterError, check_choice, check_count
 from probae.codes.blocks import in_blocks
 from probae.encoders.base import Encoder
+from probae.encoders.descent import KINDS, coordinate_layers, soft_threshold
 from probae.encoders.laws import DiagonalCode
 
 Coupling = Literal["free", "coupled", "analytic"]
+Solver = Literal["ista", "fista", "coordinate"]
 
 
 class LISTAEncoder(Encoder):
-    r"""Layers of soft thresholding, learned so that few of them give nearly the lasso codes [1]_.
+    r"""Layers of a lasso solver, learned so that few of them give nearly the lasso codes [1]_.
 
     .. math:: z_{t+1} = S(y_t + s_t (V (x - \mu) - B y_t), \theta_t), \quad y_t = z_t + m_t (z_t - z_{t-1}),
               \quad z_0 = 0
 
-    with S(v, t) = v - clamp(v, -t, t): W1 = s_t V and W2 = I - s_t B in the usual notation. Steps, thresholds and
-    momenta belong to a layer, matrices are shared by all of them: a row then costs the columns of B of its active
-    codes, and B stays in the cache. The law is a Gaussian around the code, with two scales for every latent: of codes
+    with S(v, t) = v - clamp(v, -t, t): W1 = s_t V and W2 = I - s_t B in the usual notation. Layers of coordinate
+    descent have no momentum, and move the atoms in turn, each with the codes that it finds. Steps, thresholds and
+    momenta belong to a layer, matrices are shared by all of them: a row then costs columns of B for its active codes
+    only, and B stays in the cache. The law is a Gaussian around the code, with two scales for every latent: of codes
     that are zero, and of those that are not.
 
     Parameters
@@ -33,16 +36,28 @@ class LISTAEncoder(Encoder):
     features, latents : int
     layers : int
     coupling : {"free", "coupled", "analytic"}
-        ``"free"`` learns V and B; ``"coupled"`` learns V, with B = V A for the dictionary A [2]_; ``"analytic"`` has
-        V = A' / L and B = A'A / L, so that only steps, thresholds and momenta are learned. These weights are the only
-        ones whose deep layers can reach the lasso [3]_; those of least coherence (ALISTA) solve another problem.
-        The dictionary is the one of `attach`: a model whose loadings are learned too wants ``"free"``.
-    accelerated : bool
-        Whether layers look ahead. At the start m_t is then that of FISTA; without it m_t is 0 throughout.
+        ``"free"`` learns V and B; ``"coupled"`` learns V, with B = V A for the dictionary A [2]_; ``"analytic"`` keeps
+        both at the solver's, so that only steps, thresholds and momenta are learned. If the weights of ever deeper
+        layers settle and the codes come to the lasso for every x, the weights settle at the solver's, up to the step
+        [3]_; with few layers others may do better. Those of least coherence (ALISTA) are made for another aim, the
+        codes that a row was built from. The dictionary is the one of `attach`: a model whose loadings are learned too
+        wants ``"free"``.
+    solver : {"ista", "fista", "coordinate"}
+        What the layers are at the start: steps of ISTA or FISTA, or sweeps of coordinate descent, which come nearest
+        the lasso in a given time. The learned coordinate descent of [1]_ (LCoD) moves one atom in a layer, these all.
+    least_move : float
+        In a layer of coordinate descent, an atom that would move by less than this share of its first threshold is
+        left where it is: most of the time goes into moves that change little. 0 for every move.
 
     Notes
     -----
-    At the start T layers are T steps of ISTA, or of FISTA, with the step 1 / L, L being the largest eigenvalue of A'A.
+    At the start the matrices are V = A' / L and B = A'A / L, L being the largest eigenvalue of A'A, and T layers are T
+    steps of ISTA or FISTA with the step 1 / L. For coordinate descent each row is divided by its diagonal entry
+    :math:`|a_k|^2` in place of L, and T layers are T sweeps over the atoms, each put at its minimum given the others. A
+    layer sweeps over those that are active at its start or would be moved then; later layers come to the others. A
+    move with a step s_t in (0, 2) and the threshold s_t times the first one never increases the energy.
+
+    `benchmarks/lista.py` measures distance from the lasso and time beside certified codes and FISTA.
 
     References
     ----------
@@ -77,18 +92,24 @@ class LISTAEncoder(Encoder):
         latents: int,
         layers: int = 8,
         coupling: Coupling = "free",
-        accelerated: bool = False,
+        solver: Solver = "ista",
+        least_move: float = 0.1,
     ) -> None:
         super().__init__(features, latents)
         self.layers = check_count("layers", layers)
         self.coupling = check_choice("coupling", coupling, ("free", "coupled", "analytic"))
-        if not isinstance(accelerated, bool):
-            raise ParameterError(f"accelerated should be True or False, got {accelerated!r}.")
-        self.accelerated = accelerated
+        self.solver = check_choice("solver", solver, ("ista", "fista", "coordinate"))
+        if (
+            isinstance(least_move, bool)
+            or not isinstance(least_move, (int, float))
+            or not 0 <= least_move < 1
+        ):
+            raise ParameterError(f"least_move should be a number in [0, 1), got {least_move!r}.")
+        self.least_move = float(least_move)
         self.attached = False
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("dictionary", torch.eye(features, latents))
-        self.register_buffer("level", torch.tensor(0.1))  # penalty / L
+        self.register_buffer("level", torch.full((latents,), 0.1))  # penalty / L, or / |a_k|^2
         for name, shape in (("weight", (latents, features)), ("inner", (latents, latents))):
             learned = coupling == "free" or (coupling == "coupled" and name == "weight")
             value = torch.eye(*shape)
@@ -98,14 +119,14 @@ class LISTAEncoder(Encoder):
                 self.register_buffer(name, value)
         self.step = nn.Parameter(torch.ones(layers))
         self.threshold = nn.Parameter(torch.ones(layers, latents))  # in units of the level
-        if accelerated:
+        if solver == "fista":
             self.momentum = nn.Parameter(fista_momentum(layers).float())
         self.log_scale = nn.Parameter(torch.zeros(2, latents))  # of zero codes, and of others
 
     def __repr__(self) -> str:
         return (
             f"LISTAEncoder({self.features}, {self.latents}, layers={self.layers}, coupling={self.coupling!r}, "
-            f"accelerated={self.accelerated})"
+            f"solver={self.solver!r}, least_move={self.least_move})"
         )
 
     def attach(self, model: Any) -> None:
@@ -131,7 +152,7 @@ class LISTAEncoder(Encoder):
         self.attached = True
 
     def start(self, x: Float[Tensor, "samples features"], generator: torch.Generator) -> None:
-        """Start at ISTA for the attached model, else for random atoms in the units of x."""
+        """Start at the solver for the attached model, else for random atoms in the units of x."""
         if self.attached:
             return
         spread = x.std(0)
@@ -142,18 +163,23 @@ class LISTAEncoder(Encoder):
 
     @torch.no_grad()
     def _set(self, atoms: Tensor, mean: Tensor, penalty: float, units: Tensor) -> None:
-        """Set all weights to ISTA for x / units, whose dictionary the atoms are."""
+        """Set all weights to the solver for x / units, whose dictionary the atoms are."""
         atoms = atoms.double()
         gram = atoms.T @ atoms
-        largest = torch.linalg.eigvalsh(gram)[-1].clamp_min(torch.finfo(torch.float64).tiny)
+        if self.solver == "coordinate":
+            curvature = gram.diagonal()
+            curvature = torch.where(curvature > 0, curvature, torch.ones_like(curvature))
+        else:
+            largest = torch.linalg.eigvalsh(gram)[-1].clamp_min(torch.finfo(torch.float64).tiny)
+            curvature = largest.expand(self.latents)
         self.mean.copy_(mean)
         self.dictionary.copy_(atoms * units.unsqueeze(1))
-        self.level.copy_(penalty / largest)
-        self.weight.copy_(atoms.T / largest / units)
-        self.inner.copy_(gram / largest)
+        self.level.copy_(penalty / curvature)
+        self.weight.copy_(atoms.T / curvature.unsqueeze(1) / units)
+        self.inner.copy_(gram / curvature.unsqueeze(1))
         self.step.fill_(1.0)
         self.threshold.fill_(1.0)
-        if self.accelerated:
+        if self.solver == "fista":
             self.momentum.copy_(fista_momentum(self.layers))
         variance = 1 / (1 + gram.diagonal() * math.sqrt(2) / penalty)  # of z_k given x and the other codes
         self.log_scale.copy_(0.5 * variance.log().expand(2, -1))
@@ -173,40 +199,43 @@ class LISTAEncoder(Encoder):
     def codes(self, x: Float[Tensor, "samples features"]) -> Float[Tensor, "samples latents"]:
         """Return the code of each row: the mean of q(z | x), at little cost for rows with few active codes."""
         x = x.to(self.step.dtype)
-        if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
-            return self._layers(x)
+        if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype not in KINDS:
+            return self._layers((x - self.mean) @ self.weight.mT)
         return self._compiled(x)
 
     def _inner(self) -> Tensor:
         return self.weight @ self.dictionary if self.coupling == "coupled" else self.inner
 
-    def _momentum(self) -> Tensor:
-        return self.momentum if self.accelerated else torch.zeros_like(self.step)
+    def _levels(self) -> Tensor:
+        return (self.threshold * self.level).clamp_min(0.0)
 
-    def _layers(self, x: Tensor) -> Tensor:
-        inner, cross, levels = self._inner().mT, (x - self.mean) @ self.weight.mT, self.threshold * self.level
+    def _layers(self, cross: Tensor) -> Tensor:
+        inner, levels = self._inner(), self._levels()
+        if self.solver == "coordinate":
+            return coordinate_layers(cross, inner, self.step, levels, self.least_move * self.level)
         z = before = torch.zeros_like(cross)
-        for step, level, ahead in zip(self.step, levels, self._momentum(), strict=True):
-            y = z + ahead * (z - before) if self.accelerated else z
-            moved = y + step * (cross - y @ inner)
-            level = level.clamp_min(0.0)
-            z, before = moved - torch.minimum(torch.maximum(moved, -level), level), z
+        for t, (step, level) in enumerate(zip(self.step, levels, strict=True)):
+            y = z + self.momentum[t] * (z - before) if self.solver == "fista" else z
+            z, before = soft_threshold(y + step * (cross - y @ inner.mT), level), z
         return z
 
     @torch.no_grad()
     def _compiled(self, x: Tensor) -> Tensor:
-        from probae.encoders.unrolled import run_layers  # compiled on first use
+        from probae.encoders.sweeps import run_sweeps  # compiled on first use
+        from probae.encoders.unrolled import run_layers
 
         x = x.contiguous()
-        inner, weight = self._inner().mT.contiguous(), self.weight.mT.contiguous()
+        columns, weight = self._inner().mT.contiguous(), self.weight.mT.contiguous()
         shift = -(self.mean @ weight)
-        levels = (self.threshold * self.level).clamp_min(0.0)
-        numbers = [a.detach().contiguous().numpy() for a in (inner, self.step, levels, self._momentum())]
+        if self.solver == "coordinate":
+            run, last = run_sweeps, self.least_move * self.level
+        else:
+            run, last = run_layers, self.momentum if self.solver == "fista" else torch.zeros_like(self.step)
+        numbers = [a.detach().contiguous().numpy() for a in (columns, self.step, self._levels(), last)]
         codes = torch.empty(len(x), self.latents, dtype=x.dtype)
 
         def solve(part: slice) -> None:
-            cross = torch.addmm(shift, x[part], weight)
-            run_layers(cross.numpy(), *numbers, codes[part].numpy())
+            run(torch.addmm(shift, x[part], weight).numpy(), *numbers, codes[part].numpy())
 
         in_blocks(solve, len(x), self.latents)
         return codes

@@ -7,10 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probae.checks import check_choice
+from probae.encoders.activations import ACTIVATIONS, slope, units
 from probae.encoders.base import Encoder
 from probae.encoders.laws import DiagonalCode
-
-ACTIVATIONS = ("linear", "tanh", "sigmoid")
 
 
 class OneLayerEncoder(Encoder):
@@ -77,13 +76,7 @@ class OneLayerEncoder(Encoder):
         return self._slope(x).square() @ self.weight.square().sum(1)
 
     def _units(self, x: Tensor) -> Tensor:
-        signal = (x - self.offset) @ self.weight.mT + self.bias
-        if self.activation == "linear":
-            return signal
-        return signal.tanh() if self.activation == "tanh" else signal.sigmoid()
+        return units((x - self.offset) @ self.weight.mT + self.bias, self.activation)
 
     def _slope(self, x: Tensor) -> Float[Tensor, "samples latents"]:
-        code = self._units(x)
-        if self.activation == "linear":
-            return torch.ones_like(code)
-        return 1 - code.square() if self.activation == "tanh" else code * (1 - code)
+        return slope(self._units(x), self.activation)

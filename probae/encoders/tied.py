@@ -1,4 +1,4 @@
-"""A linear encoder whose weights are the transpose of the model's loadings: one parameter for both."""
+"""An encoder whose weights are the transpose of the model's loadings: one parameter for both."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from probae.checks import ParameterError
+from probae.checks import ParameterError, check_choice
+from probae.encoders.activations import ACTIVATIONS, slope, units
 from probae.encoders.base import Encoder
 from probae.encoders.laws import GaussianCode
 
 
 class TiedEncoder(Encoder):
-    r"""q(z | x) = N(W' L (x - m) + b, R R'), W the loadings of the model itself, m and L fixed by the columns of x.
+    r"""q(z | x) = N(s(W' L (x - m) + b), R R'), W the loadings of the model itself, m and L fixed by the columns of x.
 
     ``attach(model)`` makes ``weight`` the model's own parameter: the gradient is the sum over both of its uses. L is
     diag(1 / column variance), so the tie is the transpose on standardised columns and survives a change of units. The
@@ -26,6 +27,8 @@ class TiedEncoder(Encoder):
     features, latents : int
     standardize : bool
         False for L = I: the plain transpose, in the units in which the model is trained.
+    activation : {"linear", "tanh", "sigmoid"}
+        Units s of the code; the Jacobian of their means is diag(s') W' L.
 
     Attributes
     ----------
@@ -45,8 +48,11 @@ class TiedEncoder(Encoder):
     unit: Tensor
     weight_unit: Tensor
 
-    def __init__(self, features: int, latents: int, standardize: bool = True) -> None:
+    def __init__(
+        self, features: int, latents: int, standardize: bool = True, activation: str = "linear"
+    ) -> None:
         super().__init__(features, latents)
+        self.activation = check_choice("activation", activation, ACTIVATIONS)
         self.standardize = bool(standardize)
         self.attached = self.relative = False
         self.weight = nn.Parameter(torch.zeros(features, latents))
@@ -59,6 +65,7 @@ class TiedEncoder(Encoder):
 
     def __repr__(self) -> str:
         extra = "" if self.standardize else ", standardize=False"
+        extra += "" if self.activation == "linear" else f", activation={self.activation!r}"
         return f"TiedEncoder({self.features}, {self.latents}{extra})"
 
     def attach(self, model: Any) -> None:
@@ -107,7 +114,20 @@ class TiedEncoder(Encoder):
 
     def forward(self, x: Float[Tensor, "samples features"]) -> GaussianCode:
         """Return q(z | x)."""
-        scaled = (x - self.centre) / self.unit
         scale_tril = self.lower.tril(-1) + torch.diag(self.log_scale.exp())
+        return GaussianCode(self._units(x), scale_tril)
+
+    def jacobian(self, x: Float[Tensor, "samples features"]) -> Float[Tensor, "samples latents features"]:
+        """Return d E[z | x] / dx = diag(s') W' L of each row."""
+        weight = self.weight * (self.weight_unit / self.unit.square()).unsqueeze(1)
+        return slope(self._units(x), self.activation).unsqueeze(-1) * weight.mT
+
+    def jacobian_norm(self, x: Float[Tensor, "samples features"]) -> Float[Tensor, "samples"]:
+        """Return the squared Frobenius norm of the Jacobian, without the Jacobian itself."""
+        weight = self.weight * (self.weight_unit / self.unit.square()).unsqueeze(1)
+        return slope(self._units(x), self.activation).square() @ weight.square().sum(0)
+
+    def _units(self, x: Tensor) -> Float[Tensor, "samples latents"]:
+        scaled = (x - self.centre) / self.unit
         weight = self.weight * (self.weight_unit / self.unit).unsqueeze(1)
-        return GaussianCode(scaled @ weight + self.bias, scale_tril)
+        return units(scaled @ weight + self.bias, self.activation)

@@ -17,13 +17,17 @@ FAST = {"reassoc", "contract", "arcp", "nsz"}
 Array = NDArray[Any]
 
 
-def both(matrices: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile for float32 and float64; ``matrices`` holds the kinds of the arguments."""
-    signatures = [f"({matrices.replace('*', kind)})" for kind in ("float32", "float64")]
-    return lambda function: compile_cached(function, {"fastmath": FAST}, signatures)
+def both(kinds: str, inside: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile for float32 and float64; ``*`` among the kinds of the arguments is either.
+
+    What is called from ``inside`` compiled code alone has no way in from Python.
+    """
+    signatures = [f"({kinds.replace('*', kind)})" for kind in ("float32", "float64")]
+    options = {"fastmath": FAST, "no_cpython_wrapper": inside, "no_cfunc_wrapper": True}
+    return lambda function: compile_cached(function, options, signatures)
 
 
-@both("*[::1], *[:, ::1], *[::1], int64[::1], int64")
+@both("*[::1], *[:, ::1], *[::1], int64[::1], int64", inside=True)
 def multiply(product: Array, columns: Array, z: Array, active: Array, count: int) -> None:
     """Set the product to B z, eight active codes at a time; row k of ``columns`` is column k of B."""
     for k in range(len(product)):

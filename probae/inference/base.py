@@ -47,6 +47,11 @@ class Method:
         """Whether the data may be rescaled before the fit and the answer after it."""
         return True
 
+    @property
+    def common_unit(self) -> bool:
+        """Whether the objective weighs columns by their size, so that all need the same unit."""
+        return False
+
     def objective_in_units(self, value: float, units: Float[Tensor, " features"]) -> float:
         """Return the objective per row for x, given that for x / units: a density in nats."""
         return value - float(units.log().sum())

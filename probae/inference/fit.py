@@ -29,12 +29,12 @@ from probae.inference.em import EM
 from probae.inference.importance import ImportancePosterior
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
+from probae.inference.units import ALIKE, spread_of
 from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorModel
 from probae.moments import NotFinite, of_table
 from probae.priors import MultivariateStudentT
 from probae.statistics import SufficientStatistics, is_dask
 
-ALIKE = 1e3  # units of wide rows between 1 over this and this are left as they are
 ALL_CONSTANT = "x needs at least one column that varies, but every column is constant."
 
 
@@ -139,8 +139,8 @@ def _run(model: Any, method: Method, data: Any, seed: int) -> Outcome:
 
 
 def _units(model: Any, method: Method, data: Any) -> torch.Tensor | None:
-    """Return the spread of each column, or one for all where the noise is isotropic: fits run on x / units."""
-    if not isinstance(model, LinearFactorModel) or not method.unit_free:
+    """Return the spread of each column, or one for all where model or method ask for it: fits run on x / units."""
+    if model.units is None or not method.unit_free:
         return None
     if isinstance(data, SufficientStatistics):
         spread = data.variances.sqrt()
@@ -148,12 +148,8 @@ def _units(model: Any, method: Method, data: Any) -> torch.Tensor | None:
         if data.root is not None and varying.amin() > 1 / ALIKE and varying.amax() < ALIKE:
             return None  # fits cope with such units, without a second copy of wide rows
     else:
-        values = data.values
-        largest = values.nan_to_num().abs().amax(0)
-        largest = torch.where(largest > 0, largest, torch.ones_like(largest))
-        shrunk = values / largest  # squares of very large or small numbers would leave the range of float64
-        spread = largest * (shrunk - shrunk.nanmean(0)).square().nanmean(0).sqrt()
-    if model.noise in ("isotropic", "complement"):
+        spread = spread_of(data.values)
+    if model.units == "common" or method.common_unit:
         spread = torch.full_like(spread, float(spread.max()))
     return torch.where(spread > 0, spread, torch.ones_like(spread))
 

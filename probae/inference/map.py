@@ -32,9 +32,12 @@ from probae.inference.base import Method, Outcome
 from probae.inference.codes_posterior import CodesPosterior
 from probae.inference.dictionary import Dictionary, learn_dictionary
 from probae.inference.noise_refinement import refine_noise
-from probae.inference.objectives import JointDensity
+from probae.inference.objectives import JointDensity, Reconstruction, SquaredError
+from probae.inference.objectives.units import is_energy, put_back
 from probae.inference.point_encoder import train_point_encoder
 from probae.inference.regularizers import Regularizer, check_regularizers
+from probae.inference.schedule import Cosine, Schedule
+from probae.inference.svi import check_values
 from probae.models import LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
 from probae.priors import Laplace
@@ -67,15 +70,19 @@ class MAP(Method):
         stops early when a whole pass turns none by half as much.
     encoder : Encoder, optional
         Of its law the mean is used; copied, the fitted copy is ``fit.posterior.encoder``. With it ``penalty``,
-        ``steps`` and ``tol`` have no part, and x is used as it is, in its units.
+        ``steps`` and ``tol`` have no part.
     objective : callable
         With an encoder: model, encoder and rows to one value per row.
     regularizers : tuple of Regularizer
-        With an encoder: what corrupts the rows it is shown, or is taken off the objective.
+        With an encoder: what corrupts the rows it is shown, or is taken off the objective. It is in the units of x,
+        which is then used as it is; without any, training runs on standardised columns.
     epochs : int
         With an encoder: passes over the data.
     lr : float
-        With an encoder: Adam's step at the start; it falls to a hundredth along a cosine.
+        With an encoder: Adam's largest step.
+    schedule : Schedule
+        With an encoder: how the step changes; by default it falls to a hundredth along a cosine. Each weight still
+        moves by about the last step, which sets how exactly an optimum is reached.
 
     Notes
     -----
@@ -121,6 +128,7 @@ class MAP(Method):
     regularizers: tuple[Regularizer, ...] = ()
     epochs: int = 500
     lr: float = 0.02
+    schedule: Schedule = field(default_factory=Cosine)
 
     def __post_init__(self) -> None:
         check_count("steps", self.steps)
@@ -132,12 +140,16 @@ class MAP(Method):
         check_count("epochs", self.epochs)
         check_positive("lr", self.lr)
         check_regularizers(self.regularizers)
+        check_values(self.schedule, None, None)
         if not callable(self.objective) or not hasattr(self.objective, "name"):
             raise ParameterError(
                 f"objective should be a value such as JointDensity(), got {self.objective!r}."
             )
-        if self.encoder is None and (self.regularizers or self.objective != JointDensity()):
-            raise ParameterError("objective and regularizers go with an encoder: pass encoder=... too.")
+        own = self.regularizers or self.objective != JointDensity() or self.schedule != Cosine()
+        if self.encoder is None and own:
+            raise ParameterError(
+                "objective, regularizers and schedule go with an encoder: pass encoder=... too."
+            )
         if self.encoder is None:
             return
         if not isinstance(self.encoder, Encoder):
@@ -157,16 +169,26 @@ class MAP(Method):
 
     @property
     def unit_free(self) -> bool:
-        """Whether the data may be rescaled: codes of an encoder, and regularisers, depend on the units of x."""
-        return self.encoder is None
+        """Whether the data may be rescaled: not where a regulariser, or something in the encoder, is in units of x."""
+        if self.encoder is None:
+            return True
+        known = isinstance(self.objective, JointDensity | Reconstruction | SquaredError)
+        return known and not self.regularizers and type(self.encoder).rescale is not Encoder.rescale
+
+    @property
+    def common_unit(self) -> bool:
+        """Whether all columns need the same unit: a squared error weighs them by their size."""
+        return self.encoder is not None and is_energy(self.objective)
 
     def in_units(self, units: Float[Tensor, " features"]) -> MAP:
         """Return the method with its penalty, which has the units of x, divided by them."""
         return self if self.penalty is None else replace(self, penalty=self.penalty / float(units[0]))
 
     def objective_in_units(self, value: float, units: Float[Tensor, " features"]) -> float:
-        """Return the energy in squared units of x."""
-        return value * float(units[0]) ** 2
+        """Return the energy in squared units of x, or the log density of x."""
+        if self.encoder is None:
+            return value * float(units[0]) ** 2
+        return put_back(self.objective, value, units)
 
     @local_parameters
     def fit(self, model: LatentModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
@@ -184,6 +206,8 @@ class MAP(Method):
             epochs=self.epochs,
             batch=self.batch,
             lr=self.lr,
+            schedule=self.schedule,
+            unit_free=self.unit_free,
         )
 
     @torch.no_grad()

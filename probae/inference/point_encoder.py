@@ -14,6 +14,7 @@ from probae.checks import ConvergenceWarning, Data, ParameterError
 from probae.encoders import Encoder, LinearGaussianEncoder
 from probae.inference.base import Outcome
 from probae.inference.objectives import SquaredError
+from probae.inference.objectives.units import is_energy
 from probae.inference.regularizers import (
     ContractiveEncoder,
     ContractiveReconstruction,
@@ -22,8 +23,10 @@ from probae.inference.regularizers import (
     WeightDecay,
     regularized,
 )
+from probae.inference.schedule import Schedule
 from probae.inference.svi import EncoderPosterior, begin, usable
 from probae.inference.training import settled, train
+from probae.inference.units import spread_of, warn_units
 from probae.models import LatentModel, LinearFactorModel
 
 
@@ -61,23 +64,30 @@ def train_point_encoder(
     epochs: int,
     batch: int | None,
     lr: float,
+    schedule: Schedule,
+    unit_free: bool,
 ) -> Outcome:
     """Train model and encoder, both changed in place, on an objective at the codes."""
     check_pair(model, encoder, data)
     warn_scale_free(encoder, regularizers)
+    if not unit_free:
+        warn_units(model, encoder, data.values)
     x = data.values.to(data.dtype)
+    power = float(spread_of(data.values).max()) ** 2 if is_energy(objective) else 1.0
+    loss = regularized(objective, regularizers, model, encoder)
     generator = torch.Generator().manual_seed(seed)
     model.requires_grad_(True).to(x.dtype)
     encoder.to(x.dtype)
     begin(model, encoder, x, generator)
     encoder.train()
     history, interrupted = train(
-        regularized(objective, regularizers, model, encoder),
+        lambda rows: loss(rows) / power,  # Adam's own constants are for gradients near 1
         list(dict.fromkeys([*model.parameters(), *encoder.parameters()])),  # tied ones once
         x,
         epochs=epochs,
         batch=batch,
         lr=lr,
+        schedule=schedule,
         generator=generator,
         usable=lambda: usable(model, encoder),
         label="MAP",
@@ -86,7 +96,8 @@ def train_point_encoder(
     model.double()
     if isinstance(objective, SquaredError):
         settle_noise(model, encoder, data)
-    return Outcome(PointEncoderPosterior(encoder), history, settled(history), interrupted)
+    whole = [value * power for value in history]
+    return Outcome(PointEncoderPosterior(encoder), whole, settled(history), interrupted)
 
 
 @torch.no_grad()

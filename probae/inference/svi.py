@@ -6,12 +6,13 @@ import copy
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
+from jaxtyping import Float
 from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import Tensor
@@ -27,12 +28,14 @@ from probae.checks import (
 from probae.encoders import Encoder
 from probae.inference.base import Method, Outcome
 from probae.inference.checkpoint import Checkpoint
-from probae.inference.objectives import ELBO
+from probae.inference.objectives import ELBO, PredictiveSparseDecomposition
+from probae.inference.objectives.units import is_energy, put_back
 from probae.inference.refinement import RefinedPosterior, require_gaussian
 from probae.inference.regularizers import Regularizer, check_regularizers, regularized
 from probae.inference.schedule import Cosine, Schedule
 from probae.inference.stopping import EarlyStopping, Watch
 from probae.inference.training import settled, train
+from probae.inference.units import warn_units
 from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
 from probae.statistics import SufficientStatistics
@@ -126,12 +129,30 @@ class SVI(Method):
         """Whether the encoder can be put into other units, and nothing else is in those of x."""
         return type(self.encoder).rescale is not Encoder.rescale and not self.regularizers
 
+    @property
+    def common_unit(self) -> bool:
+        """Whether all columns need the same unit: an energy weighs them by their size."""
+        return is_energy(self.objective)
+
+    def in_units(self, units: Float[Tensor, " features"]) -> SVI:
+        """Return the method with an objective for x / units."""
+        if not isinstance(self.objective, PredictiveSparseDecomposition):
+            return self
+        gamma = self.objective.gamma / float(units[0]) ** 2
+        return replace(self, objective=replace(self.objective, gamma=gamma))
+
+    def objective_in_units(self, value: float, units: Float[Tensor, " features"]) -> float:
+        """Return the objective per row for x, given that for x / units."""
+        return put_back(self.objective, value, units)
+
     @local_parameters
     def fit(self, model: LatentModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
         """Train model and encoder together."""
         data = self.rows(data)
         encoder = self.encoder
         self._check(model, encoder, data)
+        if not self.unit_free:
+            warn_units(model, encoder, data.values)
         x = data.values.to(data.dtype)
         generator = torch.Generator().manual_seed(seed)
         model.requires_grad_(True).to(x.dtype)

@@ -124,12 +124,24 @@ def one_epoch(
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     done = 0
     for rows in minibatches(x, batch, generator):
-        energy = loss(rows)
+        energy = loss_or_none(loss, rows)
+        if energy is None:
+            return math.nan
         energy.backward()
         adam.step(rate(done / len(x)))
         total.add_(energy.detach(), alpha=len(rows) / len(x))
         done += len(rows)
     return float(total)
+
+
+def loss_or_none(loss: Loss, rows: Tensor) -> Tensor | None:
+    """Return the loss; None where a law refuses parameters that have overflowed."""
+    try:
+        return loss(rows)
+    except ValueError as problem:
+        if "Expected parameter" not in str(problem):
+            raise
+        return None
 
 
 def rates(schedule: Schedule, lr: float, epoch: int, epochs: int) -> Callable[[float], float]:

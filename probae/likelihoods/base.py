@@ -98,3 +98,8 @@ class Noise(Likelihood):
         self.unit.copy_(spread if self.unit.ndim else spread.square().mean().sqrt())
         self.log_noise.fill_(-0.6931471805599453)  # log 1/2
         return x.mean(0), spread
+
+    @torch.no_grad()
+    def rescale(self, units: Float[Tensor, "features"]) -> None:
+        """Put noise about x / units into the units of x; isotropic noise has one for all."""
+        self.unit.mul_(units if self.unit.ndim else units[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import pyro.distributions as dist
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from probae.checks import DataError, ParameterError
 from probae.decoders import Decoder, MLPDecoder
 from probae.likelihoods import Gaussian, Likelihood
+from probae.likelihoods.base import Noise
 from probae.models.base import LatentModel, Unconstrained, local_parameters
 from probae.priors import Gaussian as StandardNormal
 from probae.priors import Prior
@@ -134,6 +135,19 @@ class Autoencoder(LatentModel):
             return
         centre, spread = self.noise_model.start(x)
         self.decoder.start(centre, spread, generator)
+
+    @property
+    def units(self) -> Literal["each", "common"] | None:
+        """Whether ``rescale`` takes a unit for each column, or one common to all; None for data without units."""
+        if not isinstance(self.noise_model, Noise) or type(self.decoder).forward is not Decoder.forward:
+            return None
+        return "each" if self.noise_model.noise == "diagonal" else "common"
+
+    @torch.no_grad()
+    def rescale(self, units: Float[Tensor, " features"]) -> None:
+        """Put a model of x / units into the units of x."""
+        self.decoder.rescale(units)
+        self.noise_model.rescale(units)  # type: ignore[operator]
 
     def read_parameters(self) -> Tensor:
         """Read the decoder and the likelihood once, outside the plate; return a tensor like the parameters."""

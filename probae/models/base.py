@@ -6,7 +6,7 @@ import copy
 import functools
 import weakref
 from collections.abc import Callable
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, Literal, ParamSpec, Self, TypeVar
 
 import pyro
 import pyro.distributions as dist
@@ -123,6 +123,15 @@ class LatentModel(PyroModule):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.features}, {self.latents}, prior={self.prior!r})"
+
+    @property
+    def units(self) -> Literal["each", "common"] | None:
+        """Whether ``rescale`` takes a unit for each column of x, or one common to all; None without it."""
+        return None
+
+    def rescale(self, units: Float[Tensor, " features"]) -> None:
+        """Put a model of x / units into the units of x."""
+        raise NotImplementedError
 
     @property
     def random_parameters(self) -> list[str]:

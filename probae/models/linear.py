@@ -370,6 +370,11 @@ class LinearFactorModel(LatentModel):
         """
         return self._randomized({"loadings": loadings, "noise_variance": noise_variance, "mean": mean})
 
+    @property
+    def units(self) -> Literal["each", "common"]:
+        """Whether each column of x may have a unit of its own: one noise variance asks for one common to all."""
+        return "common" if self.noise in ("isotropic", "complement") else "each"
+
     @torch.no_grad()
     def rescale(self, units: Float[Tensor, " features"]) -> None:
         """Put a model of x / units into the units of x."""

@@ -109,7 +109,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     ),
     "LaplaceEncoder": (encoders.LaplaceEncoder, ("features", "latents", "hidden")),
     "SpikeSlabEncoder": (encoders.SpikeSlabEncoder, ("features", "latents", "hidden", "spike")),
-    "TiedEncoder": (encoders.TiedEncoder, ("features", "latents", "standardize")),
+    "TiedEncoder": (encoders.TiedEncoder, ("features", "latents", "standardize", "activation")),
     "ConvolutionalEncoder": (
         encoders.ConvolutionalEncoder,
         ("features", "latents", "channels", "covariance", "rank"),
@@ -122,7 +122,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     "OneLayerEncoder": (encoders.OneLayerEncoder, ("features", "latents", "activation")),
     "LISTAEncoder": (
         encoders.LISTAEncoder,
-        ("features", "latents", "layers", "coupling", "accelerated"),
+        ("features", "latents", "layers", "coupling", "solver", "least_move"),
     ),
     **_fields(
         MaximumLikelihood,

@@ -8,6 +8,7 @@ from probae import ParameterError
 from probae.encoders import MLPEncoder, TiedEncoder
 from probae.inference import ELBO, SVI
 from probae.inference.fit import fit
+from probae.inference.regularizers.jacobian import rowwise_jacobian
 from probae.models import FactorAnalysis, ProbabilisticPCA
 
 SCALE = torch.tensor([1e-3, 1.0, 10.0, 1e2, 1e4], dtype=torch.float64)
@@ -59,6 +60,22 @@ def test_the_code_is_the_transpose_on_standardised_columns(x):
     assert torch.allclose(encoder(x).mean, (centred / x.var(0)) @ w, rtol=1e-10, atol=1e-12)
     model, encoder = attached(x, standardize=False)
     assert torch.allclose(encoder(x).mean, centred @ w, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("activation", ["linear", "tanh", "sigmoid"])
+def test_the_jacobian_is_that_of_autograd(x, activation, standardize):
+    _, encoder = attached(x, activation=activation, standardize=standardize)
+    right = rowwise_jacobian(lambda rows: encoder(rows).mean, x)
+    # 1 - h^2 of a saturated unit is rounding, 1e-16, times weights of order 1 to 10
+    torch.testing.assert_close(encoder.jacobian(x), right, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(encoder.jacobian_norm(x), right.square().sum((1, 2)), rtol=1e-12, atol=1e-13)
+
+
+def test_units_squash_the_same_signal(x):
+    linear, sigmoid = (attached(x, activation=name)[1] for name in ("linear", "sigmoid"))
+    sigmoid.load_state_dict(linear.state_dict())
+    torch.testing.assert_close(sigmoid(x).mean, linear(x).mean.sigmoid(), rtol=1e-14, atol=0)
 
 
 def test_start_leaves_shared_loadings_as_they_are(x):

@@ -10,13 +10,20 @@ import torch
 from experiments import contractive_classifier as experiment
 
 TINY = experiment.Settings(
-    contractive=(1e-2, 1e-1), decays=(1e-3,), eps=(0.1,), train=600, steps=60, attack_steps=5, repeats=1
+    contractive=(1e-2, 1e-1),
+    peers=(1e-3, 1e-2),
+    bisections=1,
+    eps=(0.1,),
+    train=600,
+    steps=60,
+    attack_steps=5,
+    repeats=1,
 )
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return experiment.measure(TINY)["networks"]
+    return experiment.measure(TINY)
 
 
 def linear(classes=4, features=6, count=300):
@@ -72,10 +79,42 @@ def test_jacobian_is_that_of_autograd():
     )
 
 
+def test_the_product_of_the_layers_bounds_the_whole():
+    net, x, _ = network()
+    first, second = experiment.layer_norms(net, x)
+    hidden = torch.stack([torch.autograd.functional.jacobian(net[:2], row) for row in x])
+    torch.testing.assert_close(first, hidden.square().sum((1, 2)), rtol=1e-4, atol=1e-5)
+    assert (experiment.squared_jacobian(net, x) < first * second).all()
+
+
 def test_a_stronger_penalty_leaves_a_smaller_jacobian(rows):
-    norms = [row["|J|"] for row in rows if row["penalty"] in ("none", "contractive")]
+    norms = [row["|J|"] for row in rows["networks"] if row["penalty"] in ("none", "contractive")]
     assert len(norms) == 3
     assert norms == sorted(norms, reverse=True)
+
+
+def test_a_peer_has_the_largest_strength_that_reaches_the_goal(monkeypatch):
+    """On an accuracy that falls with the strength, as 1 - strength: halvings on logarithms come within their width."""
+    monkeypatch.setattr(experiment, "fitted", lambda x, y, name, strength, settings, seed: strength)
+    monkeypatch.setattr(experiment, "accuracy", lambda strength, x, y: 1 - strength)
+    settings = replace(TINY, peers=(1e-3, 1e-2, 1e-1), bisections=5)
+    found = experiment.matched(settings, "weight decay", 0.97, {})
+    assert 0.03 / 10 ** (1 / 2**5) <= found <= 0.03
+    assert experiment.matched(settings, "weight decay", 0.8, {}) == 1e-1
+    assert experiment.matched(settings, "weight decay", 0.9999, {}) == 1e-3
+
+
+def test_no_attack_passes_the_exact_accuracy_and_one_step_reaches_it_on_two_classes(rows):
+    for row in rows["attacks on linear logits"]:
+        assert min(row["FGSM"], row["PGD"]) >= row["exact"]
+        if row["classes"] == 2:
+            assert row["FGSM"] == row["exact"]
+
+
+def test_contraction_helps_under_attack(rows):
+    found = {(row["penalty"], row["strength"]): row["PGD 0.1"] for row in rows["networks"]}
+    # 1,197 images: a standard error below .015 of each
+    assert found["contractive", 1e-2] > found["none", 0.0] + 0.06
 
 
 def test_results_are_written_whole(tmp_path):
@@ -83,6 +122,7 @@ def test_results_are_written_whole(tmp_path):
     experiment.main(settings)
     assert {file.name for file in settings.output.iterdir()} == {"settings.json", "rows.json", "figure.png"}
     assert set(json.loads((settings.output / "rows.json").read_text("utf-8"))) == {
+        "attacks on linear logits",
         "networks",
-        "contractive above matched decay",
+        "contractive above its peers",
     }

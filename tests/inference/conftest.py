@@ -27,6 +27,7 @@ from probae.inference import (
     MinimumResiduals,
     PrincipalAxis,
     SegmentedLikelihood,
+    SquaredError,
     StochasticEM,
     VariationalEM,
 )
@@ -88,6 +89,12 @@ FITS = {
         LinearFactorModel(d, d, noise="none"), SegmentedLikelihood([0, 1] * 30), constant=False
     ),
     "sparse-map": lambda d: Case(SparseCoding(d, 3), MAP(steps=4)),
+    "fa-map-encoder": lambda d: Case(
+        FactorAnalysis(d, 1), MAP(encoder=LinearGaussianEncoder(d, 1), epochs=4)
+    ),
+    "ppca-map-encoder": lambda d: Case(
+        ProbabilisticPCA(d, 2), MAP(encoder=MLPEncoder(d, 2, hidden=(4,)), objective=SquaredError(), epochs=4)
+    ),
     "sparse-vem": lambda d: Case(SparseCoding(d, d + 1), VariationalEM(steps=4, batch=25)),
     "t-vem": lambda d: Case(LinearFactorModel(d, 1, prior=StudentT(5, learn=True)), VariationalEM(steps=4)),
     "sparse-sem": lambda d: Case(SparseCoding(d, d + 1), StochasticEM(steps=4, batch=25)),

@@ -42,9 +42,9 @@ def amortized(model, x, encoder, **settings):
         return fit(model, x, Amortization(encoder, **settings))
 
 
-@pytest.fixture(scope="module")
-def run(model, x):
-    encoder = LISTAEncoder(10, 16, layers=6, coupling="analytic", accelerated=True)
+@pytest.fixture(scope="module", params=["fista", "coordinate"])
+def run(model, x, request):
+    encoder = LISTAEncoder(10, 16, layers=6, coupling="analytic", solver=request.param)
     return amortized(model, x[:1000], encoder, epochs=25, batch=100, lr=0.02)
 
 
@@ -58,7 +58,7 @@ def excess(model, x, z):
 
 def test_a_trained_encoder_is_nearer_the_lasso_than_fista_with_as_many_steps(run, model, x):
     held_out = x[1000:]
-    fista = LISTAEncoder(10, 16, layers=6, coupling="analytic", accelerated=True).double()
+    fista = LISTAEncoder(10, 16, layers=6, coupling="analytic", solver="fista").double()
     fista.attach(model)
     assert excess(model, held_out, run.posterior(held_out).mean) < 0.5 * excess(
         model, held_out, fista(held_out).mean.detach()
@@ -69,7 +69,7 @@ def test_a_trained_encoder_finds_more_of_the_support_than_fista(run, model, x):
     held_out = x[1000:]
     a, penalty = model.loadings.detach(), math.sqrt(2) * model.noise_variance.item()
     truth = sparse_codes(held_out, a, penalty).z != 0
-    fista = LISTAEncoder(10, 16, layers=6, coupling="analytic", accelerated=True).double()
+    fista = LISTAEncoder(10, 16, layers=6, coupling="analytic", solver="fista").double()
     fista.attach(model)
 
     def f1(z):
@@ -77,6 +77,15 @@ def test_a_trained_encoder_finds_more_of_the_support_than_fista(run, model, x):
         return 2 * float((found & truth).sum()) / float(found.sum() + truth.sum())
 
     assert f1(run.posterior(held_out).mean) > f1(fista(held_out).mean)
+
+
+def test_a_trained_encoder_is_nearer_the_lasso_than_its_own_start(run, model, x):
+    held_out, solver = x[1000:], run.posterior.encoder.solver
+    start = LISTAEncoder(10, 16, layers=6, coupling="analytic", solver=solver, least_move=0.0).double()
+    start.attach(model)
+    assert excess(model, held_out, run.posterior(held_out).mean) < 0.5 * excess(
+        model, held_out, start(held_out).mean.detach()
+    )
 
 
 def test_the_model_stays_as_it_was(run, model):

@@ -1,5 +1,7 @@
 """The bound: its closed forms are the exact divergence, the mean of draws, and Pyro's own analytic bound."""
 
+import math
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -8,7 +10,7 @@ from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 
 from probae import ELBO, ParameterError
 from probae.encoders import LinearGaussianEncoder, MLPEncoder
-from probae.encoders.laws import GaussianCode
+from probae.encoders.laws import GaussianCode, LowRankCode
 from probae.inference.objectives.closed_forms import entropy, expected_likelihood, expected_prior, moments
 from probae.inference.training import minibatches
 from probae.models import FactorAnalysis, LinearFactorModel, ProbabilisticPCA
@@ -18,6 +20,7 @@ ENCODERS = {
     "linear": lambda: LinearGaussianEncoder(5, 2),
     "full": lambda: MLPEncoder(5, 2, hidden=(6,)),
     "diagonal": lambda: MLPEncoder(5, 2, hidden=(6,), covariance="diagonal"),
+    "low rank": lambda: MLPEncoder(5, 2, hidden=(6,), covariance="low_rank", rank=1),
 }
 PRIORS = {
     "gaussian": Gaussian(),
@@ -101,6 +104,75 @@ def test_a_drawn_likelihood_with_a_closed_divergence_is_pyros_mean_field_bound(x
         torch.autograd.grad(ours, parameters), torch.autograd.grad(theirs, parameters), strict=True
     ):
         assert torch.allclose(one, two, rtol=1e-12, atol=1e-12 * (1 + two.abs().max().item()))
+
+
+def low_rank_and_full(leaves):
+    """The Gaussian law N(m, U U' + diag(d)) of some rows, as itself and with its dense covariance."""
+    loc, factor, own = leaves
+    dense = torch.linalg.cholesky(factor @ factor.mT + torch.diag_embed(own))
+    return LowRankCode(loc, factor, own), GaussianCode(loc, dense)
+
+
+LINEAR = {
+    "isotropic": lambda: ProbabilisticPCA(8, 5),
+    "diagonal": lambda: FactorAnalysis(8, 5),
+    "laplace": lambda: LinearFactorModel(8, 5, prior=Laplace()),
+    "correlated": lambda: LinearFactorModel(
+        8, 5, prior=CorrelatedGaussian(0.5 * torch.eye(5, dtype=torch.float64) + 0.5)
+    ),
+}
+
+
+@pytest.mark.parametrize("model", LINEAR)
+@pytest.mark.parametrize("rank", [1, 2, 5, 7])
+def test_a_covariance_of_low_rank_has_the_closed_forms_of_its_dense_one(rank, model):
+    """Values and gradients in m, U and d of every part, by two ways to one determinant and trace: 1e-10 of size 10."""
+    generator = torch.Generator().manual_seed(rank)
+    shapes = ((6, 5), (6, 5, rank), (6, 5))
+    loc, factor, own = (torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes)
+    leaves = [one.requires_grad_() for one in (loc, factor, own.exp())]
+    rows = torch.randn(6, 8, generator=generator, dtype=torch.float64)
+    fitted = LINEAR[model]()
+    few, full = (moments(law) for law in low_rank_and_full(leaves))
+    torch.testing.assert_close(few.variance, full.variance, rtol=1e-12, atol=0)
+    parts = (
+        entropy,
+        lambda q: expected_prior(fitted.prior, q),
+        lambda q: expected_likelihood(fitted, rows, q),
+    )
+    for part in parts:
+        torch.testing.assert_close(part(few), part(full), rtol=1e-10, atol=1e-10)
+        slopes = [
+            torch.autograd.grad(part(q).sum(), leaves, retain_graph=True, allow_unused=True)
+            for q in (few, full)
+        ]
+        for one, two in zip(*slopes, strict=True):
+            assert (one is None) == (two is None)
+            if one is not None:
+                torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-9)
+
+
+def test_its_divergence_from_the_prior_is_torchs():
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((6, 5), (6, 5, 2), (6, 5))
+    loc, factor, own = (torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes)
+    law, _ = low_rank_and_full((loc, factor, own.exp()))
+    zero, one = torch.zeros(5, dtype=torch.float64), torch.ones(5, dtype=torch.float64)
+    prior = torch.distributions.LowRankMultivariateNormal(zero, torch.zeros(5, 1, dtype=torch.float64), one)
+    q = moments(law)
+    exact = torch.distributions.kl_divergence(law, prior)
+    torch.testing.assert_close(-expected_prior(Gaussian(), q) - entropy(q), exact, rtol=1e-10, atol=0)
+
+
+def test_its_closed_forms_hold_where_the_dense_covariance_is_singular_to_rounding():
+    """U U' of 1e8 beside d of 1e-8: log det S = log(d^(K-1) (d + |U|^2)) by the matrix determinant lemma."""
+    factor, own = (
+        torch.full((1, 4, 1), 5e3, dtype=torch.float64),
+        torch.full((1, 4), 1e-8, dtype=torch.float64),
+    )
+    q = moments(LowRankCode(torch.zeros(1, 4, dtype=torch.float64), factor, own))
+    exact = 3 * math.log(1e-8) + math.log(1e-8 + 4 * 25e6)
+    assert 2 * q.half_log_det.item() == pytest.approx(exact, rel=1e-12)
 
 
 def test_without_a_closed_divergence_every_part_is_drawn_together(encoder, x):

@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from probae import (
     MAP,
     ContractiveReconstruction,
+    Cosine,
     DataError,
     Denoising,
     GaussianNoise,
@@ -25,7 +26,7 @@ from probae import (
 )
 from probae.datasets import holzinger_swineford
 from probae.encoders import LinearGaussianEncoder, MLPEncoder, OneLayerEncoder
-from probae.models import FactorAnalysis, LinearFactorModel, ProbabilisticPCA, SparseCoding
+from probae.models import FactorAnalysis, ProbabilisticPCA, SparseCoding
 
 pytestmark = pytest.mark.filterwarnings("ignore::probae.ConvergenceWarning")
 
@@ -85,6 +86,10 @@ def test_settings_that_do_not_go_together_are_refused(x):
         MAP(objective=Reconstruction())
     with pytest.raises(ParameterError, match="go with an encoder"):
         MAP(regularizers=(WeightDecay(0.1),))
+    with pytest.raises(ParameterError, match="go with an encoder"):
+        MAP(schedule=Cosine(final=0.1))
+    with pytest.raises(ParameterError, match="schedule should be a value such as"):
+        MAP(encoder=LinearGaussianEncoder(9, 2), schedule=0.1)
     with pytest.raises(ParameterError, match="penalty goes with lasso codes"):
         MAP(encoder=LinearGaussianEncoder(9, 2), penalty=0.1)
     with pytest.raises(ParameterError, match="encoder should be one such as"):
@@ -163,33 +168,6 @@ def linear_denoising_error(run, x, variance):
     rebuilt = run.model.likelihood(run.posterior(x).mean).mean
     matrix = run.model.loadings @ run.posterior.encoder.weight.detach()
     return float((x - rebuilt).square().sum(1).mean() + variance * matrix.square().sum())
-
-
-def denoiser(x, sd, epochs, hidden=(16,)):
-    method = MAP(
-        encoder=MLPEncoder(1, 4, hidden=hidden),
-        objective=SquaredError(),
-        regularizers=(Denoising(GaussianNoise(sd)),),
-        epochs=epochs,
-        batch=1000,
-        lr=0.02,
-    )
-    return fit(LinearFactorModel(1, 4, noise="isotropic"), x, method)
-
-
-def denoising_error(run, x, sd):
-    torch.manual_seed(0)
-    rebuilt = run.model.likelihood(run.posterior(x + sd * torch.randn_like(x)).mean).mean
-    return (rebuilt - x).square().mean().item()
-
-
-@pytest.mark.slow
-def test_a_denoiser_of_gaussian_data_is_no_better_than_the_linear_one():
-    """Wiener: v s2 / (v + s2) for the variance v, within 2 %, however flexible the network."""
-    x = 2 * torch.randn(10_000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    run = denoiser(x, 1.0, epochs=40)
-    fresh = 2 * torch.randn(200_000, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    assert denoising_error(run, fresh, 1.0) == pytest.approx(0.8, rel=0.02)
 
 
 def test_the_score_of_a_linear_denoiser_is_that_of_the_gaussian(x):

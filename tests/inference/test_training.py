@@ -110,6 +110,15 @@ def test_a_clipped_gradient_has_the_largest_norm():
     assert torch.allclose(adam.mean / 0.1, torch.tensor([0.6, 0.8]))
 
 
+def test_a_gradient_that_is_rounding_moves_nothing():
+    """Adam divides a gradient by its own size: 1e-15, the error of an exact start, would become a step of its own."""
+    gradient = torch.tensor([1e-15, -9e-13, 1e-10], dtype=torch.float64)
+    adam = FlatAdam(torch.zeros(3, dtype=torch.float64), gradient)
+    adam.step(0.1)
+    assert adam.values[:2].tolist() == [0.0, 0.0]
+    assert adam.values[2].item() == pytest.approx(-0.1 * 1e-10 / (1e-10 + 1e-8))
+
+
 def test_early_stopping_keeps_the_best_state(x):
     """The bound of the rows held out, computed again from the fitted parameters, is the highest that was seen."""
     generator = torch.Generator().manual_seed(3)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.encoders.laws import DiagonalCode, GaussianCode
+from probae.encoders.laws import DiagonalCode, GaussianCode, LowRankCode
 from probae.inference.expected_log_prior import expected_log_prior
 from probae.models import LinearFactorModel
 from probae.priors import CorrelatedGaussian, Gaussian, Laplace, Prior, Scaled
@@ -21,26 +21,31 @@ LOG_TWO_PI = math.log(2 * math.pi)
 
 
 class Moments(NamedTuple):
-    """A Gaussian law of each row: N(mean, diag(variance)), or N(mean, L L') where a root L is given.
+    """A Gaussian law of each row: N(mean, S) with S = diag(variance), or S = L L' + diag(own) where L is given.
 
     Attributes
     ----------
     mean, variance : Tensor (N, K)
     half_log_det : Tensor (N,) or ()
         Half the log determinant of the covariance.
-    root : Tensor (N, K, K) or (K, K), or None
+    root : Tensor (N, K, R) or (K, R), or None
+        L: K columns for a full covariance, fewer for one of low rank.
+    own : Tensor (N, K), or None
+        Of a low rank.
     """
 
     mean: Float[Tensor, "samples latents"]
     variance: Float[Tensor, "#samples latents"]
     half_log_det: Float[Tensor, "*samples"]
-    root: Float[Tensor, "*samples latents latents"] | None = None
+    root: Float[Tensor, "*samples latents rank"] | None = None
+    own: Float[Tensor, "#samples latents"] | None = None
 
     def trace(self, matrix: Float[Tensor, "latents latents"]) -> Float[Tensor, "*samples"]:
         """Return tr(matrix S) of each row, S its covariance."""
         if self.root is None:
             return self.variance @ matrix.diagonal()
-        return ((matrix @ self.root) * self.root).sum((-2, -1))
+        shared = ((matrix @ self.root) * self.root).sum((-2, -1))
+        return shared if self.own is None else shared + self.own @ matrix.diagonal()
 
 
 def moments(law: Any) -> Moments | None:
@@ -59,11 +64,16 @@ def moments(law: Any) -> Moments | None:
         root = law._unbroadcasted_scale_tril
         log_det = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         return Moments(law.loc, root.square().sum(-1), log_det, root)
+    if isinstance(law, LowRankCode):
+        factor, own = law._unbroadcasted_cov_factor, law._unbroadcasted_cov_diag
+        inner = law._capacitance_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # |S| = |D| |I + U' D^-1 U|
+        log_det = inner + 0.5 * own.log().sum(-1)
+        return Moments(law.loc, factor.square().sum(-1) + own, log_det, factor, own)
     return None
 
 
 def entropy(q: Moments) -> Float[Tensor, "*samples"]:
-    r"""Return -E_q log q(z) = log det L + K/2 (1 + log 2 pi) in nats.
+    r"""Return -E_q log q(z) = 1/2 log det S + K/2 (1 + log 2 pi) in nats.
 
     Examples
     --------
