@@ -75,7 +75,13 @@ class Settings:
 def measure(settings: Settings) -> dict[str, Rows]:
     """Return rows of numbers, each measurement with what PCA leaves."""
     fits = list(errors(settings))
-    return {"errors": averages(fits), "below scaled random start": list(differences(fits))}
+    return {
+        "errors": averages(fits),
+        "below scaled random start": list(differences(fits, REFERENCE)),
+        "below decay": [
+            row for row in differences(fits, "greedy, decay") if row["start"] == "greedy, denoising"
+        ],
+    }
 
 
 def errors(settings: Settings) -> Iterator[dict[str, Any]]:
@@ -191,11 +197,11 @@ def averages(fits: Rows) -> Rows:
     return found
 
 
-def differences(fits: Rows) -> Iterator[dict[str, Any]]:
-    """How far each start ends below the scaled random one, split by split."""
-    base = {key_of(row): row["error"] for row in fits if row["start"] == REFERENCE}
+def differences(fits: Rows, reference: str) -> Iterator[dict[str, Any]]:
+    """How far each start ends below the one of reference, split by split."""
+    base = {key_of(row): row["error"] for row in fits if row["start"] == reference}
     keys = dict.fromkeys(
-        (row["units"], row["depth"], row["epochs"], row["start"]) for row in fits if row["start"] != REFERENCE
+        (row["units"], row["depth"], row["epochs"], row["start"]) for row in fits if row["start"] != reference
     )
     for units, depth, epochs, start in keys:
         gains = [
@@ -254,6 +260,7 @@ def plot(rows: dict[str, Rows]) -> Figure:
         ax.axhline(averaged[0]["PCA"], color="#000000", linewidth=1, label="PCA, 2 components")
         ax.axhline(STOCK, color="#000000", linewidth=1, linestyle=":", label="scikit-learn's MLP, 250 epochs")
         ax.set_xticks(range(len(names)), names, rotation=40, ha="right")
+        ax.set_xlim(-0.6, len(names) - 0.4)
         ax.set_title(f"{units} units", fontsize=10)
     axes[0].set_ylabel("squared error per held-out image")
     figure.suptitle("marks are means over splits (bars: two standard errors)", fontsize=9)
