@@ -69,7 +69,8 @@ def pretrain(
     >>> import probae as pa
     >>> x = pa.datasets.holzinger_swineford().x
     >>> encoder, model = pa.pretrain(*pa.mirrored(9, 2, hidden=(6,)), x, pa.GreedyLayers(epochs=2))
-    >>> run = pa.fit(model, x, pa.SVI(encoder, epochs=300))
+    >>> encoder.started, model.started              # pa.fit(model, x, pa.SVI(encoder)) goes on from here
+    (True, True)
     """
     check_mirrored(encoder, model)
     how = GreedyLayers() if how is None else how
