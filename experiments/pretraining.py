@@ -30,7 +30,7 @@ Answer:  It rescues sigmoid units from small random weights; beside a scaled ran
         worst start for tanh and rectified units.
     After 15 epochs sigmoid units are at 4.68 from 1 / fan-in, 3.83 scaled, and 3.40 to 3.57 from layers. With 2 hidden
         layers 90 epochs are enough from either random start (2.79 and 2.85).
-    The greedy starts had 60 epochs for each layer besides. No setting was tuned on these numbers; all are above the 1.96
+    Greedy starts had 60 epochs for each layer besides. No setting was tuned on these numbers; all are above the 1.96
         that a wider network with weight decay and noise reaches in 250 epochs (tests/test_oracles.py). 6 minutes.
 """
 
