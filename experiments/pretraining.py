@@ -14,7 +14,24 @@ first split.
 [1] Hinton, G. (2012). Neural networks for machine learning, lecture 15.
 
 Run:     python -m experiments.pretraining
-Answer:  TO BE WRITTEN
+Answer:  It rescues sigmoid units from small random weights; beside a scaled random start little is left of that.
+    Error per held-out image with 4 hidden layers each way after 90 epochs, mean of 3 splits with its standard error;
+        PCA leaves 3.35. With 3 splits a difference is beyond chance (5 %) from 4.3 standard errors on.
+    Random starts: tanh 2.23 (.03); sigmoid 3.89 (.05) with 1 / fan-in, above PCA, and 2.88 (.03) scaled; relu 2.19
+        (.06) and 2.31 (.06).
+    Greedy plain, decay, denoising: tanh 2.39 (.02), 2.37 (.01), 2.25 (.03); sigmoid 2.73 (.04), 2.81 (.05), 2.60
+        (.01); relu 2.26 (.04), 2.21 (.04), 2.22 (.07).
+    Below the scaled random start of the same split: sigmoid .15 (.07), .07 (.07) and, denoising, .28 (.03); tanh -.16
+        (.03), -.14 (.04), -.02 (.06); relu .05 (.04), .10 (.02), .09 (.07). With 2 hidden layers relu gains .23 (.01)
+        from plain layers, and .14 (.06) from 1 / fan-in alone.
+    Denoising ends below decay, as was said, with sigmoid and tanh units: by .21 (.05) and .12 (.03), with 2 hidden
+        layers .10 (.01) and .04 (.04); not with rectified ones, -.01 (.06) and .02 (.08).
+    Principal layers start at PCA and stay near it, for units are linear there: 2.71 (.03), 3.34 (.03), 3.40 (.06), the
+        worst start for tanh and rectified units.
+    After 15 epochs sigmoid units are at 4.68 from 1 / fan-in, 3.83 scaled, and 3.40 to 3.57 from layers. With 2 hidden
+        layers 90 epochs are enough from either random start (2.79 and 2.85).
+    Greedy starts had 60 epochs for each layer besides. No setting was tuned on these numbers; all are above the 1.96
+        that a wider network with weight decay and noise reaches in 250 epochs (tests/test_oracles.py). 6 minutes.
 """
 
 from __future__ import annotations
@@ -75,7 +92,13 @@ class Settings:
 def measure(settings: Settings) -> dict[str, Rows]:
     """Return rows of numbers, each measurement with what PCA leaves."""
     fits = list(errors(settings))
-    return {"errors": averages(fits), "below scaled random start": list(differences(fits))}
+    return {
+        "errors": averages(fits),
+        "below scaled random start": list(differences(fits, REFERENCE)),
+        "below decay": [
+            row for row in differences(fits, "greedy, decay") if row["start"] == "greedy, denoising"
+        ],
+    }
 
 
 def errors(settings: Settings) -> Iterator[dict[str, Any]]:
@@ -191,11 +214,11 @@ def averages(fits: Rows) -> Rows:
     return found
 
 
-def differences(fits: Rows) -> Iterator[dict[str, Any]]:
-    """How far each start ends below the scaled random one, split by split."""
-    base = {key_of(row): row["error"] for row in fits if row["start"] == REFERENCE}
+def differences(fits: Rows, reference: str) -> Iterator[dict[str, Any]]:
+    """How far each start ends below the one of reference, split by split."""
+    base = {key_of(row): row["error"] for row in fits if row["start"] == reference}
     keys = dict.fromkeys(
-        (row["units"], row["depth"], row["epochs"], row["start"]) for row in fits if row["start"] != REFERENCE
+        (row["units"], row["depth"], row["epochs"], row["start"]) for row in fits if row["start"] != reference
     )
     for units, depth, epochs, start in keys:
         gains = [
@@ -254,6 +277,7 @@ def plot(rows: dict[str, Rows]) -> Figure:
         ax.axhline(averaged[0]["PCA"], color="#000000", linewidth=1, label="PCA, 2 components")
         ax.axhline(STOCK, color="#000000", linewidth=1, linestyle=":", label="scikit-learn's MLP, 250 epochs")
         ax.set_xticks(range(len(names)), names, rotation=40, ha="right")
+        ax.set_xlim(-0.6, len(names) - 0.4)
         ax.set_title(f"{units} units", fontsize=10)
     axes[0].set_ylabel("squared error per held-out image")
     figure.suptitle("marks are means over splits (bars: two standard errors)", fontsize=9)

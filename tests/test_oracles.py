@@ -214,6 +214,13 @@ class TestScalarSparseCoding:
         assert CodesPosterior(model)([[1.0]]).mean.item() * math.sqrt(2) == pytest.approx(0.75, abs=1e-4)
 
 
+@pytest.fixture(scope="module")
+def split():
+    x, y = load_digits(return_X_y=True)
+    parts = train_test_split(x / 16, test_size=0.25, random_state=0, stratify=y)
+    return [torch.tensor(part, dtype=torch.float32) for part in parts]
+
+
 class TestDeepAutoencoder:
     """Digits over 16, a quarter for testing (seed 0, stratified): summed squared error per image.
 
@@ -222,12 +229,6 @@ class TestDeepAutoencoder:
     """
 
     PCA = {2: 3.3932, 10: 1.2632}
-
-    @pytest.fixture(scope="class")
-    def split(self):
-        x, y = load_digits(return_X_y=True)
-        parts = train_test_split(x / 16, test_size=0.25, random_state=0, stratify=y)
-        return [torch.tensor(part, dtype=torch.float32) for part in parts]
 
     def error(self, split, latents, hidden, epochs):
         encoder, model = mirrored(64, latents, hidden)

@@ -49,7 +49,7 @@ class PrincipalLayers:
 
     Units beyond the number of components keep their random weights from below, and begin with none to the mirror and
     to the layer above. For a small gain the others are linear, and the pair reconstructs what as many principal
-    components do.
+    components do: a plateau, near which a short training stays.
 
     Parameters
     ----------

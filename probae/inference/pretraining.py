@@ -69,7 +69,8 @@ def pretrain(
     >>> import probae as pa
     >>> x = pa.datasets.holzinger_swineford().x
     >>> encoder, model = pa.pretrain(*pa.mirrored(9, 2, hidden=(6,)), x, pa.GreedyLayers(epochs=2))
-    >>> run = pa.fit(model, x, pa.SVI(encoder, epochs=300))
+    >>> encoder.started, model.started              # pa.fit(model, x, pa.SVI(encoder)) goes on from here
+    (True, True)
     """
     check_mirrored(encoder, model)
     how = GreedyLayers() if how is None else how
@@ -131,7 +132,8 @@ def linear_layers(body: nn.Module) -> list[nn.Linear]:
 
 def mirrors(model: Autoencoder) -> list[nn.Linear]:
     """Return the layers of the decoder, from x on."""
-    return [model.decoder.head, *linear_layers(model.decoder.body)[::-1]]
+    decoder: Any = model.decoder
+    return [decoder.head, *linear_layers(decoder.body)[::-1]]
 
 
 @torch.no_grad()
@@ -167,9 +169,9 @@ def standardize_codes(codes: Float[Tensor, "samples latents"], code: nn.Linear, 
     """Give codes the mean 0 and the variance 1 that the prior has; the way to x stays the same."""
     mean, scale = codes.mean(0), codes.std(0)
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    down.bias += down.weight @ mean
-    down.weight *= scale
-    code.weight /= scale.unsqueeze(1)
+    down.bias.add_(down.weight @ mean)
+    down.weight.mul_(scale)
+    code.weight.div_(scale.unsqueeze(1))
     code.bias.copy_((code.bias - mean) / scale)
 
 

@@ -139,6 +139,8 @@ class Autoencoder(LatentModel):
     @property
     def units(self) -> Literal["each", "common"] | None:
         """Whether ``rescale`` takes a unit for each column, or one common to all; None for data without units."""
+        if self.started:  # its weights are in the units of x already
+            return None
         if not isinstance(self.noise_model, Noise) or type(self.decoder).forward is not Decoder.forward:
             return None
         return "each" if self.noise_model.noise == "diagonal" else "common"

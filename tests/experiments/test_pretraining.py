@@ -65,3 +65,9 @@ def test_results_are_written_whole(tmp_path):
     experiment.main(settings)
     assert {file.name for file in settings.output.iterdir()} == {"settings.json", "rows.json", "figure.png"}
     assert len(json.loads((settings.output / "rows.json").read_text("utf-8"))["errors"]) == 2 * 5
+
+
+def test_denoising_is_compared_with_decay_split_by_split(rows):
+    found = {row["start"]: row["error"] for row in rows["errors"]}
+    (row,) = rows["below decay"]
+    assert row["lower by"] == pytest.approx(found["greedy, decay"] - found["greedy, denoising"])

@@ -280,3 +280,15 @@ def test_wrong_settings_are_refused(settings, monkeypatch):
 def test_data_the_likelihood_has_no_density_for_are_refused(x):
     with pytest.raises(pa.DataError, match="between 0 and 1"):
         pretrain(*mirrored(8, 2, hidden=(6,), likelihood=Bernoulli()), x)
+
+
+@pytest.mark.filterwarnings("ignore::probae.ConvergenceWarning", "ignore::probae.GuideWarning")
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+def test_a_fit_from_layers_is_saved_and_loaded_with_its_units(activation, x, tmp_path):
+    encoder, model = pretrain(*pair_of(activation), x, PrincipalLayers())
+    run = pa.fit(model, x, pa.SVI(encoder, epochs=1))
+    pa.save(run, tmp_path / "run")
+    again = pa.load(tmp_path / "run")
+    assert torch.equal(again.posterior(x).mean, run.posterior(x).mean)
+    assert repr(again.model) == repr(run.model)
+    assert f"activation='{activation}'" in repr(again.posterior.encoder)
