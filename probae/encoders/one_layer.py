@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probae.checks import check_choice
-from probae.encoders.activations import ACTIVATIONS, slope, units
 from probae.encoders.base import Encoder
 from probae.encoders.laws import DiagonalCode
+from probae.encoders.unit_slopes import UNITS, slope, units
 
 
 class OneLayerEncoder(Encoder):
@@ -37,7 +37,7 @@ class OneLayerEncoder(Encoder):
 
     def __init__(self, features: int, latents: int, activation: str = "sigmoid") -> None:
         super().__init__(features, latents)
-        self.activation = check_choice("activation", activation, ACTIVATIONS)
+        self.activation = check_choice("activation", activation, UNITS)
         self.weight = nn.Parameter(torch.zeros(latents, features))
         self.offset = nn.Parameter(torch.zeros(features))
         self.bias = nn.Parameter(torch.zeros(latents))

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probae.checks import ParameterError, check_choice
-from probae.encoders.activations import ACTIVATIONS, slope, units
 from probae.encoders.base import Encoder
 from probae.encoders.laws import GaussianCode
+from probae.encoders.unit_slopes import UNITS, slope, units
 
 
 class TiedEncoder(Encoder):
@@ -52,7 +52,7 @@ class TiedEncoder(Encoder):
         self, features: int, latents: int, standardize: bool = True, activation: str = "linear"
     ) -> None:
         super().__init__(features, latents)
-        self.activation = check_choice("activation", activation, ACTIVATIONS)
+        self.activation = check_choice("activation", activation, UNITS)
         self.standardize = bool(standardize)
         self.attached = self.relative = False
         self.weight = nn.Parameter(torch.zeros(features, latents))

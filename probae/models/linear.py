@@ -3,7 +3,7 @@ r"""The linear factor model x = mean + W z + noise, with any law of z: over FA, 
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pyro
 import pyro.distributions as dist

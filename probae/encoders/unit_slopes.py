@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-ACTIVATIONS = ("linear", "tanh", "sigmoid")
+UNITS = ("linear", "tanh", "sigmoid")
 
 
 def units(signal: Float[Tensor, "*batch latents"], activation: str) -> Float[Tensor, "*batch latents"]:
