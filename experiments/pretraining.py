@@ -278,7 +278,8 @@ def plot(rows: dict[str, Rows]) -> Figure:
         ax.axhline(STOCK, color="#000000", linewidth=1, linestyle=":", label="scikit-learn's MLP, 250 epochs")
         ax.set_xticks(range(len(names)), names, rotation=40, ha="right")
         ax.set_xlim(-0.6, len(names) - 0.4)
-        ax.set_title(f"{units} units", fontsize=10)
+        note = "; both random starts are one" if units == "tanh" else ""
+        ax.set_title(f"{units} units{note}", fontsize=10)
     axes[0].set_ylabel("squared error per held-out image")
     figure.suptitle("marks are means over splits (bars: two standard errors)", fontsize=9)
     handles, labels = axes[0].get_legend_handles_labels()
