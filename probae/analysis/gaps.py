@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.analysis.encoder_bound import Bounds, bounds_of
-from probae.analysis.evidence import check_estimator, log_evidence, start_of
-from probae.analysis.importance_weighted import ImportanceWeighted
+from probae.analysis.evidence import check_estimator, log_evidence, nonlinear_evidence
 from probae.analysis.result import Estimator, Evidence
 from probae.analysis.rows import check_rows
 from probae.checks import ParameterError, ProbaeError, check_count
@@ -209,9 +208,8 @@ def _evidence(
 ) -> Evidence:
     if isinstance(run.model, LinearFactorModel):
         return log_evidence(run.model, x, estimator, seed=seed)
-    start = start_of(run, x) if bounds.best is None else bounds.best
     other = seed + 1  # than the seed of the bounds: their errors are then independent
-    return (estimator or ImportanceWeighted(draws)).estimate(run.model, x, other, start)
+    return nonlinear_evidence(run, x, estimator, other, draws, bounds.best)
 
 
 def _parameter_gap(run: Fit, x: Tensor) -> tuple[Gap | None, list[str]]:

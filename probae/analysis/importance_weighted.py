@@ -84,7 +84,7 @@ class ImportanceWeighted(Estimator):
         parts = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            for rows in x.split(max(1, CHUNK // (self.draws * model.latents))):
+            for rows in x.split(max(1, CHUNK // (self.draws * max(model.latents, model.features)))):
                 law = self.proposal(rows)
                 z = law.sample((self.draws,))
                 parts.append((model.log_joint(rows, z) - law.log_prob(z)).mT)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 import probae as pa
 from probae.analysis.path import Path
@@ -108,6 +109,30 @@ def test_the_sandwich_of_an_autoencoder_closes():
     both = pa.evidence_sandwich(model, size=30, estimator=pa.AnnealedImportance(20, chains=8))
     assert both.mean_gap > -3 * both.mean_gap_standard_error
     assert both.mean_gap < 0.1
+
+
+def test_modes_that_a_gaussian_leaves_out_are_drawn_from_an_encoder_that_has_them(encoded, curved):
+    """Of x = z^2 + noise: two modes of equal mass. A Gaussian has one and misses log 2, which k-hat cannot know."""
+    model = curved(1, 1)
+    model.likelihood = lambda z: Independent(Normal(z.square(), 0.2), 1)
+    x = torch.tensor([[1.0], [2.0], [4.0]], dtype=torch.float64)
+    grid = torch.linspace(-8, 8, 8001, dtype=torch.float64)
+    exact = (model.log_joint(x, grid.view(-1, 1, 1).expand(-1, 3, 1)) + math.log(16 / 8000)).logsumexp(0)
+
+    def both(rows):
+        mean = torch.stack([rows.sqrt(), -rows.sqrt()], -2)
+        parts = Independent(Normal(mean, 0.2), 1)
+        even = Categorical(torch.ones(len(rows), 2, dtype=torch.float64))
+        return MixtureSameFamily(even, parts)
+
+    run = encoded(model, pa.MLPEncoder(1, 1), both)
+    for found in (pa.log_evidence(run, x), pa.gaps(run, x).evidence):
+        assert ((found.value - exact).abs() < 5 * found.standard_error).all()
+        assert found.standard_error.max() < 0.1
+    one = pa.log_evidence(
+        encoded(model, pa.MLPEncoder(1, 1), lambda rows: Independent(Normal(rows.sqrt(), 0.1), 1)), x
+    )
+    assert torch.allclose(one.value, exact - math.log(2), atol=0.2)
 
 
 def test_a_prior_of_bounded_support_is_integrated(hidden, build):
