@@ -9,8 +9,10 @@ import torch
 
 from probae.analysis.path import Path
 from probae.analysis.result import Estimator, Evidence, from_log_weights
-from probae.checks import check_count, check_data
-from probae.inference.reference import gaussian_reference
+from probae.analysis.rows import check_rows
+from probae.checks import check_count
+from probae.inference.nonlinear_reference import reference_of
+from probae.inference.refinement import Gaussians
 
 __all__ = ["AnnealedImportance"]
 
@@ -23,8 +25,10 @@ class AnnealedImportance(Estimator):
               \log p(x) \ge \log N(x; \mu, W V W' + \Psi)
               + E \log \frac1C \sum_c \prod_t r(z_{ct})^{\beta_{t+1} - \beta_t}
 
-    with r(z) = p(z) / N(z; 0, V) (see :mod:`probae.inference.reference`). The likelihood is exact all along the path;
-    only the prior is annealed. Steps and temperatures come from a pilot run and are then frozen, so the bound holds.
+    with r(z) = p(z) / N(z; 0, V) for linear models (see :mod:`probae.inference.reference`): the likelihood is exact all
+    along the path, only the prior is annealed. Any other model goes from the best Gaussian N(z; m, Sigma) to its joint,
+    r(z) = p(x, z) / N(z; m, Sigma), without the first term. Steps and temperatures come from a pilot
+    run and are then frozen, so the bound holds.
 
     Parameters
     ----------
@@ -59,10 +63,10 @@ class AnnealedImportance(Estimator):
         check_count("chains", self.chains, minimum=2)
         check_count("leapfrogs", self.leapfrogs)
 
-    def estimate(self, model: Any, x: Any, seed: int) -> Evidence:
+    def estimate(self, model: Any, x: Any, seed: int, start: Gaussians | None = None) -> Evidence:
         """Anneal forward."""
-        data = check_data(x, features=model.features, names=model.feature_names)
-        reference = gaussian_reference(model, data.values)
+        data = check_rows(model, x)
+        reference = reference_of(model, data.values, start, seed)
         generator = torch.Generator().manual_seed(seed)
         parts = []
         with torch.no_grad():

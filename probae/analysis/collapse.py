@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probae.analysis.encoder_bound import posterior_law
-from probae.checks import NotExactError, ParameterError, check_count, check_data, check_positive
+from probae.analysis.rows import check_rows
+from probae.checks import NotExactError, ParameterError, check_count, check_positive
 from probae.inference import Fit
 from probae.inference.expected_log_prior import expected_log_prior
 from probae.inference.refinement import gaussians_of
@@ -101,6 +102,8 @@ def collapse(run: Fit, x: Any, threshold: float = ACTIVE, *, seed: int = 0) -> C
     ------
     ParameterError
         The posterior is a point mass, or draws without a density.
+    DataError
+        For rows the model cannot take.
     NotExactError
         The posterior is neither Gaussian nor made of independent codes.
 
@@ -119,7 +122,7 @@ def collapse(run: Fit, x: Any, threshold: float = ACTIVE, *, seed: int = 0) -> C
         raise ParameterError(f"collapse needs the result of fit, got {type(run).__name__}.")
     check_positive("threshold", threshold)
     check_count("seed", seed, minimum=0)
-    data = check_data(x, features=run.model.features, names=run.names, minimum_rows=2)
+    data = check_rows(run.model, x, minimum_rows=2)
     law = posterior_law(run, data.values)
     prior = _marginals(run.model.prior, run.model.latents)
     q = gaussians_of(law)

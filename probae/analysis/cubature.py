@@ -24,6 +24,7 @@ from torch import Tensor
 from probae.analysis.result import Estimator, Evidence
 from probae.checks import NotExactError, ParameterError, check_count, check_data
 from probae.inference.reference import gaussian_reference
+from probae.inference.refinement import Gaussians
 from probae.models import LinearFactorModel
 from probae.priors import Prior
 
@@ -73,7 +74,7 @@ class Quadrature(Estimator):
     def __post_init__(self) -> None:
         check_count("points", self.points, minimum=4)
 
-    def estimate(self, model: Any, x: Any, seed: int) -> Evidence:
+    def estimate(self, model: Any, x: Any, seed: int, start: Gaussians | None = None) -> Evidence:
         """Integrate twice, the second time with half as many nodes."""
         laws = independent_laws(model)
         data = check_data(x, features=model.features, names=model.feature_names)

@@ -12,13 +12,12 @@ from torch import Tensor
 from probae.checks import DataError, NotExactError, ParameterError
 from probae.inference import Fit
 from probae.inference.gaussian_expectation import Expectation, expectation_of
+from probae.inference.nonlinear_reference import ROUGH, STEPS
 from probae.inference.refinement import Gaussians, climb, gaussians_of
 from probae.models import LinearFactorModel
 from probae.models.marginal import gaussian_posterior
 
-STEPS = 300  # of the ascent to the best law
 TOLERANCE = 1e-9  # nats a step, below which a row has arrived
-ROUGH = 1e-5  # the same for averages over draws, which are off by more
 CHUNK = 2_000_000  # numbers drawn at once
 
 
@@ -47,6 +46,11 @@ class Bounds(NamedTuple):
 
 def posterior_law(run: Fit, x: Float[Tensor, "samples features"]) -> dist.TorchDistribution:
     """Return q(z | x) of a fit, or say why it has no evidence lower bound."""
+    if getattr(run.model, "noise", None) == "none":
+        raise ParameterError(
+            'The model has noise="none": z is a function of x, without a density, and log_likelihood(x) is exact, so '
+            "there is no gap to measure. Use a model with noise."
+        )
     law = run.posterior(x)
     name = type(run.posterior).__name__
     if isinstance(law, dist.Delta):

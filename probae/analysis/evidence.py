@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
+
+import pyro.distributions as dist
+from jaxtyping import Float
+from torch import Tensor
 
 from probae.analysis.annealed import AnnealedImportance
 from probae.analysis.cubature import Quadrature
 from probae.analysis.exact import Exact
+from probae.analysis.importance_weighted import ImportanceWeighted
+from probae.analysis.mixed_proposal import MixedProposal
 from probae.analysis.result import Estimator, Evidence
+from probae.analysis.rows import check_rows
 from probae.checks import NotExactError, ParameterError, check_count
 from probae.inference import Fit
-from probae.models import LatentModel
+from probae.inference.draws import Draws
+from probae.inference.nonlinear_reference import gaussians_near
+from probae.inference.refinement import Gaussians, gaussians_of
+from probae.models import LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
 
 __all__ = ["log_evidence"]
@@ -32,7 +43,10 @@ def log_evidence(
         Complete rows; NaN entries are integrated out where the evidence is exact and the latents are Gaussian.
     estimator : Estimator, optional
         `Exact`, `Quadrature`, `ImportanceWeighted` or `AnnealedImportance`. By default the first of `Exact`,
-        `Quadrature` (one or two independent latents) and `AnnealedImportance` that the model allows.
+        `Quadrature` (one or two independent latents) and `AnnealedImportance` that a linear model allows, and
+        `ImportanceWeighted` for any other, by draws around the best Gaussian of each row. The search for that starts
+        at the answer of a fit's encoder, and without one at the prior. Half of the draws are from the encoder itself
+        where its law is no Gaussian, such as a flow.
     seed : int
         Seed of the draws; the caller's random state is left as it was.
 
@@ -64,15 +78,55 @@ def log_evidence(
     """
     model = checked_model(model_or_fit)
     check_count("seed", seed, minimum=0)
+    check_estimator(estimator)
+    if not isinstance(model, LinearFactorModel):
+        return nonlinear_evidence(model_or_fit, x, estimator, seed)
     if estimator is not None:
-        if not isinstance(estimator, Estimator):
-            raise ParameterError(f"estimator should be one such as AnnealedImportance(), got {estimator!r}.")
         return estimator.estimate(model, x, seed)
     try:
         return Exact().estimate(model, x, seed)
     except NotExactError:
         few = model.latents <= CHEAP and model.prior.coordinates(model.latents) is not None
         return (Quadrature() if few else AnnealedImportance()).estimate(model, x, seed)
+
+
+def nonlinear_evidence(
+    model_or_fit: LatentModel | Fit,
+    x: Any,
+    estimator: Estimator | None,
+    seed: int,
+    draws: int = 1000,
+    start: Gaussians | None = None,
+) -> Evidence:
+    """Estimate log p(x) from a start, or what the posterior of a fit says; draw from that too if it is no Gaussian."""
+    model = checked_model(model_or_fit)
+    if not isinstance(model_or_fit, Fit):
+        return (estimator or ImportanceWeighted(draws)).estimate(model, x, seed)
+    data = check_rows(model, x)
+    law = model_or_fit.posterior(data.values)
+    has_density = not isinstance(law, dist.Delta | Draws)
+    if estimator is None and has_density and gaussians_of(law) is None:
+        mixed = ImportanceWeighted(draws, MixedProposal(model_or_fit.posterior, model, seed))
+        found = mixed.estimate(model, data.values, seed).to(data.dtype)
+        return dataclasses.replace(found, estimator=ImportanceWeighted(draws))
+    start = gaussians_near(law) if start is None else start
+    return (estimator or ImportanceWeighted(draws)).estimate(model, x, seed, start)
+
+
+def check_estimator(estimator: Any) -> None:
+    """Refuse what is no estimator."""
+    if estimator is not None and not isinstance(estimator, Estimator):
+        raise ParameterError(f"estimator should be one such as AnnealedImportance(), got {estimator!r}.")
+
+
+def start_of(model_or_fit: LatentModel | Fit, x: Float[Tensor, "samples features"]) -> Gaussians | None:
+    """Return what the posterior of a fit says of rows, for the search of the best Gaussian to begin at.
+
+    None where there is no posterior, or no search: linear models have a Gaussian without one.
+    """
+    if not isinstance(model_or_fit, Fit) or isinstance(model_or_fit.model, LinearFactorModel):
+        return None
+    return gaussians_near(model_or_fit.posterior(x))
 
 
 def checked_model(model_or_fit: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from probae.analysis.result import Estimator, Evidence
+from probae.inference.refinement import Gaussians
 
 __all__ = ["Exact"]
 
@@ -38,7 +39,7 @@ class Exact(Estimator):
     -1.87299578
     """
 
-    def estimate(self, model: Any, x: Any, seed: int) -> Evidence:
+    def estimate(self, model: Any, x: Any, seed: int, start: Gaussians | None = None) -> Evidence:
         """Ask the model."""
         value = model.log_likelihood(x)
         return Evidence(value, torch.zeros_like(value), "exact", self)

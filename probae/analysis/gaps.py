@@ -6,19 +6,17 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.analysis.encoder_bound import Bounds, bounds_of, log_ratios
-from probae.analysis.evidence import log_evidence
-from probae.analysis.importance_weighted import ImportanceWeighted
-from probae.analysis.result import Estimator, Evidence, from_log_weights
-from probae.checks import ParameterError, ProbaeError, check_count, check_data
+from probae.analysis.encoder_bound import Bounds, bounds_of
+from probae.analysis.evidence import check_estimator, log_evidence, nonlinear_evidence
+from probae.analysis.result import Estimator, Evidence
+from probae.analysis.rows import check_rows
+from probae.checks import ParameterError, ProbaeError, check_count
 from probae.inference import Fit, MaximumLikelihood
 from probae.inference.fit import fit
-from probae.inference.importance import freedom, width
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
 
@@ -135,7 +133,7 @@ def gaps(run: Fit, x: Any, estimator: Estimator | None = None, *, draws: int = D
         Complete rows, seen in the fit or not.
     estimator : Estimator, optional
         Of log p(x), as in `log_evidence`. By default what that takes for a linear model; for others importance
-        sampling by a multivariate t around the best law.
+        sampling by a multivariate t around the best Gaussian of full covariance, whatever the encoder's family.
     draws : int
         Draws for each row, where a term has no closed form.
     seed : int
@@ -162,9 +160,10 @@ def gaps(run: Fit, x: Any, estimator: Estimator | None = None, *, draws: int = D
     """
     if not isinstance(run, Fit):
         raise ParameterError(f"gaps needs the result of fit, got {type(run).__name__}.")
+    check_estimator(estimator)
     check_count("draws", draws, minimum=2)
     check_count("seed", seed, minimum=0)
-    data = check_data(x, features=run.model.features, names=run.names)
+    data = check_rows(run.model, x)
     bounds = bounds_of(run, data.values, draws, seed)
     evidence = _evidence(run, data.values, bounds, estimator, draws, seed)
     exact = evidence.value, evidence.standard_error
@@ -179,6 +178,12 @@ def gaps(run: Fit, x: Any, estimator: Estimator | None = None, *, draws: int = D
         notes.append(f"approximation and amortization: the encoder's law is {bounds.family}.")
     if evidence.bound == "lower":
         notes.append("log p(x) is a lower bound on average, so the approximation and total gaps are too.")
+    doubtful = int(evidence.doubtful.sum())
+    if doubtful:
+        notes.append(
+            f"log p(x) of {doubtful} of {len(data.values)} rows is not to be trusted: k-hat above 0.7, or a standard "
+            "error above 0.3 nats."
+        )
     return Gaps(
         evidence=evidence,
         optimal=bounds.optimal,
@@ -201,15 +206,10 @@ def _difference(value: Tensor, error: Tensor, bound: Tensor | None, bound_error:
 def _evidence(
     run: Fit, x: Tensor, bounds: Bounds, estimator: Estimator | None, draws: int, seed: int
 ) -> Evidence:
-    if estimator is not None or isinstance(run.model, LinearFactorModel):
+    if isinstance(run.model, LinearFactorModel):
         return log_evidence(run.model, x, estimator, seed=seed)
-    if bounds.best is None:
-        return ImportanceWeighted(draws, run.posterior).estimate(run.model, x, seed)
-    best, latents = bounds.best, run.model.latents
-    df = torch.tensor(float(freedom(latents)), dtype=x.dtype)  # a t: its tails cover those of p(z | x)
-    wider = dist.MultivariateStudentT(df, best.mean, width(latents) * best.root)
-    weights = log_ratios(run.model, x, wider, draws, seed + 1)
-    return from_log_weights(weights.mT, "lower", ImportanceWeighted(draws))
+    other = seed + 1  # than the seed of the bounds: their errors are then independent
+    return nonlinear_evidence(run, x, estimator, other, draws, bounds.best)
 
 
 def _parameter_gap(run: Fit, x: Tensor) -> tuple[Gap | None, list[str]]:

@@ -12,9 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.analysis.result import Estimator, Evidence, from_log_weights
-from probae.checks import ParameterError, check_count, check_data
+from probae.analysis.rows import check_rows
+from probae.checks import ParameterError, check_count
 from probae.inference.importance import CHUNK, log_student, standard_draws, width
-from probae.inference.reference import GaussianReference, gaussian_reference
+from probae.inference.nonlinear_reference import reference_of
+from probae.inference.reference import Reference
+from probae.inference.refinement import Gaussians
 
 __all__ = ["ImportanceWeighted"]
 
@@ -35,7 +38,7 @@ class ImportanceWeighted(Estimator):
     proposal : callable, optional
         A posterior such as ``run.posterior``: x (N, D) to a distribution over z with ``sample`` and ``log_prob``.
         By default a multivariate t around the Gaussian posterior of :mod:`probae.inference.reference`, which
-        covers more latents than features too.
+        covers more latents than features too; in a nonlinear model, around the best Gaussian of each row.
 
     References
     ----------
@@ -60,17 +63,19 @@ class ImportanceWeighted(Estimator):
                 f"proposal should be a posterior such as run.posterior, got {self.proposal!r}."
             )
 
-    def estimate(self, model: Any, x: Any, seed: int) -> Evidence:
+    def estimate(self, model: Any, x: Any, seed: int, start: Gaussians | None = None) -> Evidence:
         """Weigh draws of the proposal."""
-        data = check_data(x, features=model.features, names=model.feature_names)
-        weigh = self._around_reference if self.proposal is None else self._from_proposal
+        data = check_rows(model, x)
         with torch.no_grad():
-            return from_log_weights(weigh(model, data.values, seed), "lower", self).to(data.dtype)
+            if self.proposal is None:
+                weights = self._around_reference(reference_of(model, data.values, start, seed), seed)
+            else:
+                weights = self._from_proposal(model, data.values, seed)
+            return from_log_weights(weights, "lower", self).to(data.dtype)
 
-    def _around_reference(self, model: Any, x: Tensor, seed: int) -> Float[Tensor, "samples draws"]:
-        reference = gaussian_reference(model, x)
+    def _around_reference(self, reference: Reference, seed: int) -> Float[Tensor, "samples draws"]:
         generator = torch.Generator().manual_seed(seed)
-        block = max(1, CHUNK // (self.draws * model.latents))
+        block = max(1, CHUNK // (self.draws * reference.width))
         return torch.cat([weights_of(part, self.draws, generator) for part in reference.split(block)])
 
     def _from_proposal(self, model: Any, x: Tensor, seed: int) -> Float[Tensor, "samples draws"]:
@@ -79,7 +84,7 @@ class ImportanceWeighted(Estimator):
         parts = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            for rows in x.split(max(1, CHUNK // (self.draws * model.latents))):
+            for rows in x.split(max(1, CHUNK // (self.draws * max(model.latents, model.features)))):
                 law = self.proposal(rows)
                 z = law.sample((self.draws,))
                 parts.append((model.log_joint(rows, z) - law.log_prob(z)).mT)
@@ -87,7 +92,7 @@ class ImportanceWeighted(Estimator):
 
 
 def weights_of(
-    reference: GaussianReference, count: int, generator: torch.Generator
+    reference: Reference, count: int, generator: torch.Generator
 ) -> Float[Tensor, "samples draws"]:
     """Log weights of a multivariate t that is somewhat wider than the reference."""
     rows, latents = reference.centre.shape

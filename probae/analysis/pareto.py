@@ -11,7 +11,8 @@ from torch import Tensor
 from probae.analysis.encoder_bound import posterior_law
 from probae.analysis.importance_weighted import ImportanceWeighted
 from probae.analysis.result import FEWEST
-from probae.checks import ParameterError, check_count, check_data
+from probae.analysis.rows import check_rows
+from probae.checks import ParameterError, check_count
 from probae.inference import Fit
 from probae.models.base import local_parameters
 
@@ -38,6 +39,8 @@ def pareto_k(run: Fit, x: Any, draws: int = 1000, *, seed: int = 0) -> Float[Ten
     ------
     ParameterError
         The posterior is a point mass, or draws without a density.
+    DataError
+        For rows the model cannot take.
 
     References
     ----------
@@ -55,7 +58,7 @@ def pareto_k(run: Fit, x: Any, draws: int = 1000, *, seed: int = 0) -> Float[Ten
         raise ParameterError(f"pareto_k needs the result of fit, got {type(run).__name__}.")
     check_count("draws", draws, minimum=FEWEST)
     check_count("seed", seed, minimum=0)
-    data = check_data(x, features=run.model.features, names=run.names)
+    data = check_rows(run.model, x)
     posterior_law(run, data.values[:1])
     with torch.no_grad():
         shape = ImportanceWeighted(draws, run.posterior).estimate(run.model, data.values, seed).k_hat

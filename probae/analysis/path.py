@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.inference.hamiltonian import FIRST_STEP, Chains, adapted, start, transition
-from probae.inference.reference import GaussianReference
+from probae.inference.reference import Reference
 
 __all__ = ["Path"]
 
@@ -45,9 +45,7 @@ class Path:
     leapfrogs: int
 
     @classmethod
-    def pilot(
-        cls, reference: GaussianReference, count: int, leapfrogs: int, generator: torch.Generator
-    ) -> Path:
+    def pilot(cls, reference: Reference, count: int, leapfrogs: int, generator: torch.Generator) -> Path:
         """Walk a quarter of the way's temperatures once, and note steps and the spread of log r."""
         grid = torch.linspace(0.0, 1.0, max(count // 4, 8) + 1, dtype=torch.float64)
         chains = start(reference, reference.draw(PILOT_CHAINS, generator))
@@ -62,7 +60,7 @@ class Path:
         return cls(torch.from_numpy(betas), _interpolate(grid[1:], torch.stack(steps), betas[1:]), leapfrogs)
 
     def forward(
-        self, reference: GaussianReference, count: int, generator: torch.Generator
+        self, reference: Reference, count: int, generator: torch.Generator
     ) -> Float[Tensor, "samples chains"]:
         """Log weights of chains from the reference to the posterior."""
         chains = start(reference, reference.draw(count, generator))
@@ -77,7 +75,7 @@ class Path:
 
     def reverse(
         self,
-        reference: GaussianReference,
+        reference: Reference,
         z: Float[Tensor, "samples chains latents"],
         generator: torch.Generator,
     ) -> Float[Tensor, "samples chains"]:

@@ -13,6 +13,8 @@ from arviz_stats.base import array_stats
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from probae.inference.refinement import Gaussians
+
 __all__ = ["Evidence", "Estimator", "from_log_weights"]
 
 DOUBTFUL_SHAPE = 0.7  # Pareto k-hat above which importance sampling fails (Vehtari et al., 2024)
@@ -25,8 +27,8 @@ FEWEST = 100  # weights a tail is fitted to
 class Estimator:
     """How log p(x) is found; subclasses are small frozen dataclasses with an ``estimate``."""
 
-    def estimate(self, model: Any, x: Any, seed: int) -> Evidence:
-        """Return the evidence of each row of x."""
+    def estimate(self, model: Any, x: Any, seed: int, start: Gaussians | None = None) -> Evidence:
+        """Return the evidence of each row of x; in a nonlinear model, draws are looked for from a start."""
         raise NotImplementedError
 
 

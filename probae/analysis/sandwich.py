@@ -10,14 +10,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.analysis.annealed import AnnealedImportance
-from probae.analysis.evidence import checked_model
+from probae.analysis.evidence import checked_model, start_of
 from probae.analysis.path import Path
 from probae.analysis.result import Evidence, from_log_weights
-from probae.checks import ParameterError, check_count, check_data
+from probae.analysis.rows import check_rows
+from probae.checks import ParameterError, check_count
 from probae.inference import Fit
 from probae.inference.hmc import HMCPosterior
-from probae.inference.reference import gaussian_reference
-from probae.models import LatentModel, LinearFactorModel
+from probae.inference.nonlinear_reference import reference_of
+from probae.inference.reference import Reference
+from probae.models import LatentModel
 from probae.models.base import local_parameters
 
 __all__ = ["EvidenceSandwich", "evidence_sandwich"]
@@ -91,8 +93,8 @@ def evidence_sandwich(
 
     Parameters
     ----------
-    model_or_fit : LinearFactorModel or Fit
-        With noise and fixed parameters.
+    model_or_fit : LatentModel or Fit
+        With noise and fixed parameters. A model that is not linear is annealed from the best Gaussian of each row.
     x : array, DataFrame or Tensor (N, D), optional
         Rows to bound; without it, ``size`` rows are simulated.
     size : int
@@ -134,23 +136,25 @@ def evidence_sandwich(
     if not isinstance(settings, AnnealedImportance):
         raise ParameterError(f"estimator should be AnnealedImportance(...), got {estimator!r}.")
     check_count("seed", seed, minimum=0)
+    z = None
     if x is None:
         x, z = simulate(model, check_count("size", size), seed)
+    data = check_rows(model, x)
+    reference = reference_of(model, data.values, start_of(model_or_fit, data.values), seed)
+    if z is not None:
         start, bound = z.unsqueeze(1).expand(-1, settings.chains, -1), "upper"
     else:
         sampler = HMCPosterior(model, draws=1, warmup=WARMUP, chains=settings.chains, seed=seed)
-        start, bound = sampler(x).flat.transpose(0, 1).double(), "approximately upper"
-    data = check_data(x, features=model.features, names=model.feature_names)
-    lower, upper = _both(model, data.values, start, settings, bound, seed)
+        start, bound = sampler.around(reference).flat.transpose(0, 1), "approximately upper"
+    lower, upper = _both(reference, start, settings, bound, seed)
     return EvidenceSandwich(data.values.to(data.dtype), lower.to(data.dtype), upper.to(data.dtype))
 
 
 @torch.no_grad()
 def _both(
-    model: Any, x: Tensor, start: Tensor, settings: AnnealedImportance, bound: str, seed: int
+    reference: Reference, start: Tensor, settings: AnnealedImportance, bound: str, seed: int
 ) -> tuple[Evidence, Evidence]:
     """Anneal in both directions along the same path."""
-    reference = gaussian_reference(model, x)
     generator = torch.Generator().manual_seed(seed)
     rows = reference.block(settings.chains)
     forward, reverse = [], []
@@ -169,8 +173,6 @@ def simulate(
     model: Any, size: int, seed: int
 ) -> tuple[Float[Tensor, "size features"], Float[Tensor, "size latents"]]:
     """Draw rows of the model with their latents, a fixed answer for each seed."""
-    if not isinstance(model, LinearFactorModel):
-        raise ParameterError(f"evidence_sandwich needs a linear factor model, got {model!r}.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         z = model.prior.sample(size, model.latents).double()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from probae.checks import Data, DataError, NotExactError
 from probae.inference.importance import ImportancePosterior
-from probae.models import LatentModel
+from probae.models import LatentModel, LinearFactorModel
 from probae.statistics import SufficientStatistics
 
 if TYPE_CHECKING:
@@ -137,13 +137,15 @@ class Fit:
         Raises
         ------
         NotExactError
-            For more non-Gaussian latents than features.
+            For more non-Gaussian latents than features, and for models that are not linear: use `log_evidence`.
         """
         if hasattr(self.posterior, "log_likelihood"):
             return self.posterior.log_likelihood(x)
         try:
             return self.model.log_likelihood(x)
         except NotExactError:
+            if not isinstance(self.model, LinearFactorModel):
+                raise
             if self.model.latents >= self.model.features:
                 raise NotExactError(
                     f"The likelihood of {self.model.latents} non-Gaussian latents for {self.model.features} features "

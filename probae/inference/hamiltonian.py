@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.inference.reference import GaussianReference
+from probae.inference.reference import Reference
 
 __all__ = ["Chains", "adapted", "start", "transition"]
 
@@ -43,13 +43,13 @@ class Chains:
     log_ratio: Float[Tensor, "samples chains"]
 
 
-def start(reference: GaussianReference, z: Float[Tensor, "samples chains latents"]) -> Chains:
+def start(reference: Reference, z: Float[Tensor, "samples chains latents"]) -> Chains:
     """Put chains at z."""
     return Chains(z, reference.log_ratio(z))
 
 
 def transition(
-    reference: GaussianReference,
+    reference: Reference,
     chains: Chains,
     beta: float,
     step: Float[Tensor, " samples"],
@@ -60,7 +60,7 @@ def transition(
 
     Parameters
     ----------
-    reference : GaussianReference
+    reference : Reference
     chains : Chains
     beta : float
         Power of r in the target.

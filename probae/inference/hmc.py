@@ -11,8 +11,9 @@ from torch import Tensor
 from probae.checks import check_count, check_data
 from probae.inference.draws import Draws
 from probae.inference.hamiltonian import FIRST_STEP, adapted, start, transition
-from probae.inference.reference import GaussianReference, gaussian_reference
-from probae.models import LinearFactorModel
+from probae.inference.nonlinear_reference import reference_of
+from probae.inference.reference import Reference
+from probae.models import LatentModel
 from probae.models.base import local_parameters
 
 __all__ = ["HMCPosterior"]
@@ -20,17 +21,18 @@ __all__ = ["HMCPosterior"]
 
 @dataclass(frozen=True, eq=False)
 class HMCPosterior:
-    r"""Posterior p(z | x) of a noisy linear model with any prior, by Hamiltonian Monte Carlo.
+    r"""Posterior p(z | x) of any model with noise, by Hamiltonian Monte Carlo.
 
-    .. math:: p(z \mid x) \propto p(z)\, N(x; \mu + W z, \Psi)
+    .. math:: p(z \mid x) \propto p(z)\, p(x \mid z)
 
-    It asks a prior for `log_prob` and `score` only, and works for more latents than features. Chains start at draws of
-    the Gaussian posterior of :mod:`probae.inference.reference`, which is also their mass matrix; the step of each row
+    It asks the prior of a linear model for `log_prob` and `score` only, any other model for `log_joint`, and works for
+    more latents than features. Chains start at draws of the Gaussian posterior of :mod:`probae.inference.reference`, or
+    of the best Gaussian of a nonlinear model, which is also their mass matrix; the step of each row
     is adapted during the warm-up and then held.
 
     Parameters
     ----------
-    model : LinearFactorModel
+    model : LatentModel
         A model with noise.
     draws : int
         Draws kept of each chain.
@@ -67,7 +69,7 @@ class HMCPosterior:
     (torch.Size([3, 6]), True)
     """
 
-    model: LinearFactorModel
+    model: LatentModel
     draws: int = 500
     warmup: int = 200
     chains: int = 4
@@ -84,14 +86,17 @@ class HMCPosterior:
         """Draw z for each row of x (N, D)."""
         model = self.model
         data = check_data(x, features=model.features, names=model.feature_names)
-        reference = gaussian_reference(model, data.values)
+        return self.around(reference_of(model, data.values), data.dtype)
+
+    def around(self, reference: Reference, dtype: torch.dtype = torch.float64) -> Draws:
+        """Draw z for each row of a reference."""
         generator = torch.Generator().manual_seed(self.seed)
         parts = [self._run(block, generator) for block in reference.split(reference.block(self.chains))]
         draws, acceptance = zip(*parts, strict=True)
-        return Draws(torch.cat(draws, 2).to(data.dtype), acceptance=torch.cat(acceptance).to(data.dtype))
+        return Draws(torch.cat(draws, 2).to(dtype), acceptance=torch.cat(acceptance).to(dtype))
 
     @torch.no_grad()
-    def _run(self, reference: GaussianReference, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _run(self, reference: Reference, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return draws (chains, draws, N, K) and the share of accepted moves (N,)."""
         rows, latents = reference.centre.shape
         chains = start(reference, reference.draw(self.chains, generator))

@@ -20,6 +20,7 @@ import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -31,7 +32,7 @@ from probae.models import LinearFactorModel
 from probae.models.base import point_query
 from probae.priors import Prior
 
-__all__ = ["GaussianReference", "gaussian_reference"]
+__all__ = ["GaussianReference", "Reference", "gaussian_reference"]
 
 WIDENING = 2.0
 STEPS = 40  # of the fixed point; each is one batched factorisation
@@ -39,8 +40,65 @@ BLOCK = 25_000  # numbers a tensor may hold in an inner loop: twice as fast as t
 AGREEMENT = 1e-3  # relative change of V at which it is close enough
 
 
+class Reference:
+    """A Gaussian near p(z | x) of each row, and the rest of the joint: p(x, z) = exp(log_evidence) N(z; m, Sigma) r(z).
+
+    Attributes
+    ----------
+    centre : Tensor (N, K)
+        m.
+    root : Tensor (N, K, K)
+        Lower triangular, Sigma = root root'.
+    log_evidence : Tensor (N,)
+        In nats.
+    """
+
+    centre: Float[Tensor, "samples latents"]
+    root: Float[Tensor, "samples latents latents"]
+    log_evidence: Float[Tensor, " samples"]
+
+    def split(self, rows: int) -> Iterator[Self]:
+        """Cut into blocks of at most so many rows."""
+        raise NotImplementedError
+
+    def log_ratio(self, z: Float[Tensor, "samples draws latents"]) -> Float[Tensor, "samples draws"]:
+        """Return log r(z) in nats."""
+        raise NotImplementedError
+
+    def slope(self, z: Float[Tensor, "samples draws latents"]) -> Float[Tensor, "samples draws latents"]:
+        """Return d log r / dz."""
+        raise NotImplementedError
+
+    @property
+    def width(self) -> int:
+        """Numbers that one draw of one row takes."""
+        return self.centre.shape[1]
+
+    def block(self, draws: int) -> int:
+        """Rows worked on at once with so many draws of each: their tensors then stay in the cache."""
+        return max(1, BLOCK // (draws * self.width))
+
+    @functools.cached_property
+    def covariance(self) -> Float[Tensor, "samples latents latents"]:
+        """Sigma of each row."""
+        return self.root @ self.root.mT
+
+    def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "samples draws latents"]:
+        """Draws of N(m, Sigma), ``count`` for each row."""
+        return self.centre.unsqueeze(1) + self.spread(self.noise(count, generator))
+
+    def noise(self, count: int, generator: torch.Generator) -> Float[Tensor, "samples draws latents"]:
+        """Standard normal numbers, ``count`` for each row and latent."""
+        rows, latents = self.centre.shape
+        return torch.randn(rows, count, latents, generator=generator, dtype=torch.float64)
+
+    def spread(self, noise: Float[Tensor, "samples draws latents"]) -> Float[Tensor, "samples draws latents"]:
+        """Turn standard normal numbers into draws of N(0, Sigma)."""
+        return noise @ self.root.mT
+
+
 @dataclass(frozen=True, eq=False)
-class GaussianReference:
+class GaussianReference(Reference):
     """The Gaussian posterior of each row, and the prior that r is made of.
 
     Attributes
@@ -71,15 +129,6 @@ class GaussianReference:
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.variance, self.centre, self.root, self.log_evidence
 
-    def block(self, draws: int) -> int:
-        """Rows worked on at once with so many draws of each: their tensors then stay in the cache."""
-        return max(1, BLOCK // (draws * self.centre.shape[1]))
-
-    @functools.cached_property
-    def covariance(self) -> Float[Tensor, "samples latents latents"]:
-        """Sigma of each row."""
-        return self.root @ self.root.mT
-
     def log_ratio(self, z: Float[Tensor, "samples draws latents"]) -> Float[Tensor, "samples draws"]:
         """Return log r(z) in nats."""
         v = self.variance.unsqueeze(1)
@@ -89,19 +138,6 @@ class GaussianReference:
     def slope(self, z: Float[Tensor, "samples draws latents"]) -> Float[Tensor, "samples draws latents"]:
         """Return d log r / dz = z / V - psi(z)."""
         return z / self.variance.unsqueeze(1) - self.prior.score(z)
-
-    def draw(self, count: int, generator: torch.Generator) -> Float[Tensor, "samples draws latents"]:
-        """Draws of N(m, Sigma), ``count`` for each row."""
-        return self.centre.unsqueeze(1) + self.spread(self.noise(count, generator))
-
-    def noise(self, count: int, generator: torch.Generator) -> Float[Tensor, "samples draws latents"]:
-        """Standard normal numbers, ``count`` for each row and latent."""
-        rows, latents = self.centre.shape
-        return torch.randn(rows, count, latents, generator=generator, dtype=torch.float64)
-
-    def spread(self, noise: Float[Tensor, "samples draws latents"]) -> Float[Tensor, "samples draws latents"]:
-        """Turn standard normal numbers into draws of N(0, Sigma)."""
-        return noise @ self.root.mT
 
 
 @point_query

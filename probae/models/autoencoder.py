@@ -122,6 +122,10 @@ class Autoencoder(LatentModel):
         """Return E[x | z], in the units of x."""
         return self.noise_model.mean(self.decode(z))
 
+    def check(self, x: Float[Tensor, "samples features"]) -> None:
+        """Refuse rows that the likelihood has no density for, such as shares for counts."""
+        self.noise_model.check(x)
+
     def start(self, x: Float[Tensor, "samples features"], generator: torch.Generator) -> None:
         """Set first values for data x: its units, half its variance as noise, weights drawn by the generator.
 
@@ -130,7 +134,7 @@ class Autoencoder(LatentModel):
         DataError
             If the likelihood has no density for x.
         """
-        self.noise_model.check(x)
+        self.check(x)
         if self.started:
             return
         centre, spread = self.noise_model.start(x)
@@ -160,5 +164,5 @@ class Autoencoder(LatentModel):
         if x is not None:
             if bool(x.isnan().any()):
                 raise DataError("An Autoencoder needs complete rows, but x has missing values: fill them in.")
-            self.noise_model.check(x)
+            self.check(x)
         return super().program(x, context)

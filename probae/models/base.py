@@ -15,7 +15,7 @@ from jaxtyping import Float
 from pyro.nn import PyroModule, PyroSample
 from torch import Tensor, nn
 
-from probae.checks import DataError, ParameterError, check_count
+from probae.checks import DataError, NotExactError, ParameterError, check_count
 from probae.priors import Prior
 
 P = ParamSpec("P")
@@ -147,6 +147,28 @@ class LatentModel(PyroModule):
     ) -> Float[Tensor, "*draws samples"]:
         """Return log p(x, z) per row, in nats."""
         return self.prior.joint_log_prob(z) + self.likelihood(z).log_prob(x)
+
+    def check(self, x: Float[Tensor, "samples features"]) -> None:
+        """Refuse rows that p(x | z) has no density for; every finite row has one unless a model says otherwise.
+
+        Raises
+        ------
+        DataError
+            With what is needed, what came and what to do.
+        """
+
+    def log_likelihood(self, x: Any) -> Float[Tensor, "samples"]:
+        """Return log p(x) per row in nats, where the integral over z has a closed form: here it has none.
+
+        Raises
+        ------
+        NotExactError
+            Always.
+        """
+        raise NotExactError(
+            f"The likelihood of {type(self).__name__} has no closed form: log_evidence(model, x) estimates it, and "
+            "log_evidence(run, x) starts from the encoder of a fit."
+        )
 
     def forward(
         self,

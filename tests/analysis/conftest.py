@@ -84,6 +84,22 @@ class Curved(LatentModel):
         return dist.Normal((z @ self.weight.mT).sin(), 0.1**0.5, validate_args=False).to_event(1)
 
 
+class Hidden(LatentModel):
+    """A linear model that does not say so: its answers are known, and nothing in closed form may be used."""
+
+    def __init__(self, model):
+        super().__init__(model.features, model.latents, model.prior)
+        self.inner = model
+
+    def likelihood(self, z):
+        return self.inner.likelihood(z)
+
+
+@pytest.fixture(name="hidden")
+def hidden_fixture():
+    return Hidden
+
+
 @pytest.fixture(name="encoded")
 def encoded_fixture():
     return encoded
