@@ -62,17 +62,18 @@ class TwoStageIndex:
 
     def nearest(self, short: Any, long: Any, k: int) -> Neighbours:
         """Return of the candidates the k nearest by long code; at least k are candidates."""
-        asked, k = pack(long), min(check_count("k", k), len(self.long))
-        pool = max(k, math.floor(self.share * len(self.long)))
-        candidates = self.short.candidates(short, pool)
-        if len(candidates) != len(asked):
+        first, asked, k = pack(short), pack(long), min(check_count("k", k), len(self.long))
+        self.short.codes.check_same(first)
+        self.long.check_same(asked)
+        if len(first) != len(asked):
             raise DataError(
-                f"short and long should be codes of the same queries, got {len(candidates)} and {len(asked)}."
+                f"short and long should be codes of the same queries, got {len(first)} and {len(asked)}."
             )
+        pool = max(k, math.floor(self.share * len(self.long)))
         rows = torch.empty((len(asked), k), dtype=torch.int64)
         distances = torch.empty_like(rows)
-        for i, some in enumerate(candidates.numpy()):
-            some = np.sort(some)
-            found = nearest_codes(self.long[some], asked[i : i + 1], k)
+        for i, some in enumerate(self.short.nearest_rows(first, pool)):
+            some = np.sort(some)  # of equal distances the lower row comes first
+            found = nearest_codes(self.long.take(some), asked[i : i + 1], k)
             rows[i], distances[i] = torch.from_numpy(some)[found.rows[0]], found.distances[0]
         return Neighbours(rows, distances, pool)
