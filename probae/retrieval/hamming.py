@@ -98,49 +98,56 @@ class HammingIndex:
         """Return for each query the rows at a distance of at most ``radius`` bits, nearest first."""
         asked = pack(queries)
         radius = min(check_count("radius", radius, minimum=0), self.codes.bits)
-        if radius >= len(self._shells):
-            return [
-                torch.from_numpy(ordered(distances, np.flatnonzero(distances <= radius)))
-                for _, block in self.codes.distance_blocks(asked)
-                for distances in block
-            ]
         self.codes.check_same(asked)
-        return [
-            torch.from_numpy(np.concatenate([self._at(word ^ masks) for masks in self._shells[: radius + 1]]))
-            for word in asked.words[:, 0]
-        ]
+        if radius < len(self._shells):
+            balls = (self._ball(word, radius) for word in asked.words[:, 0])
+        else:
+            balls = (self._counted(words, radius) for words in asked.words)
+        return [torch.from_numpy(rows) for rows in balls]
 
     def nearest(self, queries: Any, k: int) -> Neighbours:
         """Return the k nearest rows of each query, by counting every distance; all rows if there are fewer."""
         asked, k = pack(queries), min(check_count("k", k), len(self.codes))
-        return nearest_codes(self.codes, asked, k)
+        self.codes.check_same(asked)
+        rows = np.empty((len(asked), k), dtype=np.int64)
+        distances = np.empty_like(rows)
+        for i, words in enumerate(asked.words):
+            rows[i], distances[i] = ranked(self.codes.distances_from(words), k)
+        return Neighbours(torch.from_numpy(rows), torch.from_numpy(distances), len(self.codes))
 
     def candidates(self, queries: Any, count: int) -> Tensor:
         """Return the ``count`` nearest rows (Q, count): those of ``nearest``, from balls where these may suffice."""
         asked, count = pack(queries), min(check_count("count", count), len(self.codes))
         self.codes.check_same(asked)
         found = np.empty((len(asked), count), dtype=np.int64)
-        for i, rows in enumerate(self.nearest_rows(asked, count)):
-            found[i] = rows
+        for i, rows in enumerate(self.pools(asked, count)):
+            found[i] = rows[ranked(self.codes.take(rows).distances_from(asked.words[i]), count)[0]]
         return torch.from_numpy(found)
 
-    def nearest_rows(self, asked: PackedCodes, count: int) -> Iterator[NDArray[np.int64]]:
-        """Yield the ``count`` nearest rows of each query."""
-        grow = count <= self._reach
-        for i in range(len(asked)):
-            rows = self._grow(asked.words[i, 0], count) if grow else None
-            yield nearest_codes(self.codes, asked[i : i + 1], count).rows.numpy()[0] if rows is None else rows
+    def pools(self, asked: PackedCodes, count: int) -> Iterator[NDArray[np.int64]]:
+        """Yield the ``count`` nearest rows of each query, by their number."""
+        for words in asked.words:
+            rows = self._grow(words[0], count) if count <= self._reach else None
+            yield smallest(self.codes.distances_from(words), count) if rows is None else rows
 
     def _grow(self, word: np.uint64, count: int) -> NDArray[np.int64] | None:
-        """Return the nearest rows of an address, or None where the largest ball holds fewer."""
+        """Return the nearest rows of an address, by their number, or None where the largest ball holds fewer."""
         found: list[NDArray[np.int64]] = []
         total = 0
         for masks in self._shells:
             found.append(self._at(word ^ masks))
             total += len(found[-1])
             if total >= count:
-                return np.concatenate(found)[:count]
+                return np.sort(np.concatenate(found)[:count])
         return None
+
+    def _ball(self, word: np.uint64, radius: int) -> NDArray[np.int64]:
+        return np.concatenate([self._at(word ^ masks) for masks in self._shells[: radius + 1]])
+
+    def _counted(self, words: NDArray[np.uint64], radius: int) -> NDArray[np.int64]:
+        distances = self.codes.distances_from(words)
+        rows = np.flatnonzero(distances <= radius)
+        return rows[np.argsort(distances[rows], kind="stable")]
 
     @cached_property
     def _shells(self) -> list[NDArray[np.uint64]]:
@@ -166,35 +173,31 @@ class HammingIndex:
         return np.sort(self._by_address[starts + np.arange(len(starts))])
 
 
-def nearest_codes(codes: PackedCodes, asked: PackedCodes, k: int) -> Neighbours:
-    """Return the k nearest codes of each query, compared with every one."""
-    rows = np.empty((len(asked), k), dtype=np.int64)
-    distances = np.empty_like(rows)
-    for where, block in codes.distance_blocks(asked):
-        for i, each in enumerate(block, where.start):
-            rows[i] = smallest(each, k)
-            distances[i] = each[rows[i]]
-    return Neighbours(torch.from_numpy(rows), torch.from_numpy(distances), len(codes))
-
-
 def smallest(distances: NDArray[np.unsignedinteger], k: int) -> NDArray[np.int64]:
-    """Return the k rows of smallest distance, nearest first; of equal ones the lower.
+    """Return the k rows of smallest distance, by their number; of equal ones the lower are taken.
 
-    Distances are few whole numbers: the k-th is found by halving, and only rows up to it are sorted.
+    Distances are few whole numbers, so the k-th is found by halving, without a sort.
 
     Examples
     --------
-    >>> smallest(np.array([3, 0, 2, 2], dtype=np.uint8), 2).tolist()
+    >>> smallest(np.array([3, 2, 0, 2], dtype=np.uint8), 2).tolist()
     [1, 2]
     """
     radii = range(int(distances.max()) + 1)
     radius = bisect_left(radii, k, key=lambda r: np.count_nonzero(distances <= r))
-    return ordered(distances, np.flatnonzero(distances <= radius))[:k]
+    rows = np.flatnonzero(distances <= radius)
+    taken = distances[rows] < radius
+    taken[np.flatnonzero(~taken)[: k - np.count_nonzero(taken)]] = True
+    return rows[taken]
 
 
-def ordered(distances: NDArray[np.unsignedinteger], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return rows by distance, then by number."""
-    return rows[np.argsort(distances[rows], kind="stable")]
+def ranked(
+    distances: NDArray[np.unsignedinteger], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.unsignedinteger]]:
+    """Return the k rows of smallest distance, nearest first and of equal ones the lower first, and the distances."""
+    rows = smallest(distances, k)
+    rows = rows[np.argsort(distances[rows], kind="stable")]
+    return rows, distances[rows]
 
 
 def ball_size(bits: int, radius: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from probae.checks import DataError, check_data
 
 WORD = 64
-BLOCK = 2**15  # codes compared at a time: what is in between stays in the cache
+BLOCK = 2**15  # rows compared at a time: what is in between stays in the cache
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,8 +44,8 @@ class PackedCodes:
         return len(self.words)
 
     def take(self, rows: NDArray[np.int64]) -> PackedCodes:
-        """Return the codes of rows by their numbers, in the order of memory that comparing wants."""
-        return PackedCodes(np.take(self.words.T, rows, axis=1).T, self.bits)
+        """Return the codes of rows by their numbers; quickest where the words of a row stand together."""
+        return PackedCodes(np.take(self.words, rows, axis=0), self.bits)
 
     def __getitem__(self, rows: Any) -> PackedCodes:
         """Return the codes of some rows: a slice, a mask or a list of numbers."""
@@ -62,8 +61,8 @@ class PackedCodes:
         """Return the Hamming distance of each query from each row, int64, shape (Q, N)."""
         self.check_same(queries)
         found = np.empty((len(queries), len(self)), np.int64)
-        for rows, block in self.distance_blocks(queries):
-            found[rows] = block
+        for row, words in zip(found, queries.words, strict=True):
+            row[:] = self.distances_from(words)
         return torch.from_numpy(found)
 
     def check_same(self, queries: PackedCodes) -> None:
@@ -74,20 +73,14 @@ class PackedCodes:
                 "use the same encoder for both."
             )
 
-    def distance_blocks(self, queries: PackedCodes) -> Iterator[tuple[slice, NDArray[np.unsignedinteger]]]:
-        """Yield distances of some queries at a time, in the shortest dtype that holds them."""
-        self.check_same(queries)
-        dtype = np.min_scalar_type(self.bits)
-        size = max(1, BLOCK // max(1, len(self)))
-        for start in range(0, len(queries), size):
-            rows = slice(start, min(start + size, len(queries)))
-            total = np.zeros((rows.stop - start, len(self)), dtype=dtype)
-            step = max(1, BLOCK // len(total))
-            for low in range(0, len(self), step):
-                part = slice(low, low + step)
-                for word in range(self.words.shape[1]):
-                    total[:, part] += np.bitwise_count(queries.words[rows, word, None] ^ self.words[part, word])
-            yield rows, total
+    def distances_from(self, query: NDArray[np.uint64]) -> NDArray[np.unsignedinteger]:
+        """Return the distance of each row from the words of one query, in the shortest dtype that holds it."""
+        total = np.zeros(len(self), dtype=np.min_scalar_type(self.bits))
+        for low in range(0, len(self), BLOCK):
+            part = slice(low, low + BLOCK)
+            for word, column in zip(query, self.words[part].T, strict=True):
+                total[part] += np.bitwise_count(word ^ column)
+        return total
 
 
 def pack(codes: Any) -> PackedCodes:

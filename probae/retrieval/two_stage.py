@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from probae.checks import DataError, ParameterError, check_count, check_positive
-from probae.retrieval.hamming import HammingIndex, Neighbours, nearest_codes
-from probae.retrieval.packed import pack
+from probae.retrieval.hamming import HammingIndex, Neighbours, ranked
+from probae.retrieval.packed import PackedCodes, pack
 
 
 class TwoStageIndex:
@@ -53,6 +53,7 @@ class TwoStageIndex:
         if check_positive("share", share) > 1:
             raise ParameterError(f"share should be above 0 and at most 1, got {share}.")
         self.share = float(share)
+        self._by_row = PackedCodes(np.ascontiguousarray(self.long.words), self.long.bits)
 
     def __repr__(self) -> str:
         return (
@@ -70,10 +71,9 @@ class TwoStageIndex:
                 f"short and long should be codes of the same queries, got {len(first)} and {len(asked)}."
             )
         pool = max(k, math.floor(self.share * len(self.long)))
-        rows = torch.empty((len(asked), k), dtype=torch.int64)
-        distances = torch.empty_like(rows)
-        for i, some in enumerate(self.short.nearest_rows(first, pool)):
-            some = np.sort(some)  # of equal distances the lower row comes first
-            found = nearest_codes(self.long.take(some), asked[i : i + 1], k)
-            rows[i], distances[i] = torch.from_numpy(some)[found.rows[0]], found.distances[0]
-        return Neighbours(rows, distances, pool)
+        rows = np.empty((len(asked), k), dtype=np.int64)
+        distances = np.empty_like(rows)
+        for i, some in enumerate(self.short.pools(first, pool)):
+            found, distances[i] = ranked(self._by_row.take(some).distances_from(asked.words[i]), k)
+            rows[i] = some[found]
+        return Neighbours(torch.from_numpy(rows), torch.from_numpy(distances), pool)

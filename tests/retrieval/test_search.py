@@ -66,7 +66,9 @@ def test_addresses_are_looked_up_only_while_they_cost_less_than_all_rows(bits, c
     rows, queries = codes(40_000, bits, probability=0.2), codes(3, bits, seed=1, probability=0.2)
     index, asked, built = HammingIndex(rows), [], []
     at, make = HammingIndex._at, shell
-    monkeypatch.setattr(HammingIndex, "_at", lambda self, places: asked.append(len(places)) or at(self, places))
+    monkeypatch.setattr(
+        HammingIndex, "_at", lambda self, places: asked.append(len(places)) or at(self, places)
+    )
     monkeypatch.setattr("probae.retrieval.hamming.shell", lambda *size: built.append(size) or make(*size))
     found = index.candidates(queries, count)
     assert torch.equal(found, index.nearest(queries, count).rows)
