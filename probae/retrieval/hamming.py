@@ -58,8 +58,8 @@ class HammingIndex:
 
     .. math:: \sum_{i=0}^r \binom{K}{i}
 
-    addresses. Where codes fit a word, a ball of fewer addresses than a 64th of the rows is looked up in a sorted table of
-    addresses; else every row's distance is counted. (An address takes about as long as 64 rows.)
+    addresses. Where codes fit a word, a ball of fewer addresses than a 64th of the rows is looked up in a sorted table
+    of addresses; else every row's distance is counted. (An address takes about as long as 64 rows.)
 
     Parameters
     ----------

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from probae.checks import DataError, check_data
+from probae.checks import DataError
+from probae.retrieval.tables import check_named
 
 WORD = 64
 BLOCK = 2**15  # rows compared at a time: what is in between stays in the cache
@@ -112,7 +113,7 @@ def pack(codes: Any) -> PackedCodes:
     """
     if isinstance(codes, PackedCodes):
         return codes
-    bits = check_data(codes).values.numpy()
+    bits = check_named("codes", codes).numpy()
     bad = np.argwhere((bits != 0) & (bits != 1))
     if len(bad):
         row, column = bad[0]
