@@ -184,7 +184,7 @@ def smallest(distances: NDArray[np.unsignedinteger], k: int) -> NDArray[np.int64
     [1, 2]
     """
     radii = range(int(distances.max()) + 1)
-    radius = bisect_left(radii, k, key=lambda r: np.count_nonzero(distances <= r))
+    radius = bisect_left(radii, k, key=lambda r: int(np.count_nonzero(distances <= r)))
     rows = np.flatnonzero(distances <= radius)
     taken = distances[rows] < radius
     taken[np.flatnonzero(~taken)[: k - np.count_nonzero(taken)]] = True
