@@ -53,7 +53,7 @@ class Settings:
     """Standard deviation of what differs between a query and its row, in each latent."""
     neighbours: int = 10
     """Rows asked for."""
-    queries: int = 20
+    queries: int = 10
     """Queries in a turn."""
     repeats: int = 7
     """Turns."""
