@@ -1,16 +1,15 @@
 r"""Search by binary codes: what do candidates from a short code save, and when are addresses quicker than counting?
 
-Rows are signs of Gaussian vectors of a 32-dimensional latent and some noise, seen through random directions: near
-latents have near codes, as learned codes do. The short code is the first 28 bits of the long one of 256. Queries are
-rows with fresh noise.
+A code is on which side of random directions a Gaussian latent of 32 dimensions lies: near latents have near codes. The
+short code is the first 28 bits of the long one of 256. Queries are rows with some noise on their latents.
 
 Two stages stand beside the exhaustive search of the long code, for shares of the rows; `recall` is the share of the
 exhaustive answer that two stages find too. Then balls of addresses in codes of 20 bits stand beside counting every
 row, which tests the constant COST (64) of probae.retrieval.hamming. Both sides of a ratio run in turn, on the same
 queries and one thread; a ratio is taken within each turn, and its median is reported. Time is that of the thread.
 
-Run:     python -m benchmarks.retrieval        (under two minutes, 2 GB)
-Claim:   see CLAIMS; `found` in results/benchmarks/retrieval.json.
+Run:     python -m benchmarks.retrieval        (about two minutes)
+Claim:   see CLAIMS; `rows` in results/benchmarks/retrieval.json.
 """
 
 from __future__ import annotations
