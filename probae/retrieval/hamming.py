@@ -126,7 +126,9 @@ class HammingIndex:
 
     def pools(self, asked: PackedCodes, count: int) -> Iterator[NDArray[np.int64]]:
         """Yield the ``count`` nearest rows of each query, by their number."""
-        misses = 0  # balls that held too few, less those that held enough: after two more of them, none is tried
+        misses = (
+            0  # balls that held too few, less those that held enough: after two more of them, none is tried
+        )
         for words in asked.words:
             rows = self._grow(words[0], count) if count <= self._reach and misses < 2 else None
             misses += 1 if rows is None else -1
