@@ -137,7 +137,6 @@ _HOME = {
     "probae.retrieval": (
         "ITQ",
         "LSA",
-        "CodeReport",
         "HammingIndex",
         "Hyperplanes",
         "Neighbours",
@@ -288,7 +287,6 @@ if TYPE_CHECKING:
     from probae.retrieval import (
         ITQ,
         LSA,
-        CodeReport,
         HammingIndex,
         Hyperplanes,
         Neighbours,

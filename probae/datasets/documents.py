@@ -60,8 +60,9 @@ def topic_documents(
     """
     for name, count in (("samples", samples), ("words", words), ("topics", topics)):
         check_count(name, count)
-    for name, number in (("length - 1", length - 1), ("mixing", mixing), ("overlap", overlap)):
+    for name, number in (("length", length), ("mixing", mixing), ("overlap", overlap)):
         check_positive(name, number)
+    check_positive("length - 1", length - 1)
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(check_count("seed", seed, 0))
         phi = Dirichlet(torch.full((words,), float(overlap), dtype=torch.float64)).sample((topics,))

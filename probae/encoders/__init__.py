@@ -1,7 +1,8 @@
 """Encoders: modules from x to a distribution over z, used as amortized inference networks."""
 
 from probae.encoders.base import Encoder, Guide
-from probae.encoders.binary import BinaryCodeEncoder, BitReport
+from probae.encoders.binary import BinaryCodeEncoder
+from probae.encoders.bit_report import BitReport
 from probae.encoders.convolutional import ConvolutionalEncoder
 from probae.encoders.flow import FlowEncoder
 from probae.encoders.laplace import LaplaceEncoder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from probae.checks import check_data, check_positive
 from probae.encoders.binary_law import BinaryCode
+from probae.encoders.bit_report import BitReport, report_bits
 from probae.encoders.network import NetworkEncoder, check_hidden, perceptron
 
 
@@ -74,43 +74,12 @@ class BinaryCodeEncoder(NetworkEncoder):
         return self._inputs(x) > 0
 
     def report(self, x: Any) -> BitReport:
-        """Return how balanced and how saturated each bit is on x."""
+        """Return how balanced, saturated and correlated the bits are on x."""
         inputs = self._inputs(x)
-        activation = inputs.sigmoid()
-        saturated = (activation < 0.1) | (activation > 0.9)
-        return BitReport((inputs > 0).double().mean(0), saturated.double().mean(0))
+        return report_bits(inputs > 0, inputs.sigmoid())
 
     @torch.no_grad()
     def _inputs(self, x: Any) -> Float[Tensor, "samples latents"]:
         data = check_data(x, features=self.features, names=getattr(self, "feature_names", None))
         encoder = self if self.head.weight.dtype == data.dtype else copy.deepcopy(self).to(data.dtype)
         return encoder.head(encoder.hidden_values(data.values.to(data.dtype)))
-
-
-@dataclass(frozen=True, eq=False)
-class BitReport:
-    """How the bits of a code are used.
-
-    Attributes
-    ----------
-    balance : Tensor (K,)
-        Fraction of rows in which each bit is on: 1/2 is best, 0 or 1 is a dead bit.
-    saturation : Tensor (K,)
-        Fraction of rows in which the activation of each bit without noise is outside (0.1, 0.9).
-
-    Examples
-    --------
-    >>> BitReport(torch.tensor([0.5, 1.0]), torch.tensor([1.0, 0.9]))
-    BitReport(2 bits, 1 dead, balance 0.50 to 1.00, saturation 0.95)
-    """
-
-    balance: Float[Tensor, "latents"]
-    saturation: Float[Tensor, "latents"]
-
-    def __repr__(self) -> str:
-        dead = int(((self.balance == 0) | (self.balance == 1)).sum())
-        low, high = float(self.balance.min()), float(self.balance.max())
-        return (
-            f"BitReport({len(self.balance)} bits, {dead} dead, balance {low:.2f} to {high:.2f}, "
-            f"saturation {float(self.saturation.mean()):.2f})"
-        )

@@ -5,13 +5,12 @@ from probae.retrieval.hyperplanes import ITQ, Hyperplanes, RandomHyperplanes
 from probae.retrieval.lsa import LSA, SemanticSpace, cosine_distances
 from probae.retrieval.packed import PackedCodes, pack
 from probae.retrieval.precision import PrecisionCurve, precision_at
-from probae.retrieval.report import CodeReport, bit_report
+from probae.retrieval.report import bit_report
 from probae.retrieval.two_stage import TwoStageIndex
 
 __all__ = [
     "ITQ",
     "LSA",
-    "CodeReport",
     "HammingIndex",
     "Hyperplanes",
     "Neighbours",

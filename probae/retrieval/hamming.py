@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from functools import cached_property
+from itertools import combinations, takewhile
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,8 @@ from torch import Tensor
 
 from probae.checks import check_count
 from probae.retrieval.packed import WORD, PackedCodes, pack
+
+COST = 64  # time to look an address up over that to count a row's distance, as benchmarks/retrieval.py measures it
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,8 +58,8 @@ class HammingIndex:
 
     .. math:: \sum_{i=0}^r \binom{K}{i}
 
-    addresses. While these are fewer than the rows, and codes fit a word, they are looked up in a table of addresses,
-    in a time that hardly depends on the number of rows; else every row's distance is counted.
+    addresses. Where codes fit a word, a ball of fewer addresses than a 64th of the rows is looked up in a sorted table
+    of addresses; else every row's distance is counted. (An address takes about as long as 64 rows.)
 
     Parameters
     ----------
@@ -80,7 +85,6 @@ class HammingIndex:
 
     def __init__(self, codes: Any) -> None:
         self.codes = pack(codes)
-        self._by_address: NDArray[np.int64] | None = None
         if self.codes.bits <= WORD:
             words = self.codes.words[:, 0]
             self._by_address = np.argsort(words, kind="stable")
@@ -94,64 +98,110 @@ class HammingIndex:
         """Return for each query the rows at a distance of at most ``radius`` bits, nearest first."""
         asked = pack(queries)
         radius = min(check_count("radius", radius, minimum=0), self.codes.bits)
-        if self._by_address is None or ball_size(self.codes.bits, radius) >= len(self.codes):
-            return [
-                torch.from_numpy(ordered(distances, np.flatnonzero(distances <= radius)))
-                for _, block in self.codes.distance_blocks(asked)
-                for distances in block
-            ]
         self.codes.check_same(asked)
-        shells = [shell(self.codes.bits, r) for r in range(radius + 1)]
-        return [
-            torch.from_numpy(np.concatenate([self._at(word ^ masks) for masks in shells]))
-            for word in asked.words[:, 0]
-        ]
+        if radius < len(self._shells):
+            balls = (self._ball(word, radius) for word in asked.words[:, 0])
+        else:
+            balls = (self._counted(words, radius) for words in asked.words)
+        return [torch.from_numpy(rows) for rows in balls]
 
     def nearest(self, queries: Any, k: int) -> Neighbours:
         """Return the k nearest rows of each query, by counting every distance; all rows if there are fewer."""
         asked, k = pack(queries), min(check_count("k", k), len(self.codes))
-        return nearest_codes(self.codes, asked, k)
+        self.codes.check_same(asked)
+        rows = np.empty((len(asked), k), dtype=np.int64)
+        distances = np.empty_like(rows)
+        for i, words in enumerate(asked.words):
+            rows[i], distances[i] = ranked(self.codes.distances_from(words), k)
+        return Neighbours(torch.from_numpy(rows), torch.from_numpy(distances), len(self.codes))
 
     def candidates(self, queries: Any, count: int) -> Tensor:
-        """Return the ``count`` nearest rows (Q, count), by balls that grow while they are cheaper than all rows."""
+        """Return the ``count`` nearest rows (Q, count): those of ``nearest``, from balls where these may suffice."""
         asked, count = pack(queries), min(check_count("count", count), len(self.codes))
         self.codes.check_same(asked)
-        return torch.stack([torch.from_numpy(self._grow(asked[i : i + 1], count)) for i in range(len(asked))])
+        found = np.empty((len(asked), count), dtype=np.int64)
+        for i, rows in enumerate(self.pools(asked, count)):
+            found[i] = rows[ranked(self.codes.take(rows).distances_from(asked.words[i]), count)[0]]
+        return torch.from_numpy(found)
 
-    def _grow(self, query: PackedCodes, count: int) -> NDArray[np.int64]:
+    def pools(self, asked: PackedCodes, count: int) -> Iterator[NDArray[np.int64]]:
+        """Yield the ``count`` nearest rows of each query, by their number."""
+        misses = (
+            0  # balls that held too few, less those that held enough: after two more of them, none is tried
+        )
+        for words in asked.words:
+            rows = self._grow(words[0], count) if count <= self._reach and misses < 2 else None
+            misses += 1 if rows is None else -1
+            yield smallest(self.codes.distances_from(words), count) if rows is None else rows
+
+    def _grow(self, word: np.uint64, count: int) -> NDArray[np.int64] | None:
+        """Return the nearest rows of an address, by their number, or None where the largest ball holds fewer."""
         found: list[NDArray[np.int64]] = []
-        radius, bits = 0, self.codes.bits
-        while self._by_address is not None and ball_size(bits, radius) < len(self.codes):
-            found.append(self._at(query.words[0, 0] ^ shell(bits, radius)))
-            if sum(map(len, found)) >= count:
-                return np.concatenate(found)[:count]
-            radius += 1
-        return self.nearest(query, count).rows.numpy()[0]
+        total = 0
+        for masks in self._shells:
+            found.append(self._at(word ^ masks))
+            total += len(found[-1])
+            if total >= count:
+                return np.sort(np.concatenate(found)[:count])
+        return None
+
+    def _ball(self, word: np.uint64, radius: int) -> NDArray[np.int64]:
+        return np.concatenate([self._at(word ^ masks) for masks in self._shells[: radius + 1]])
+
+    def _counted(self, words: NDArray[np.uint64], radius: int) -> NDArray[np.int64]:
+        distances = self.codes.distances_from(words)
+        rows = np.flatnonzero(distances <= radius)
+        return rows[np.argsort(distances[rows], kind="stable")]
+
+    @cached_property
+    def _shells(self) -> list[NDArray[np.uint64]]:
+        """Masks at each distance, of as many balls as are cheaper than to count every row."""
+        bits = self.codes.bits
+        if bits > WORD:
+            return []
+        radii = takewhile(lambda r: COST * ball_size(bits, r) < len(self.codes), range(bits + 1))
+        return [shell(bits, r) for r in radii]
+
+    @cached_property
+    def _reach(self) -> int:
+        """Most rows that the largest of these balls can hold, were they at its addresses."""
+        size = sum(map(len, self._shells))
+        return int(np.sort(np.diff(self._bounds))[::-1][:size].sum()) if size else 0
 
     def _at(self, addresses: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Return the rows at any of the addresses, in order."""
-        assert self._by_address is not None
         place = np.searchsorted(self._addresses, addresses)
         place = place[np.take(self._addresses, place, mode="clip") == addresses]
-        parts = [self._by_address[self._bounds[i] : self._bounds[i + 1]] for i in place]
-        return np.sort(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
+        sizes = self._bounds[place + 1] - self._bounds[place]
+        starts = np.repeat(self._bounds[place] - np.cumsum(sizes) + sizes, sizes)
+        return np.sort(self._by_address[starts + np.arange(len(starts))])
 
 
-def nearest_codes(codes: PackedCodes, asked: PackedCodes, k: int) -> Neighbours:
-    """Return the k nearest codes of each query, compared with every one."""
-    rows = np.empty((len(asked), k), dtype=np.int64)
-    distances = np.empty_like(rows)
-    for where, block in codes.distance_blocks(asked):
-        # one number that orders by distance, then by row: a partial sort is then exact under ties
-        key = block * len(codes) + np.arange(len(codes))
-        key = np.sort(np.partition(key, k - 1, axis=1)[:, :k], axis=1)
-        distances[where], rows[where] = np.divmod(key, len(codes))
-    return Neighbours(torch.from_numpy(rows), torch.from_numpy(distances), len(codes))
+def smallest(distances: NDArray[np.unsignedinteger], k: int) -> NDArray[np.int64]:
+    """Return the k rows of smallest distance, by their number; of equal ones the lower are taken.
+
+    Distances are few whole numbers, so the k-th is found by halving, without a sort.
+
+    Examples
+    --------
+    >>> smallest(np.array([3, 2, 0, 2], dtype=np.uint8), 2).tolist()
+    [1, 2]
+    """
+    radii = range(int(distances.max()) + 1)
+    radius = bisect_left(radii, k, key=lambda r: int(np.count_nonzero(distances <= r)))
+    rows = np.flatnonzero(distances <= radius)
+    taken = distances[rows] < radius
+    taken[np.flatnonzero(~taken)[: k - np.count_nonzero(taken)]] = True
+    return rows[taken]
 
 
-def ordered(distances: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return rows by distance, then by number."""
-    return rows[np.argsort(distances[rows], kind="stable")]
+def ranked(
+    distances: NDArray[np.unsignedinteger], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.unsignedinteger]]:
+    """Return the k rows of smallest distance, nearest first and of equal ones the lower first, and the distances."""
+    rows = smallest(distances, k)
+    rows = rows[np.argsort(distances[rows], kind="stable")]
+    return rows, distances[rows]
 
 
 def ball_size(bits: int, radius: int) -> int:

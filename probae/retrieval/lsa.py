@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.checks import DataError, check_count, check_data
+from probae.checks import DataError, ParameterError, check_count
+from probae.retrieval.tables import check_named
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,10 +45,11 @@ class SemanticSpace:
 
 @dataclass(frozen=True)
 class LSA:
-    r"""Truncated singular value decomposition of log(1 + count), times log inverse document frequency.
+    r"""Truncated singular value decomposition of log(1 + count), times inverse document frequency, in rows of length 1.
 
     .. math:: \text{idf}_d = \log \frac{1 + N}{1 + n_d} + 1, \quad n_d \text{ the documents with word } d
 
+    Each row is divided by its length before the decomposition, so that long documents weigh no more than short ones.
     Compare documents by the cosine of their codes: :func:`cosine_distances`.
 
     Parameters
@@ -79,6 +81,10 @@ class LSA:
         from sklearn.decomposition import TruncatedSVD
 
         x = check_counts(counts)
+        if check_count("seed", seed, minimum=0) >= 2**32:
+            raise ParameterError(
+                f"seed should be below 2**32 for the decomposition of scikit-learn, got {seed}."
+            )
         if self.dimensions >= min(x.shape):
             raise DataError(
                 f"LSA of {self.dimensions} dimensions needs more documents and words than that, got {tuple(x.shape)}."
@@ -86,7 +92,7 @@ class LSA:
         frequency = (x > 0).sum(0)
         weights = ((1 + len(x)) / (1 + frequency)).log() + 1 if self.idf else torch.ones(x.shape[1])
         weights = weights.double()
-        decomposition = TruncatedSVD(self.dimensions, random_state=check_count("seed", seed, minimum=0))
+        decomposition = TruncatedSVD(self.dimensions, random_state=int(seed))
         decomposition.fit(weighted(x, weights).numpy())
         return SemanticSpace(weights, torch.from_numpy(np.ascontiguousarray(decomposition.components_.T)))
 
@@ -100,7 +106,7 @@ def weighted(counts: Tensor, weights: Tensor) -> Tensor:
 
 def check_counts(counts: Any, words: int | None = None) -> Float[Tensor, "samples words"]:
     """Return counts as float64, or say why they are none."""
-    x: Tensor = check_data(counts, features=words).values
+    x: Tensor = check_named("counts", counts, words)
     bad = x[(x < 0) | (x != x.round())]
     if len(bad):
         raise DataError(
@@ -117,7 +123,7 @@ def cosine_distances(queries: Any, rows: Any) -> Float[Tensor, "queries rows"]:
     >>> cosine_distances([[1.0, 0.0]], [[2.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
     tensor([[0., 1., 1.]], dtype=torch.float64)
     """
-    rows = check_data(rows).values
-    queries = check_data(queries, features=rows.shape[1]).values
+    rows = check_named("rows", rows)
+    queries = check_named("queries", queries, rows.shape[1])
     left, right = (torch.nn.functional.normalize(one, dim=1) for one in (queries, rows))
     return 1 - left @ right.T

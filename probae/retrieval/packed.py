@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from probae.checks import DataError, check_data
+from probae.checks import DataError
+from probae.retrieval.tables import check_named
 
 WORD = 64
-BLOCK = 2**22  # distances held at a time
+BLOCK = 2**15  # rows compared at a time: what is in between stays in the cache
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -24,6 +24,7 @@ class PackedCodes:
     Attributes
     ----------
     words : uint64 array (N, ceil(K / 64))
+        From ``pack`` in Fortran order: one word of all rows is compared at a time.
     bits : int
         K.
 
@@ -43,20 +44,27 @@ class PackedCodes:
     def __len__(self) -> int:
         return len(self.words)
 
+    def take(self, rows: NDArray[np.int64]) -> PackedCodes:
+        """Return the codes of rows by their numbers; quickest where the words of a row stand together."""
+        return PackedCodes(np.take(self.words, rows, axis=0), self.bits)
+
     def __getitem__(self, rows: Any) -> PackedCodes:
         """Return the codes of some rows: a slice, a mask or a list of numbers."""
         return PackedCodes(np.atleast_2d(self.words[rows]), self.bits)
 
     def unpack(self) -> Tensor:
         """Return the codes as booleans, shape (N, K)."""
-        octets = self.words.astype("<u8").view(np.uint8)
+        octets = self.words.astype("<u8", order="C").view(np.uint8)
         bits = np.unpackbits(octets, axis=1, count=self.bits, bitorder="little")
         return torch.from_numpy(bits.astype(bool))
 
     def distances(self, queries: PackedCodes) -> Tensor:
         """Return the Hamming distance of each query from each row, int64, shape (Q, N)."""
-        parts = [block for _, block in self.distance_blocks(queries)]
-        return torch.from_numpy(np.concatenate(parts) if parts else np.zeros((0, len(self)), np.int64))
+        self.check_same(queries)
+        found = np.empty((len(queries), len(self)), np.int64)
+        for row, words in zip(found, queries.words, strict=True):
+            row[:] = self.distances_from(words)
+        return torch.from_numpy(found)
 
     def check_same(self, queries: PackedCodes) -> None:
         """Refuse queries with codes of another length."""
@@ -66,16 +74,14 @@ class PackedCodes:
                 "use the same encoder for both."
             )
 
-    def distance_blocks(self, queries: PackedCodes) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-        """Yield distances of some queries at a time, so that memory stays bounded."""
-        self.check_same(queries)
-        size = max(1, BLOCK // max(1, len(self)))
-        for start in range(0, len(queries), size):
-            rows = slice(start, min(start + size, len(queries)))
-            total = np.zeros((rows.stop - start, len(self)), dtype=np.int64)
-            for word in range(self.words.shape[1]):
-                total += np.bitwise_count(queries.words[rows, word, None] ^ self.words[None, :, word])
-            yield rows, total
+    def distances_from(self, query: NDArray[np.uint64]) -> NDArray[np.unsignedinteger]:
+        """Return the distance of each row from the words of one query, in the shortest dtype that holds it."""
+        total = np.zeros(len(self), dtype=np.min_scalar_type(self.bits))
+        for low in range(0, len(self), BLOCK):
+            part = slice(low, low + BLOCK)
+            for word, column in zip(query, self.words[part].T, strict=True):
+                total[part] += np.bitwise_count(word ^ column)
+        return total
 
 
 def pack(codes: Any) -> PackedCodes:
@@ -107,7 +113,7 @@ def pack(codes: Any) -> PackedCodes:
     """
     if isinstance(codes, PackedCodes):
         return codes
-    bits = check_data(codes).values.numpy()
+    bits = check_named("codes", codes).numpy()
     bad = np.argwhere((bits != 0) & (bits != 1))
     if len(bad):
         row, column = bad[0]
@@ -119,4 +125,4 @@ def pack(codes: Any) -> PackedCodes:
     width = -(-bits.shape[1] // WORD) * WORD // 8
     padded = np.zeros((len(bits), width), dtype=np.uint8)
     padded[:, : octets.shape[1]] = octets
-    return PackedCodes(padded.view("<u8").astype(np.uint64), bits.shape[1])
+    return PackedCodes(padded.view("<u8").astype(np.uint64, order="F"), bits.shape[1])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
-from probae.checks import DataError, check_count, check_data
+from probae.checks import DataError, ParameterError, check_count
+from probae.retrieval.tables import check_named
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,22 +61,26 @@ def precision_at(
     distances : table (Q, N)
         Of each query from each row.
     labels : sequence of N labels
+        Numbers, strings, booleans: anything of one kind that can be sorted.
     query_labels : sequence of Q labels, optional
         None if the queries are the rows themselves: then each is left out of its own list.
 
     Raises
     ------
     DataError
-        If sizes do not fit.
+        If sizes do not fit, or labels are not one for each row, complete and of one kind.
+    ParameterError
+        If counts are no whole numbers, or none.
 
     Examples
     --------
     >>> precision_at([1, 2], [[0.0, 1.0, 1.0]], labels=[0, 0, 1], query_labels=[0])
     PrecisionCurve(1: 1.000, 2: 0.750)
+    >>> precision_at(1, [[0.0, 1.0, 1.0]], labels=["ant", "bee", "bee"], query_labels=["bee"])
+    PrecisionCurve(1: 0.000)
     """
-    d = check_data(distances).values
-    classes = torch.as_tensor(labels)
-    asked = classes if query_labels is None else torch.as_tensor(query_labels)
+    d = check_named("distances", distances)
+    classes, asked = numbered(labels, query_labels)
     if d.shape != (len(asked), len(classes)):
         raise DataError(
             f"distances should have shape ({len(asked)}, {len(classes)}), one row per query and one column per label, "
@@ -81,16 +88,53 @@ def precision_at(
         )
     if query_labels is None:
         d.fill_diagonal_(math.inf)
-    sizes = (counts,) if isinstance(counts, int) else tuple(counts)
+    several = isinstance(counts, Iterable) and getattr(counts, "ndim", 1) > 0
+    sizes = tuple(check_count("counts", k) for k in (counts if several else (counts,)))  # type: ignore[union-attr]
+    if not sizes:
+        raise ParameterError("counts should hold at least one number of rows to retrieve, got none.")
     most = len(classes) - (query_labels is None)
-    for k in sizes:
-        if check_count("counts", k) > most:
-            raise DataError(f"counts should be at most {most}, the rows there are to retrieve, got {k}.")
+    if max(sizes) > most:
+        raise DataError(f"counts should be at most {most}, the rows there are to retrieve, got {max(sizes)}.")
     same = (asked[:, None] == classes[None]).double()
     each = torch.stack([_precision(d, same, k) for k in sizes])
     queries = each.shape[1]
     spread = each.std(1) if queries > 1 else torch.full_like(each[:, 0], math.nan)
     return PrecisionCurve(sizes, each.mean(1), spread / math.sqrt(queries))
+
+
+def numbered(labels: Any, query_labels: Any) -> tuple[Int[Tensor, "rows"], Int[Tensor, "queries"]]:
+    """Return a number for each label, the same for equal ones; queries without labels have those of the rows."""
+    rows = check_labels("labels", labels)
+    queries = rows[:0] if query_labels is None else check_labels("query_labels", query_labels)
+    text = [each.dtype.kind in "USTO" for each in (rows, queries)]
+    if text[0] != text[1]:
+        raise DataError(
+            f"query_labels should be of the kind of labels, got {queries.dtype} and {rows.dtype}."
+        )
+    both = np.unique(np.concatenate([rows, queries]), return_inverse=True)[1]
+    known = torch.from_numpy(both[: len(rows)])
+    return known, known if query_labels is None else torch.from_numpy(both[len(rows) :])
+
+
+def check_labels(name: str, labels: Any) -> NDArray[Any]:
+    """Return labels as an array, or say why they are none."""
+    try:
+        found = np.asarray(labels)
+    except ValueError:
+        raise DataError(
+            f"{name} should be a sequence of one label a row, got lists of several lengths."
+        ) from None
+    if found.ndim != 1:
+        raise DataError(f"{name} should be a sequence of one label a row, got shape {found.shape}.")
+    try:
+        complete = bool((found == found).all()) and len(np.unique(found)) > 0
+    except TypeError:  # such as None among strings
+        complete = False
+    if not complete:
+        raise DataError(
+            f"{name} should be complete and of one kind, got {found.dtype} with {found[:5].tolist()}."
+        )
+    return found
 
 
 def _precision(d: Tensor, same: Tensor, k: int) -> Tensor:

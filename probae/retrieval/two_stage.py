@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from probae.checks import DataError, ParameterError, check_count, check_positive
-from probae.retrieval.hamming import HammingIndex, Neighbours, nearest_codes
-from probae.retrieval.packed import pack
+from probae.retrieval.hamming import HammingIndex, Neighbours, ranked
+from probae.retrieval.packed import PackedCodes, pack
 
 
 class TwoStageIndex:
@@ -53,6 +53,7 @@ class TwoStageIndex:
         if check_positive("share", share) > 1:
             raise ParameterError(f"share should be above 0 and at most 1, got {share}.")
         self.share = float(share)
+        self._by_row = PackedCodes(np.ascontiguousarray(self.long.words), self.long.bits)
 
     def __repr__(self) -> str:
         return (
@@ -62,17 +63,17 @@ class TwoStageIndex:
 
     def nearest(self, short: Any, long: Any, k: int) -> Neighbours:
         """Return of the candidates the k nearest by long code; at least k are candidates."""
-        asked, k = pack(long), min(check_count("k", k), len(self.long))
-        pool = max(k, math.floor(self.share * len(self.long)))
-        candidates = self.short.candidates(short, pool)
-        if len(candidates) != len(asked):
+        first, asked, k = pack(short), pack(long), min(check_count("k", k), len(self.long))
+        self.short.codes.check_same(first)
+        self.long.check_same(asked)
+        if len(first) != len(asked):
             raise DataError(
-                f"short and long should be codes of the same queries, got {len(candidates)} and {len(asked)}."
+                f"short and long should be codes of the same queries, got {len(first)} and {len(asked)}."
             )
-        rows = torch.empty((len(asked), k), dtype=torch.int64)
-        distances = torch.empty_like(rows)
-        for i, some in enumerate(candidates.numpy()):
-            some = np.sort(some)
-            found = nearest_codes(self.long[some], asked[i : i + 1], k)
-            rows[i], distances[i] = torch.from_numpy(some)[found.rows[0]], found.distances[0]
-        return Neighbours(rows, distances, pool)
+        pool = max(k, math.floor(self.share * len(self.long)))
+        rows = np.empty((len(asked), k), dtype=np.int64)
+        distances = np.empty_like(rows)
+        for i, some in enumerate(self.short.pools(first, pool)):
+            found, distances[i] = ranked(self._by_row.take(some).distances_from(asked.words[i]), k)
+            rows[i] = some[found]
+        return Neighbours(torch.from_numpy(rows), torch.from_numpy(distances), pool)

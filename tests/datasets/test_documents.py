@@ -36,3 +36,9 @@ def test_settings_out_of_range_are_refused():
     for settings in ({"length": 1.0}, {"mixing": 0.0}, {"overlap": -1.0}, {"topics": 0}):
         with pytest.raises(ParameterError):
             topic_documents(**settings)
+
+
+@pytest.mark.parametrize("length", ["a", None, [3.0], float("nan")])
+def test_a_length_that_is_no_number_is_refused_by_its_name(length):
+    with pytest.raises(ParameterError, match="^length should be a finite number above 0"):
+        topic_documents(5, length=length)

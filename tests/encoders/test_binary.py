@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from probae import DataError, ParameterError
+from probae import DataError, ParameterError, bit_report
 from probae.encoders import BinaryCodeEncoder, BitReport
 from probae.encoders.binary_law import BinaryCode
 
@@ -59,8 +59,17 @@ def test_report_counts_balance_and_saturation(encoder):
     report = encoder.report(x)
     assert report.balance.tolist() == [0.5, 1.0]
     assert report.saturation.tolist() == [0.5, 0.0]
-    assert repr(report) == "BitReport(2 bits, 1 dead, balance 0.50 to 1.00, saturation 0.25)"
+    assert repr(report).startswith("BitReport(2 bits, 1 dead, balance 0.50 to 1.00, saturation 0.25, ")
     assert isinstance(report, BitReport)
+
+
+def test_report_is_that_of_the_activations(encoder):
+    x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        encoder.head.weight.copy_(torch.tensor([[3.0, 0.0], [1.0, 2.0]]))
+        report, other = encoder.report(x), bit_report(encoder(x).logits.sigmoid())
+    for name in ("balance", "saturation", "correlation"):
+        torch.testing.assert_close(getattr(report, name), getattr(other, name))
 
 
 def test_bad_rows_end_in_one_sentence(encoder):

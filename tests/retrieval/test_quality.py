@@ -3,10 +3,11 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from probae import DataError
+from probae import DataError, ParameterError
 from probae.datasets import digits, topic_documents
 from probae.retrieval import (
     ITQ,
@@ -67,6 +68,88 @@ def test_precision_refuses_what_does_not_fit():
         precision_at(1, torch.zeros(2, 3), [0, 1, 1])
     with pytest.raises(DataError, match="at most 2"):
         precision_at(3, torch.zeros(3, 3), [0, 1, 1])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["cat", "dog", "cat"],
+        np.array(["cat", "dog", "cat"]),
+        pd.Series(["cat", "dog", "cat"], index=[7, 8, 9]),
+        pd.Series(["cat", "dog", "cat"], dtype="category"),
+        (False, True, False),
+        np.array([3, 1, 3], dtype=np.int8),
+        torch.tensor([0.5, 2.0, 0.5]),
+    ],
+)
+def test_labels_of_every_kind_say_which_rows_are_alike(labels):
+    distances = [[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]]
+    # the nearest other row of the first is another, of the second another, of the third alike
+    assert float(precision_at(1, distances, labels).precision[0]) == pytest.approx(1 / 3)
+    asked = labels.iloc[:2] if isinstance(labels, pd.Series) else labels[:2]
+    assert float(precision_at(1, distances[:2], labels, asked).precision[0]) == 1.0
+
+
+@pytest.mark.parametrize("count", [np.int64(1), torch.tensor(1), [np.int32(1)], np.array([1]), range(1, 2)])
+def test_counts_are_whole_numbers_of_every_kind(count):
+    curve = precision_at(count, [[0.0, 1.0]], [0, 1], [0])
+    assert curve.counts == (1,)
+    assert type(curve.counts[0]) is int
+
+
+def test_precision_says_what_is_wrong_by_its_own_name():
+    distances = torch.zeros(2, 2)
+    for count in (1.5, "10", [1.5], None, True, 0):
+        with pytest.raises(ParameterError, match="counts should be a whole number of at least 1"):
+            precision_at(count, distances, [0, 1])
+    with pytest.raises(ParameterError, match="counts should hold at least one number"):
+        precision_at([], distances, [0, 1])
+    for labels in ([[0, 1], [1, 0]], 3, [["a"], ["b"]]):
+        with pytest.raises(DataError, match="^labels should be a sequence of one label a row, got shape"):
+            precision_at(1, distances, labels)
+        with pytest.raises(DataError, match="^query_labels should be a sequence"):
+            precision_at(1, distances, [0, 1], labels)
+    for labels in ([0.0, math.nan], ["a", None], pd.Series(["a", None])):
+        with pytest.raises(DataError, match="^labels should be complete and of one kind"):
+            precision_at(1, distances, labels)
+    with pytest.raises(DataError, match="^query_labels should be of the kind of labels"):
+        precision_at(1, distances, ["a", "b"], [0, 1])
+    for bad in (
+        [0.0, 1.0],
+        torch.zeros(2, 2, 2),
+        torch.tensor([[0.0, math.nan], [1.0, 0.0]]),
+        torch.zeros(0, 2),
+    ):
+        with pytest.raises(DataError, match=r"^distances (should|contains)(?!.*the model was built for)"):
+            precision_at(1, bad, [0, 1])
+
+
+@pytest.mark.parametrize(
+    "bad", [[0, 1], np.zeros((2, 2, 2)), [[0.0, math.nan]], np.zeros((0, 3)), np.zeros((3, 0))]
+)
+def test_codes_and_activations_are_called_by_their_names(bad):
+    with pytest.raises(DataError, match="^codes (should|contains)"):
+        pack(bad)
+    with pytest.raises(DataError, match="^activations (should|contains)"):
+        bit_report(bad)
+
+
+def test_other_columns_are_named_without_a_model():
+    for name, call in (
+        ("queries", lambda: cosine_distances([[1.0, 0.0]], [[1.0, 0.0, 0.0]])),
+        ("counts", lambda: LSA(1).fit([[1, 0], [0, 1], [1, 1]]).codes([[1, 0, 0]])),
+    ):
+        with pytest.raises(
+            DataError, match=rf"^{name} should have shape \(samples, [23]\), got \(1, [23]\)\.$"
+        ):
+            call()
+
+
+def test_seeds_that_scikit_learn_does_not_take_end_in_one_sentence():
+    counts = topic_documents(30, words=9, topics=3).x
+    with pytest.raises(ParameterError, match=r"seed should be below 2\*\*32"):
+        LSA(3).fit(counts, seed=2**40)
+    assert LSA(3).fit(counts, seed=2**32 - 1).directions.shape == (9, 3)
 
 
 def test_report_knows_dead_equal_and_opposite_bits():

@@ -8,7 +8,7 @@ import torch
 
 from probae import DataError, ParameterError
 from probae.retrieval import HammingIndex, TwoStageIndex, pack
-from probae.retrieval.hamming import ball_size, shell
+from probae.retrieval.hamming import COST, ball_size, shell
 
 
 def codes(rows, bits, seed=0, probability=0.5):
@@ -58,6 +58,24 @@ def test_candidates_are_the_nearest_rows_however_they_are_found(bits):
     rows, queries = codes(700, bits, probability=0.2), codes(10, bits, seed=1)
     index = HammingIndex(rows)
     assert torch.equal(index.candidates(queries, 40), index.nearest(queries, 40).rows)
+
+
+# 8 bits of 40,000 rows: balls up to radius 8 hold 256 addresses, 625 would be dearer than counting; 40 bits: radius 1
+@pytest.mark.parametrize(("bits", "count"), [(8, 30), (8, 4000), (40, 10), (40, 4000)])
+def test_addresses_are_looked_up_only_while_they_cost_less_than_all_rows(bits, count, monkeypatch):
+    rows, queries = codes(40_000, bits, probability=0.2), codes(3, bits, seed=1, probability=0.2)
+    index, asked, built = HammingIndex(rows), [], []
+    at, make = HammingIndex._at, shell
+    monkeypatch.setattr(
+        HammingIndex, "_at", lambda self, places: asked.append(len(places)) or at(self, places)
+    )
+    monkeypatch.setattr("probae.retrieval.hamming.shell", lambda *size: built.append(size) or make(*size))
+    found = index.candidates(queries, count)
+    assert torch.equal(found, index.nearest(queries, count).rows)
+    assert COST * sum(asked) < len(queries) * len(rows)
+    assert len(built) == len(set(built))  # a shell is the same for every query
+    # all 82 rows or fewer that a ball of 41 addresses can hold are not enough: none is looked up
+    assert bool(asked) == (bits == 8 or count == 10)
 
 
 def test_two_stages_with_all_rows_are_the_long_code_alone():
