@@ -37,6 +37,7 @@ def train(
     schedule: Schedule | None = None,
     clip: float | None = 100.0,
     watch: Watch | None = None,
+    held: Tensor | None = None,
     bound: Loss | None = None,
     checkpoint: Checkpoint | None = None,
     settings: Mapping[str, str] | None = None,
@@ -66,6 +67,8 @@ def train(
         Largest norm of the gradient, per feature.
     watch : Watch, optional
         Early stopping, with the held-out bounds afterwards; parameters of the highest one are kept.
+    held : Tensor (M, D), optional
+        Rows held out.
     bound : callable, optional
         Rows to their mean held-out bound; minus the loss by default.
     checkpoint : Checkpoint, optional
@@ -80,15 +83,12 @@ def train(
     interrupted : bool
     """
     watch, schedule = watch or Watch(None), schedule or Cosine()
-    everything, held = x, None
-    if watch.stopping is not None:
-        x, held = watch.stopping.split(x, generator)
     batch = min(batch or len(x), len(x))
     evaluate = bound or (lambda rows: -loss(rows))
     with flattened(parameters) as (values, gradient):
         adam = FlatAdam(values, gradient, None if clip is None else clip * x.shape[1])
         state = TrainingState(adam, buffers, generator, watch)
-        run = {} if checkpoint is None else identity(everything, generator, state, settings or {})
+        run = {} if checkpoint is None else identity(x, held, generator, state, settings or {})
         if checkpoint is not None:
             state.read(checkpoint, run)
         with Loop(label) as loop, few_threads(batch * x.shape[1]):
@@ -109,6 +109,8 @@ def train(
                 if watch.done:
                     break
         state.put_back()
+    if watch.blind:
+        warn_blind()
     return state.history, loop.interrupted
 
 
@@ -160,11 +162,15 @@ def minibatches(x: Tensor, batch: int, generator: torch.Generator) -> Iterator[T
 
 
 def identity(
-    x: Tensor, generator: torch.Generator, state: TrainingState, settings: Mapping[str, str]
+    x: Tensor,
+    held: Tensor | None,
+    generator: torch.Generator,
+    state: TrainingState,
+    settings: Mapping[str, str],
 ) -> dict[str, str]:
     """Return what a checkpoint belongs to."""
     return {
-        "data": digest({"x": x}),
+        "data": digest({"x": x} if held is None else {"x": x, "held": held}),
         "seed": str(generator.initial_seed()),
         **settings,
         "first values": state.start(),
@@ -184,8 +190,18 @@ def settled(history: list[float]) -> bool:
 def warn_not_finite(epoch: int) -> None:
     """Say that training stopped."""
     warnings.warn(
-        f"The objective was not finite in epoch {epoch + 1}: the parameters of the epoch before were kept; "
+        f"The objective was not finite in epoch {epoch + 1}: the parameters kept last are those of the fit; "
         "lower lr or standardise x.",
+        ConvergenceWarning,
+        stacklevel=4,
+    )
+
+
+def warn_blind() -> None:
+    """Say that early stopping had nothing to go by."""
+    warnings.warn(
+        "The bound of the rows held out was finite after no epoch: the fit has its first values; lower lr, standardise "
+        "x, or look for values in x that no other row has.",
         ConvergenceWarning,
         stacklevel=4,
     )
