@@ -60,7 +60,7 @@ class EarlyStopping:
         held = max(1, round(self.fraction * len(x)))
         if len(x) - held < 2:
             raise DataError(
-                f"fraction={self.fraction:g} would hold out {held} of {len(x)} rows: at least 2 should be left to train on."
+                f"fraction={self.fraction:g} would hold out {held} of {len(x)} rows: at least 2 should be left."
             )
         order = torch.randperm(len(x), generator=generator)
         return x[order[held:]], x[order[:held]]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyro
@@ -29,13 +28,14 @@ from probae.encoders import Encoder
 from probae.inference.base import Method, Outcome
 from probae.inference.checkpoint import Checkpoint
 from probae.inference.first_values import begin
+from probae.inference.identity import settings_of
 from probae.inference.objectives import ELBO, PredictiveSparseDecomposition
 from probae.inference.objectives.units import is_energy, put_back
 from probae.inference.refinement import RefinedPosterior, require_gaussian
 from probae.inference.regularizers import Regularizer, check_regularizers, regularized
 from probae.inference.schedule import Cosine, Schedule
 from probae.inference.stopping import HELD_OUT, EarlyStopping, Watch
-from probae.inference.training import settled, train
+from probae.inference.training import check_values, settled, train
 from probae.inference.units import warn_units
 from probae.models import LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
@@ -182,7 +182,7 @@ class SVI(Method):
             held=held,
             bound=self._bound(model, encoder, data),
             checkpoint=self.checkpoint,
-            settings=settings_of(self) | {"model": repr(model), "encoder": repr(encoder)},
+            settings={} if self.checkpoint is None else settings_of(self, model),
         )
         encoder.eval().double()
         model.double()
@@ -282,23 +282,6 @@ def only_z_and_x(model: LatentModel, x: Tensor) -> bool:
 def plain_bound(objective: Any) -> bool:
     """Whether Pyro's ``Trace_ELBO`` has the expectation of the objective and its number of draws."""
     return type(objective) is ELBO and objective.draws == 1
-
-
-def check_values(schedule: Any, stopping: Any, checkpoint: Any) -> None:
-    """Refuse settings of training of another kind."""
-    for name, value, kind, example in (
-        ("schedule", schedule, Schedule, "Cosine(warmup=5)"),
-        ("stopping", stopping, EarlyStopping | None, "EarlyStopping(patience=20), or None"),
-        ("checkpoint", checkpoint, Checkpoint | None, 'Checkpoint("training.safetensors"), or None'),
-    ):
-        if not isinstance(value, kind):
-            raise ParameterError(f"{name} should be a value such as {example}, got {value!r}.")
-
-
-def settings_of(method: Method) -> dict[str, str]:
-    """Return the settings that a state of training belongs to, as text without addresses of memory."""
-    names = [one.name for one in fields(method) if one.name not in ("encoder", "checkpoint")]
-    return {name: re.sub(r" at 0x[0-9a-fA-F]+", "", repr(getattr(method, name))) for name in names}
 
 
 def usable(model: LatentModel, encoder: Encoder) -> bool:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from probae.checks import ConvergenceWarning
+from probae.checks import ConvergenceWarning, ParameterError
 from probae.inference.adam import FlatAdam, flattened
 from probae.inference.base import Loop, few_threads
 from probae.inference.checkpoint import Checkpoint, digest
 from probae.inference.schedule import Cosine, Schedule
-from probae.inference.stopping import Watch, held_out_bound
-from probae.inference.training_state import TrainingState
+from probae.inference.stopping import EarlyStopping, Watch, held_out_bound
+from probae.inference.training_state import Record, TrainingState
 
 GATHERED = 2**22  # numbers of shuffled rows copied at a time: one copy per step would cost more
 
@@ -88,9 +89,9 @@ def train(
     with flattened(parameters) as (values, gradient):
         adam = FlatAdam(values, gradient, None if clip is None else clip * x.shape[1])
         state = TrainingState(adam, buffers, generator, watch)
-        run = {} if checkpoint is None else identity(x, held, generator, state, settings or {})
+        record = None
         if checkpoint is not None:
-            state.read(checkpoint, run)
+            record = Record(checkpoint, identity(x, held, generator, state, settings or {}), state)
         with Loop(label) as loop, few_threads(batch * x.shape[1]):
             for _ in loop.steps(0 if watch.done else epochs - len(state.history)):
                 epoch = len(state.history)
@@ -102,12 +103,12 @@ def train(
                     state.keep()
                 state.history.append(value)
                 loop.value = value
-                if checkpoint is not None and (
-                    checkpoint.due(epoch + 1) or epoch + 1 == epochs or watch.done
-                ):
-                    state.write(checkpoint, run)
+                if record is not None:
+                    record.note()
                 if watch.done:
                     break
+        if record is not None:
+            record.write()
         state.put_back()
     if watch.blind:
         warn_blind()
@@ -175,6 +176,17 @@ def identity(
         **settings,
         "first values": state.start(),
     }
+
+
+def check_values(schedule: Any, stopping: Any, checkpoint: Any) -> None:
+    """Refuse settings of training of another kind."""
+    for name, value, kind, example in (
+        ("schedule", schedule, Schedule, "Cosine(warmup=5)"),
+        ("stopping", stopping, EarlyStopping | None, "EarlyStopping(patience=20), or None"),
+        ("checkpoint", checkpoint, Checkpoint | None, 'Checkpoint("training.safetensors"), or None'),
+    ):
+        if not isinstance(value, kind):
+            raise ParameterError(f"{name} should be a value such as {example}, got {value!r}.")
 
 
 def settled(history: list[float]) -> bool:

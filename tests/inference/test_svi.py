@@ -203,7 +203,7 @@ def exact_encoder(model):
 
 @pytest.mark.parametrize("rows", [30, 10, 3, 1])
 def test_a_factor_of_all_rows_counts_once_whatever_the_minibatch(rows, x):
-    """The mean loss over minibatches is the loss of all rows, -mean log p(x) + 50 |W|^2 / N: closed forms in float64."""
+    """The mean loss over minibatches is the loss of all rows, -mean log p(x) + 50 |W|^2 / N, in float64."""
     model = Penalised(5, 2)
     model.loadings = torch.randn(5, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     encoder = exact_encoder(model)
