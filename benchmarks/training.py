@@ -42,7 +42,7 @@ from torch.nn import functional
 import probae as pa
 from benchmarks._machine import versions
 from probae import io
-from probae.inference.svi import initialize
+from probae.inference.first_values import initialize
 
 CLAIMS = {"by hand": 1.15, "Pyro": 0.5, "pythae": 0.5}  # probae's time over the peer's, at most
 

@@ -6,7 +6,9 @@ old content or the new one.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable
@@ -44,7 +46,7 @@ def atomic_write(path: str | os.PathLike[str], content: bytes | Callable[[Binary
     3
     """
     path = Path(path)
-    temporary = path.parent / f"{_temporary(path)}{secrets.token_hex(8)}"
+    temporary = path.parent / f"{_beginning(path)}{secrets.token_hex(8)}"
     write = content if callable(content) else lambda file: file.write(content)
     try:
         try:
@@ -134,15 +136,16 @@ def shown(path: str | os.PathLike[str]) -> str:
 
 def remove_stale(path: str | os.PathLike[str]) -> None:
     """Remove what a process that was killed while it wrote the file left beside it."""
+    own = re.compile(re.escape(_beginning(Path(path))) + "[0-9a-f]{16}")
     with suppress(OSError, ValueError):
         for entry in os.scandir(Path(path).parent):
-            if entry.name.startswith(_temporary(Path(path))) and entry.is_file(follow_symlinks=False):
+            if own.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 os.unlink(entry.path)
 
 
-def _temporary(path: Path) -> str:
-    """Return how the names of a file's temporary files begin."""
-    return f"{TEMPORARY}{path.name[:40]}-"
+def _beginning(path: Path) -> str:
+    """Return how the names of a file's temporary files begin: no other file's do, and it is short for any name."""
+    return f"{TEMPORARY}{hashlib.sha256(path.name.encode(errors='surrogatepass')).hexdigest()[:16]}-"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 import probae as pa
 from probae import encoders, inference, models, priors
+from probae.files import remove_stale
 from probae.inference.base import ExactPosterior
 from probae.io import atomic_write, load, read_bytes, save, write_figure, write_json, write_text
 from probae.storage.specs import POSTERIORS, REGISTRY
@@ -347,6 +348,33 @@ def test_an_interrupted_writer_leaves_the_old_file(tmp_path):
         atomic_write(path, stopped)
     assert path.read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("run", "run-1"), ("a" * 50 + "1", "a" * 50 + "2"), ("run", "run-0123456789abcdef")]
+)
+def test_what_another_file_is_written_through_is_not_stale(one, other, tmp_path):
+    """A run that starts clears up after its own file alone: another's may be half written at that moment."""
+
+    def write(file):
+        file.write(b"whole")
+        remove_stale(tmp_path / one)
+
+    atomic_write(tmp_path / other, write)
+    assert (tmp_path / other).read_bytes() == b"whole"
+
+
+def test_what_a_kill_left_is_removed(tmp_path):
+    def killed(file):
+        remains.append(next(tmp_path.iterdir()).name)
+        raise KeyboardInterrupt
+
+    remains = []
+    with pytest.raises(KeyboardInterrupt):
+        atomic_write(tmp_path / "run", killed)
+    (tmp_path / remains[0]).touch()
+    remove_stale(tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_have_the_rights_of_the_user(tmp_path):

@@ -85,6 +85,7 @@ class Amortization(Method):
         self._check(model, data)
         encoder, x = self.encoder, data.values.to(data.dtype)
         generator = torch.Generator().manual_seed(seed)
+        given = {name: one.clone() for name, one in model.state_dict().items()}
         encoder.to(x.dtype).attach(model)
         encoder.start(x, generator)
         model.requires_grad_(False).to(x.dtype)
@@ -101,7 +102,7 @@ class Amortization(Method):
             label="amortization",
         )
         encoder.eval().double()
-        model.double()
+        model.double().load_state_dict(given)  # float32 has rounded it
         return Outcome(EncoderPosterior(encoder), history, settled(history), interrupted)
 
     def _check(self, model: Any, data: Data) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from probae.checks import FileError, ParameterError, check_count
 from probae.files import atomic_write, read_bytes, remove_stale, shown
-from probae.strict import check_header, is_count, strict_json
+from probae.strict import check_header, strict_json
 
 SCHEMA = 1
 
@@ -23,16 +23,23 @@ SCHEMA = 1
 class Checkpoint:
     """Write the state of training to a file, and go on from it when the same fit is run again.
 
-    A fit killed at any moment and run again gives, bit for bit, what it would have given without the kill. The file
-    holds parameters, moments of Adam, random states and history; it is replaced in a single step, so a kill while it
-    is written leaves the one before. Reading it runs no code.
+    A fit killed at any moment and run again, on the same machine with as many threads, gives bit for bit what it would
+    have given without the kill. The file holds parameters, moments of Adam, random states and history; it is replaced
+    in a single step, so a kill while it is written leaves the one before. Reading it runs no code.
 
     Parameters
     ----------
     path : file
         Made by the first epoch that is written; its folder must exist.
     every : int
-        Epochs between two writes; the last epoch is always written.
+        Epochs between two writes; the last whole epoch is always written, also after Ctrl-C.
+
+    Notes
+    -----
+    The file is that of one run: with other data, another seed or other settings it is refused. Settings are compared
+    by value, their tensors by SHA-256. Classes and functions are compared by name, not by code: after a change of what
+    your own objective, regulariser, model or encoder computes, remove the file. What has no name of its own, such as a
+    lambda or a function made within another, cannot be compared, and the fit says so before it begins.
 
     Examples
     --------
@@ -58,31 +65,28 @@ class Checkpoint:
         """Whether the state after this many epochs is written."""
         return epoch % self.every == 0
 
-    def write(self, run: dict[str, str], numbers: dict[str, int], tensors: dict[str, Tensor]) -> None:
+    def write(self, run: dict[str, str], tensors: dict[str, Tensor]) -> None:
         """Write the state of a run.
 
         Parameters
         ----------
         run : dict
             What the state belongs to: its data, seed and settings.
-        numbers : dict
-            Counts, such as the epoch.
         tensors : dict
+            The state, on its own memory.
 
         Raises
         ------
         FileError
             If the disk is full and the like; the state written before is then as it was.
         """
-        own = {name: one.detach().cpu().contiguous().clone() for name, one in tensors.items()}
-        state = {"format": "probae.training", "schema": SCHEMA, "run": run, "numbers": numbers}
+        own = {name: one.cpu().contiguous() for name, one in tensors.items()}
+        state = {"format": "probae.training", "schema": SCHEMA, "run": run}
         text = json.dumps(state | {"sha256": digest(own)}, allow_nan=False)
         atomic_write(self.path, safetensors.torch.save(own, metadata={"state": text}))
 
-    def read(
-        self, run: dict[str, str], like: dict[str, Tensor]
-    ) -> tuple[dict[str, int], dict[str, Tensor]] | None:
-        """Return the numbers and tensors of the run, or None where there is no file yet.
+    def read(self, run: dict[str, str], like: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """Return the state of the run, or None where there is no file yet.
 
         Parameters
         ----------
@@ -116,7 +120,7 @@ class Checkpoint:
             )
         if state["sha256"] != digest(tensors) or not _alike(tensors, like):
             raise FileError(f"{name} was changed after it was written: remove it to begin again.")
-        return state["numbers"], tensors
+        return tensors
 
 
 def digest(tensors: dict[str, Tensor]) -> str:
@@ -142,11 +146,9 @@ def _state(raw: bytes) -> dict[str, Any]:
     state = strict_json(text.encode(), "its state") if isinstance(text, str) else None
     right = (
         isinstance(state, dict)
-        and set(state) == {"format", "schema", "run", "numbers", "sha256"}
+        and set(state) == {"format", "schema", "run", "sha256"}
         and state["format"] == "probae.training"
         and isinstance(state["run"], dict)
-        and isinstance(state["numbers"], dict)
-        and all(is_count(value) for value in state["numbers"].values())
     )
     if not right or state is None:
         raise FileError("it does not say that it holds the state of a training.")

@@ -29,6 +29,7 @@ from probae.inference.em import EM
 from probae.inference.importance import ImportancePosterior
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
+from probae.inference.stopping import HELD_OUT
 from probae.inference.units import ALIKE, spread_of
 from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorModel
 from probae.moments import NotFinite, of_table
@@ -135,6 +136,9 @@ def _run(model: Any, method: Method, data: Any, seed: int) -> Outcome:
         missing = getattr(data, "missing", None)  # entries without a density have no unit to put back
         excess = 0.0 if missing is None else float(missing.double().mean(0) @ units.log())
         outcome.history = [method.objective_in_units(value, units) + excess for value in outcome.history]
+        for one in outcome.restarts:
+            if HELD_OUT in one:
+                one[HELD_OUT] = method.objective_in_units(one[HELD_OUT], units)
     return outcome
 
 

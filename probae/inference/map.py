@@ -37,7 +37,7 @@ from probae.inference.objectives.units import is_energy, put_back
 from probae.inference.point_encoder import train_point_encoder
 from probae.inference.regularizers import Regularizer, check_regularizers
 from probae.inference.schedule import Cosine, Schedule
-from probae.inference.svi import check_values
+from probae.inference.training import check_values
 from probae.models import LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
 from probae.priors import Laplace

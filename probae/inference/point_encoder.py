@@ -13,6 +13,7 @@ import torch
 from probae.checks import ConvergenceWarning, Data, ParameterError
 from probae.encoders import Encoder, LinearGaussianEncoder
 from probae.inference.base import Outcome
+from probae.inference.first_values import begin
 from probae.inference.objectives import SquaredError
 from probae.inference.objectives.units import is_energy
 from probae.inference.regularizers import (
@@ -24,7 +25,7 @@ from probae.inference.regularizers import (
     regularized,
 )
 from probae.inference.schedule import Schedule
-from probae.inference.svi import EncoderPosterior, begin, usable
+from probae.inference.svi import EncoderPosterior, usable
 from probae.inference.training import settled, train
 from probae.inference.units import ALIKE, spread_of, warn_units
 from probae.models import LatentModel, LinearFactorModel

@@ -13,6 +13,7 @@ from torch import Tensor
 from probae.checks import DataError, ParameterError, check_count
 
 MEMORY = 2**22  # numbers of held-out rows evaluated at a time
+HELD_OUT = "held-out bound"  # its name in ``Fit.restarts``
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class EarlyStopping:
     -----
     The bound is evaluated after every epoch, without regularisers, in evaluation mode, with the same random numbers
     every time, so epochs differ in their parameters alone. The highest of many noisy values is too high on average:
-    report a bound on rows of a test set.
+    report a bound on rows of a test set. First values are those for the rows trained on; only the units of columns,
+    where a fit changes them, are those of all rows.
 
     Examples
     --------
@@ -56,9 +58,9 @@ class EarlyStopping:
     ) -> tuple[Tensor, Tensor]:
         """Return rows to train on and rows held out."""
         held = max(1, round(self.fraction * len(x)))
-        if held >= len(x):
+        if len(x) - held < 2:
             raise DataError(
-                f"fraction={self.fraction:g} would hold out {held} of {len(x)} rows: nothing is left to train on."
+                f"fraction={self.fraction:g} would hold out {held} of {len(x)} rows: at least 2 should be left."
             )
         order = torch.randperm(len(x), generator=generator)
         return x[order[held:]], x[order[:held]]
@@ -73,8 +75,9 @@ class Watch:
 
     @property
     def best(self) -> int:
-        """Epoch (from 0) of the highest bound."""
-        return max(range(len(self.values)), key=self.values.__getitem__)
+        """Epoch (from 0) of the highest bound; -1, the state before the first epoch, where none was finite."""
+        best = max(range(len(self.values)), key=self.values.__getitem__, default=-1)
+        return -1 if best < 0 or self.values[best] == -math.inf else best
 
     def add(self, value: float) -> bool:
         """Note the bound of an epoch and say whether it is the highest; one that is not finite never is."""
@@ -84,11 +87,12 @@ class Watch:
     @property
     def done(self) -> bool:
         """Whether patience is at its end."""
-        return (
-            self.stopping is not None
-            and bool(self.values)
-            and len(self.values) - 1 - self.best >= self.stopping.patience
-        )
+        return self.stopping is not None and len(self.values) - 1 - self.best >= self.stopping.patience
+
+    @property
+    def blind(self) -> bool:
+        """Whether there were bounds, but never a finite one."""
+        return bool(self.values) and self.best < 0
 
 
 def held_out_bound(bound: Callable[[Tensor], Tensor], rows: Float[Tensor, "samples features"]) -> float:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyro
@@ -28,15 +27,17 @@ from probae.checks import (
 from probae.encoders import Encoder
 from probae.inference.base import Method, Outcome
 from probae.inference.checkpoint import Checkpoint
+from probae.inference.first_values import begin
+from probae.inference.identity import settings_of
 from probae.inference.objectives import ELBO, PredictiveSparseDecomposition
 from probae.inference.objectives.units import is_energy, put_back
 from probae.inference.refinement import RefinedPosterior, require_gaussian
 from probae.inference.regularizers import Regularizer, check_regularizers, regularized
 from probae.inference.schedule import Cosine, Schedule
-from probae.inference.stopping import EarlyStopping, Watch
-from probae.inference.training import settled, train
+from probae.inference.stopping import HELD_OUT, EarlyStopping, Watch
+from probae.inference.training import check_values, settled, train
 from probae.inference.units import warn_units
-from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorModel
+from probae.models import LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
 from probae.statistics import SufficientStatistics
 
@@ -76,7 +77,7 @@ class SVI(Method):
     Notes
     -----
     Where the bound is not finite after an epoch, training stops with a warning and the parameters kept last are those
-    of the fit. The epoch kept by early stopping stands in ``Fit.restarts``.
+    of the fit. The epoch kept by early stopping and its held-out bound per row stand in ``Fit.restarts``.
 
     Examples
     --------
@@ -153,8 +154,10 @@ class SVI(Method):
         self._check(model, encoder, data)
         if not self.unit_free:
             warn_units(model, encoder, data.values)
-        x = data.values.to(data.dtype)
         generator = torch.Generator().manual_seed(seed)
+        x, held = data.values.to(data.dtype), None
+        if self.stopping is not None:
+            x, held = self.stopping.split(x, generator)
         model.requires_grad_(True).to(x.dtype)
         encoder.to(x.dtype)
         begin(model, encoder, x, generator)
@@ -163,7 +166,7 @@ class SVI(Method):
         encoder.train()
         watch = Watch(self.stopping)
         history, interrupted = train(
-            self._loss(model, encoder, x),
+            self._loss(model, encoder, data),
             list(dict.fromkeys([*model.parameters(), *encoder.parameters()])),  # tied ones once
             x,
             epochs=self.epochs,
@@ -176,9 +179,10 @@ class SVI(Method):
             schedule=self.schedule,
             clip=self.clip,
             watch=watch,
-            bound=self._bound(model, encoder, x),
+            held=held,
+            bound=self._bound(model, encoder, data),
             checkpoint=self.checkpoint,
-            settings=settings_of(self) | {"model": repr(model), "encoder": repr(encoder)},
+            settings={} if self.checkpoint is None else settings_of(self, model),
         )
         encoder.eval().double()
         model.double()
@@ -188,9 +192,9 @@ class SVI(Method):
         return Outcome(
             posterior,
             history,
-            watch.done or settled(history),
+            not watch.blind and (watch.done or settled(history)),
             interrupted,
-            restarts=[{"kept epoch": watch.best + 1}] if watch.values else [],
+            restarts=[{"kept epoch": watch.best + 1, HELD_OUT: max(watch.values)}] if watch.values else [],
         )
 
     def _check(self, model: LatentModel, encoder: Encoder, data: Data) -> None:
@@ -215,21 +219,25 @@ class SVI(Method):
         if encoder.warning and getattr(model.prior, "spherical", False):
             warnings.warn(encoder.warning, GuideWarning, stacklevel=2)
 
-    def _loss(self, model: LatentModel, encoder: Encoder, x: Tensor) -> Callable[[Tensor], Tensor]:
-        if only_z_and_x(model, x[:2]):
+    def _loss(self, model: LatentModel, encoder: Encoder, data: Data) -> Callable[[Tensor], Tensor]:
+        if only_z_and_x(model, data.values[:2].to(data.dtype)):
             return regularized(self.objective, self.regularizers, model, encoder)
         if not plain_bound(self.objective) or self.regularizers:
             raise ParameterError(
                 "The program has sites besides z and x, for which only objective=ELBO() without regularizers is "
                 f"available, got {self.objective!r} and {self.regularizers!r}."
             )
-        guide, elbo = encoder.guide(), Trace_ELBO()
-        return lambda rows: elbo.differentiable_loss(model, guide, rows) / len(rows)
+        guide, elbo, size = (
+            encoder.guide(),
+            Trace_ELBO(),
+            len(data.values),
+        )  # sites beside the rows count once in all
+        return lambda rows: elbo.differentiable_loss(model, guide, rows, size=size) / size
 
-    def _bound(self, model: LatentModel, encoder: Encoder, x: Tensor) -> Callable[[Tensor], Tensor]:
+    def _bound(self, model: LatentModel, encoder: Encoder, data: Data) -> Callable[[Tensor], Tensor]:
         """Return the bound of held-out rows: the objective without regularisers, in evaluation mode."""
-        tensors = only_z_and_x(model, x[:2])
-        loss = None if tensors else self._loss(model, encoder, x)
+        tensors = only_z_and_x(model, data.values[:2].to(data.dtype))
+        loss = None if tensors else self._loss(model, encoder, data)
 
         def bound(rows: Tensor) -> Tensor:
             encoder.eval()
@@ -274,48 +282,6 @@ def only_z_and_x(model: LatentModel, x: Tensor) -> bool:
 def plain_bound(objective: Any) -> bool:
     """Whether Pyro's ``Trace_ELBO`` has the expectation of the objective and its number of draws."""
     return type(objective) is ELBO and objective.draws == 1
-
-
-def check_values(schedule: Any, stopping: Any, checkpoint: Any) -> None:
-    """Refuse settings of training of another kind."""
-    for name, value, kind, example in (
-        ("schedule", schedule, Schedule, "Cosine(warmup=5)"),
-        ("stopping", stopping, EarlyStopping | None, "EarlyStopping(patience=20), or None"),
-        ("checkpoint", checkpoint, Checkpoint | None, 'Checkpoint("training.safetensors"), or None'),
-    ):
-        if not isinstance(value, kind):
-            raise ParameterError(f"{name} should be a value such as {example}, got {value!r}.")
-
-
-def settings_of(method: Method) -> dict[str, str]:
-    """Return the settings that a state of training belongs to, as text without addresses of memory."""
-    names = [one.name for one in fields(method) if one.name not in ("encoder", "checkpoint")]
-    return {name: re.sub(r" at 0x[0-9a-fA-F]+", "", repr(getattr(method, name))) for name in names}
-
-
-def begin(model: LatentModel, encoder: Encoder, x: Tensor, generator: torch.Generator) -> None:
-    """Set first values of model and encoder for data x; the encoder may share or read those of the model."""
-    start = getattr(model, "start", None)
-    if start is not None:
-        start(x, generator)
-    initialize(model, x, generator)
-    encoder.attach(model)
-    encoder.start(x, generator)
-
-
-def initialize(model: LatentModel, x: Tensor, generator: torch.Generator) -> None:
-    """Start a linear model at the data's means, half their variance as noise, and seeded random loadings."""
-    if not isinstance(model, LinearFactorModel):
-        return
-    spread = x.std(0)
-    spread = torch.where(spread > 0, spread, spread.mean().clamp_min(torch.finfo(x.dtype).tiny))
-    draw = torch.randn(model.features, model.latents, generator=generator, dtype=torch.float64).to(x.dtype)
-    model.mean = x.mean(0)
-    if isinstance(model, ConfirmatoryFactorAnalysis):  # every factor with a positive direction, zeros kept
-        draw = draw.abs() * model.pattern
-    model.loadings = draw * spread.unsqueeze(1) / (2 * model.latents) ** 0.5
-    variance = 0.5 * spread.square()
-    model.noise_variance = variance if model.noise == "diagonal" else variance.mean()
 
 
 def usable(model: LatentModel, encoder: Encoder) -> bool:

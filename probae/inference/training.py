@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from probae.checks import ConvergenceWarning
+from probae.checks import ConvergenceWarning, ParameterError
 from probae.inference.adam import FlatAdam, flattened
 from probae.inference.base import Loop, few_threads
 from probae.inference.checkpoint import Checkpoint, digest
 from probae.inference.schedule import Cosine, Schedule
-from probae.inference.stopping import Watch, held_out_bound
-from probae.inference.training_state import TrainingState
+from probae.inference.stopping import EarlyStopping, Watch, held_out_bound
+from probae.inference.training_state import Record, TrainingState
 
 GATHERED = 2**22  # numbers of shuffled rows copied at a time: one copy per step would cost more
 
@@ -37,6 +38,7 @@ def train(
     schedule: Schedule | None = None,
     clip: float | None = 100.0,
     watch: Watch | None = None,
+    held: Tensor | None = None,
     bound: Loss | None = None,
     checkpoint: Checkpoint | None = None,
     settings: Mapping[str, str] | None = None,
@@ -66,6 +68,8 @@ def train(
         Largest norm of the gradient, per feature.
     watch : Watch, optional
         Early stopping, with the held-out bounds afterwards; parameters of the highest one are kept.
+    held : Tensor (M, D), optional
+        Rows held out.
     bound : callable, optional
         Rows to their mean held-out bound; minus the loss by default.
     checkpoint : Checkpoint, optional
@@ -80,17 +84,14 @@ def train(
     interrupted : bool
     """
     watch, schedule = watch or Watch(None), schedule or Cosine()
-    everything, held = x, None
-    if watch.stopping is not None:
-        x, held = watch.stopping.split(x, generator)
     batch = min(batch or len(x), len(x))
     evaluate = bound or (lambda rows: -loss(rows))
     with flattened(parameters) as (values, gradient):
         adam = FlatAdam(values, gradient, None if clip is None else clip * x.shape[1])
         state = TrainingState(adam, buffers, generator, watch)
-        run = {} if checkpoint is None else identity(everything, generator, state, settings or {})
+        record = None
         if checkpoint is not None:
-            state.read(checkpoint, run)
+            record = Record(checkpoint, identity(x, held, generator, state, settings or {}), state)
         with Loop(label) as loop, few_threads(batch * x.shape[1]):
             for _ in loop.steps(0 if watch.done else epochs - len(state.history)):
                 epoch = len(state.history)
@@ -102,13 +103,15 @@ def train(
                     state.keep()
                 state.history.append(value)
                 loop.value = value
-                if checkpoint is not None and (
-                    checkpoint.due(epoch + 1) or epoch + 1 == epochs or watch.done
-                ):
-                    state.write(checkpoint, run)
+                if record is not None:
+                    record.note()
                 if watch.done:
                     break
+        if record is not None:
+            record.write()
         state.put_back()
+    if watch.blind:
+        warn_blind()
     return state.history, loop.interrupted
 
 
@@ -160,15 +163,30 @@ def minibatches(x: Tensor, batch: int, generator: torch.Generator) -> Iterator[T
 
 
 def identity(
-    x: Tensor, generator: torch.Generator, state: TrainingState, settings: Mapping[str, str]
+    x: Tensor,
+    held: Tensor | None,
+    generator: torch.Generator,
+    state: TrainingState,
+    settings: Mapping[str, str],
 ) -> dict[str, str]:
     """Return what a checkpoint belongs to."""
     return {
-        "data": digest({"x": x}),
+        "data": digest({"x": x} if held is None else {"x": x, "held": held}),
         "seed": str(generator.initial_seed()),
         **settings,
         "first values": state.start(),
     }
+
+
+def check_values(schedule: Any, stopping: Any, checkpoint: Any) -> None:
+    """Refuse settings of training of another kind."""
+    for name, value, kind, example in (
+        ("schedule", schedule, Schedule, "Cosine(warmup=5)"),
+        ("stopping", stopping, EarlyStopping | None, "EarlyStopping(patience=20), or None"),
+        ("checkpoint", checkpoint, Checkpoint | None, 'Checkpoint("training.safetensors"), or None'),
+    ):
+        if not isinstance(value, kind):
+            raise ParameterError(f"{name} should be a value such as {example}, got {value!r}.")
 
 
 def settled(history: list[float]) -> bool:
@@ -184,8 +202,18 @@ def settled(history: list[float]) -> bool:
 def warn_not_finite(epoch: int) -> None:
     """Say that training stopped."""
     warnings.warn(
-        f"The objective was not finite in epoch {epoch + 1}: the parameters of the epoch before were kept; "
+        f"The objective was not finite in epoch {epoch + 1}: the parameters kept last are those of the fit; "
         "lower lr or standardise x.",
+        ConvergenceWarning,
+        stacklevel=4,
+    )
+
+
+def warn_blind() -> None:
+    """Say that early stopping had nothing to go by."""
+    warnings.warn(
+        "The bound of the rows held out was finite after no epoch: the fit has its first values; lower lr, standardise "
+        "x, or look for values in x that no other row has.",
         ConvergenceWarning,
         stacklevel=4,
     )

@@ -54,9 +54,9 @@ class TrainingState:
         """Return a digest of parameters and buffers."""
         return digest({str(number): one for number, one in enumerate(self._live)})
 
-    def write(self, checkpoint: Checkpoint, run: dict[str, str]) -> None:
-        """Write the state of the run to its file."""
-        checkpoint.write(run, {"steps": self.adam.steps}, self._tensors())
+    def snapshot(self) -> dict[str, Tensor]:
+        """Return a copy of all of it."""
+        return {name: one.detach().clone() for name, one in self._tensors().items()}
 
     def read(self, checkpoint: Checkpoint, run: dict[str, str]) -> None:
         """Go to the state in the file, if there is one."""
@@ -64,17 +64,17 @@ class TrainingState:
         found = checkpoint.read(run, like)
         if found is None:
             return
-        numbers, tensors = found
-        self.adam.steps = numbers["steps"]
-        copy_values([tensors[f"live.{n}"] for n in range(len(self._live))], self._live)
-        copy_values([tensors[f"kept.{n}"] for n in range(len(self.kept))], self.kept)
-        copy_values([tensors["mean"], tensors["square"]], [self.adam.mean, self.adam.square])
-        self.history, self.watch.values = tensors["history"].tolist(), tensors["held"].tolist()
-        self.generator.set_state(tensors["order"])
-        torch.set_rng_state(tensors["draws"])
+        self.adam.steps = int(found["steps"])
+        copy_values([found[f"live.{n}"] for n in range(len(self._live))], self._live)
+        copy_values([found[f"kept.{n}"] for n in range(len(self.kept))], self.kept)
+        copy_values([found["mean"], found["square"]], [self.adam.mean, self.adam.square])
+        self.history, self.watch.values = found["history"].tolist(), found["held"].tolist()
+        self.generator.set_state(found["order"])
+        torch.set_rng_state(found["draws"])
 
     def _tensors(self) -> dict[str, Tensor]:
         return {
+            "steps": torch.tensor(self.adam.steps),
             "mean": self.adam.mean,
             "square": self.adam.square,
             "history": torch.tensor(self.history, dtype=torch.float64),
@@ -84,6 +84,40 @@ class TrainingState:
             **{f"live.{number}": one for number, one in enumerate(self._live)},
             **{f"kept.{number}": one for number, one in enumerate(self.kept)},
         }
+
+
+@dataclass(eq=False)
+class Record:
+    """The file of a training, and a copy of the last whole epoch as long as it is not in the file.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    run : dict
+        What the state belongs to.
+    state : TrainingState
+        Set to what is in the file.
+    """
+
+    checkpoint: Checkpoint
+    run: dict[str, str]
+    state: TrainingState
+    unwritten: dict[str, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        self.state.read(self.checkpoint, self.run)
+
+    def note(self) -> None:
+        """Take a copy at the end of an epoch, and write it where that is due."""
+        self.unwritten = self.state.snapshot()
+        if self.checkpoint.due(len(self.state.history)):
+            self.write()
+
+    def write(self) -> None:
+        """Write the last whole epoch, if it is not in the file: Ctrl-C may have ended the training after it."""
+        if self.unwritten is not None:
+            self.checkpoint.write(self.run, self.unwritten)
+            self.unwritten = None
 
 
 @torch.no_grad()

@@ -140,8 +140,9 @@ def _check_posterior(posterior: Any, shared: Mapping[str, Any]) -> None:
             sound = True  # their owner has checked them
         elif name == "tolerance":
             sound = isinstance(value, float) and value > 0
-        else:  # draws for each row, and their seed
-            sound = manifest.is_count(value) and (name == "seed" or 0 < value <= MAX_DRAWS)
+        else:  # draws for each row, their seed, and steps, of which there may be none
+            least = 0 if name in ("seed", "steps") else 1
+            sound = manifest.is_count(value) and value >= least and (name == "seed" or value <= MAX_DRAWS)
         if not sound:
             raise FileError(f"the posterior has an impossible {name}.")
 

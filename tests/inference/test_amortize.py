@@ -93,6 +93,11 @@ def test_the_model_stays_as_it_was(run, model):
         assert torch.equal(getattr(run.model, name).double(), getattr(model, name).double())
 
 
+def test_training_on_float32_rows_does_not_round_the_model(model, x):
+    again = amortized(model, x[:100].float(), LISTAEncoder(10, 16, layers=2), epochs=1)
+    assert all(torch.equal(one, model.state_dict()[name]) for name, one in again.model.state_dict().items())
+
+
 def test_history_is_the_objective(run):
     assert run.history[-1] > run.history[0]
     assert run.method.objective_name == "negative lasso energy"

@@ -1,5 +1,7 @@
 """Refined posteriors: up the bound at every step, to the best of the family; no steps leave the encoder's answer."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -114,6 +116,14 @@ def test_draws_estimate_the_closed_form(prior):
     drawn = SampledExpectation(model, 32_768, 0)(x, q.mean, q.root)
     for one, other in zip(exact, drawn, strict=True):
         assert (one - other).abs().max() < 32_768**-0.5 * (1 + one.abs().max())
+
+
+def test_a_fit_with_no_steps_comes_back_from_disk(tmp_path):
+    x = FactorAnalysis(4, 1).sample(20, seed=0)
+    with pytest.warns(match="stopped before it converged"):
+        run = fit(FactorAnalysis(4, 1), x, SVI(LinearGaussianEncoder(4, 1), epochs=3))
+    run = replace(run, posterior=RefinedPosterior(run.posterior.encoder, run.model, 0))
+    assert load(save(run, tmp_path / "run")).posterior.steps == 0
 
 
 def test_svi_refines_and_the_file_keeps_it(tmp_path):

@@ -9,7 +9,8 @@ import pytest
 import torch
 from pyro.infer import Trace_ELBO
 
-from probae import ELBO, ConvergenceWarning, GuideWarning, ParameterError, fit
+from probae import ELBO, ConvergenceWarning, EarlyStopping, GuideWarning, ParameterError, fit
+from probae.checks import check_data
 from probae.datasets import holzinger_swineford
 from probae.encoders import LinearGaussianEncoder, MLPEncoder
 from probae.inference import SVI
@@ -174,6 +175,50 @@ def test_programs_with_other_sites_are_trained_through_pyro(encoder, x):
         run = fit(WithExtra(5, 2), x, SVI(ENCODERS[encoder](2), epochs=30))
     assert run.history[-5:].mean() > run.history[:5].mean()
     assert all(p.isfinite().all() for p in run.model.parameters())
+
+
+class Penalised(FactorAnalysis):
+    """A model with a factor that all rows share."""
+
+    def forward(self, x=None, context=None, *, size=None):
+        pyro.factor("penalty", -50 * self.loadings.square().sum())
+        return super().forward(x, context, size=size)
+
+
+def exact_encoder(model):
+    """The encoder of the posterior itself: log p(x, z) - log q(z | x) is log p(x) for every draw of z."""
+    encoder, at_zero = (
+        LinearGaussianEncoder(model.features, model.latents).double(),
+        model.posterior(model.mean.unsqueeze(0)),
+    )
+    steps = model.posterior(model.mean + torch.eye(model.features, dtype=torch.float64)).mean
+    with torch.no_grad():
+        encoder.offset.copy_(model.mean)
+        encoder.weight.copy_(steps.mT)
+        root = torch.linalg.cholesky(at_zero.covariance_matrix.reshape(2, 2))
+        encoder.log_scale.copy_(root.diagonal().log())
+        encoder.lower.copy_(root.tril(-1))
+    return encoder
+
+
+@pytest.mark.parametrize("rows", [30, 10, 3, 1])
+def test_a_factor_of_all_rows_counts_once_whatever_the_minibatch(rows, x):
+    """The mean loss over minibatches is the loss of all rows, -mean log p(x) + 50 |W|^2 / N, in float64."""
+    model = Penalised(5, 2)
+    model.loadings = torch.randn(5, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    encoder = exact_encoder(model)
+    with pyro.settings.context(module_local_params=True), torch.no_grad():
+        loss = SVI(encoder)._loss(model, encoder, check_data(x))
+        found = torch.stack([loss(part) for part in x.split(rows)]).mean()
+        expected = -model.log_likelihood(x).mean() + 50 * model.loadings.square().sum() / len(x)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_more_rows_may_be_held_out_than_trained_on_beside_a_factor_of_all_rows(x):
+    method = SVI(LinearGaussianEncoder(5, 2), epochs=3, batch=2, stopping=EarlyStopping(0.9))
+    with pytest.warns(ConvergenceWarning):
+        run = fit(Penalised(5, 2), x, method)
+    assert len(run.history) == 3
 
 
 def test_an_objective_that_cannot_be_honoured_is_refused(x):

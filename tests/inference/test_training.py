@@ -1,13 +1,18 @@
 """Training: a killed run goes on bit for bit, early stopping keeps the best state, schedules and Adam are as known."""
 
+import copy
 import json
 import signal
 import subprocess
 import sys
 import time
 import warnings
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -15,9 +20,12 @@ import torch
 import probae as pa
 from probae import ConvergenceWarning, DataError, FileError, ParameterError
 from probae.inference.adam import FlatAdam, flattened
+from probae.inference.checkpoint import digest
+from probae.inference.identity import described, settings_of
 from probae.inference.schedule import Schedule
 from probae.inference.stopping import Watch, held_out_bound
 from probae.inference.training import train
+from probae.inference.training_state import TrainingState
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +131,7 @@ def test_early_stopping_keeps_the_best_state(x):
     """The bound of the rows held out, computed again from the fitted parameters, is the highest that was seen."""
     generator = torch.Generator().manual_seed(3)
     stopping = pa.EarlyStopping(fraction=0.25, patience=5)
-    held = stopping.split(x, torch.Generator().manual_seed(3))[1]
+    rows, held = stopping.split(x, generator)
     assert len(held) == 15
     weight = torch.nn.Parameter(torch.zeros(4, dtype=torch.float64))
     watch = Watch(stopping)
@@ -134,8 +142,8 @@ def test_early_stopping_keeps_the_best_state(x):
         return values[-1]
 
     history, _ = train(
-        lambda rows: (weight - 1).square().sum(), [weight], x, epochs=200, batch=None, lr=0.02, generator=generator,
-        usable=lambda: True, label="test", watch=watch, bound=bound,
+        lambda rows: (weight - 1).square().sum(), [weight], rows, epochs=200, batch=None, lr=0.02,
+        generator=generator, usable=lambda: True, label="test", watch=watch, held=held, bound=bound,
     )  # fmt: skip
     assert watch.done
     assert len(history) == watch.best + 1 + 5 < 200
@@ -143,23 +151,69 @@ def test_early_stopping_keeps_the_best_state(x):
 
 
 def test_a_fit_that_stops_early_has_the_highest_held_out_bound(x):
+    """The bound of the held rows, computed again from the fitted model, is the highest that was recorded."""
     stopping = pa.EarlyStopping(fraction=0.3, patience=8)
     run = fitted(x, epochs=150, batch=None, lr=0.1, stopping=stopping, objective=pa.ELBO())
     kept = run.restarts[0]["kept epoch"]
     assert run.converged
     assert len(run.history) == kept + 8
-    short = fitted(
-        x, epochs=150, batch=None, lr=0.1, objective=pa.ELBO(), stopping=pa.EarlyStopping(0.3, 1000)
-    )
-    held = stopping.split(x, generator_after_start(x))[1]
-    assert bound_of(run, held) > bound_of(short, held) - 1e-9 or short.restarts[0]["kept epoch"] > kept + 8
+    held = stopping.split(x, torch.Generator().manual_seed(0))[1]
+    # the fit works on x in units of its spread: the same numbers to a few hundred roundings
+    assert bound_of(run, held) == pytest.approx(run.restarts[0]["held-out bound"], abs=1e-10)
 
 
-def generator_after_start(x):
-    generator = torch.Generator().manual_seed(0)
-    torch.randn(4, 2, generator=generator, dtype=torch.float64)  # loadings
-    pa.MLPEncoder(4, 2, hidden=(5,)).double().start(x, generator)
-    return generator
+def test_first_values_do_not_know_the_rows_held_out(x):
+    """Held-out rows far away change nothing but the order of training: centre and spread are those of the others."""
+    stopping = pa.EarlyStopping(fraction=0.3)
+    rows, _ = stopping.split(x, torch.Generator().manual_seed(0))
+    far = torch.where((x.unsqueeze(1) == rows).all(2).any(1, keepdim=True), x, x + 1e3)
+    encoder = UnitlessEncoder(4, 2, hidden=(5,))
+    one, other = (fitted(table, encoder=encoder, epochs=1, stopping=stopping) for table in (x, far))
+    assert torch.equal(one.posterior.encoder.centre, other.posterior.encoder.centre)
+    assert torch.allclose(one.posterior.encoder.centre, rows.mean(0))
+
+
+class UnitlessEncoder(pa.MLPEncoder):
+    """An encoder without units, so that the fit leaves x as it is."""
+
+    rescale = pa.encoders.Encoder.rescale
+
+
+def test_a_held_out_bound_that_is_never_finite_is_no_convergence(x):
+    """Training goes well, but the bound of the rows held out is NaN at every epoch."""
+    weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    watch = Watch(pa.EarlyStopping(fraction=0.2, patience=4))
+    with pytest.warns(ConvergenceWarning, match="rows held out was finite after no epoch"):
+        history, _ = train(
+            lambda rows: (weight - 1).square().sum(), [weight], x, epochs=50, batch=None, lr=0.1,
+            generator=torch.Generator().manual_seed(0), usable=lambda: True, label="test", watch=watch, held=x,
+            bound=lambda rows: weight.sum() * torch.nan,
+        )  # fmt: skip
+    assert len(history) == 4  # patience is counted from the first epoch
+    assert (watch.best, watch.blind, weight.item()) == (-1, True, 0.0)
+
+
+@pytest.mark.parametrize("epochs", [12, 150])
+def test_a_fit_without_a_finite_held_out_bound_has_not_converged(epochs, x):
+    stopping = pa.EarlyStopping(fraction=0.3, patience=4)
+    _, held = stopping.split(x, torch.Generator().manual_seed(0))
+    objective = Nowhere(held[0].tolist())
+    run = fitted(x, encoder=UnitlessEncoder(4, 2), epochs=epochs, stopping=stopping, objective=objective)
+    assert not run.converged
+    assert run.restarts[0]["kept epoch"] == 0
+    assert any("finite after no epoch" in one for one in run.warnings)
+
+
+@dataclass(frozen=True)
+class Nowhere:
+    """The evidence lower bound, which one row has not."""
+
+    row: list
+    name = "bound"
+
+    def __call__(self, model, encoder, x, seen=None):
+        is_row = (x == torch.tensor(self.row, dtype=x.dtype)).all(1)
+        return torch.where(is_row, torch.nan, pa.ELBO()(model, encoder, x))
 
 
 def bound_of(run, rows):
@@ -175,7 +229,7 @@ def test_the_held_out_bound_changes_no_random_state(x):
 
 
 def test_nothing_left_to_train_on_is_said(x):
-    with pytest.raises(DataError, match="nothing is left"):
+    with pytest.raises(DataError, match="at least 2"):
         fitted(x[:2], stopping=pa.EarlyStopping(fraction=0.9))
 
 
@@ -255,13 +309,18 @@ def test_a_damaged_or_foreign_checkpoint_is_one_sentence(x, tmp_path, monkeypatc
     raw = Path("kept").read_bytes()
     size = int.from_bytes(raw[:8], "little")
     state = json.loads(json.loads(raw[8 : 8 + size])["__metadata__"]["state"])
-    assert set(state["numbers"]) == {"steps"}
+    tensors = safetensors.torch.load(raw)
+    assert tensors["steps"].item() == 12 * 4  # minibatches of 16 in 60 rows
+    longer = tensors | {"steps": torch.tensor(10**9)}
+    without = {name: one for name, one in tensors.items() if name != "steps"}
     damaged = [
         b"", raw[:100], raw[:-8], raw[:-3] + bytes(3) + b"", raw[:-20] + bytes(20), b"\x80\x04N.",
         safetensors.torch.save({"a": torch.ones(1)}),
         safetensors.torch.save({"a": torch.ones(1)}, metadata={"state": "[" * 100_000}),
         safetensors.torch.save({"a": torch.ones(1)}, metadata={"state": json.dumps(state)}),
         safetensors.torch.save({"a": torch.ones(1)}, metadata={"state": json.dumps(state | {"schema": 9})}),
+        safetensors.torch.save(longer, metadata={"state": json.dumps(state)}),
+        safetensors.torch.save(without, metadata={"state": json.dumps(state | {"sha256": digest(without)})}),
     ]  # fmt: skip
     for content in damaged:
         if content == raw:
@@ -271,22 +330,117 @@ def test_a_damaged_or_foreign_checkpoint_is_one_sentence(x, tmp_path, monkeypatc
             fitted_kept(x)
 
 
-def test_an_interrupted_run_goes_on(x, tmp_path):
-    """Ctrl-C in the sixth epoch: what was written last is where the next run begins."""
+@dataclass(frozen=True)
+class Interrupting(Schedule):
+    """Ctrl-C in the seventh of twelve epochs, once."""
 
-    class Interrupting(Schedule):
-        def after(self, progress):
-            if progress > 0.5 and not (tmp_path / "again").exists():
-                (tmp_path / "again").touch()
-                raise KeyboardInterrupt
-            return 1.0
+    again: Path = Path()
 
-    kept = pa.Checkpoint(tmp_path / "kept", every=2)
-    first = fitted(x, checkpoint=kept, schedule=Interrupting())
+    def after(self, progress):
+        if progress > 0.5 and not self.again.exists():
+            self.again.touch()
+            raise KeyboardInterrupt
+        return 1.0
+
+
+@pytest.mark.parametrize("every", [2, 4, 1000])
+def test_an_interrupted_run_goes_on_from_its_last_whole_epoch(every, x, tmp_path):
+    kept, schedule = pa.Checkpoint(tmp_path / "kept", every=every), Interrupting(again=tmp_path / "again")
+    first = fitted(x, checkpoint=kept, schedule=schedule)
     assert first.interrupted
     assert len(first.history) == 6
-    second = fitted(x, checkpoint=kept, schedule=Interrupting())
-    assert same(second, fitted(x, schedule=Interrupting()))
+    assert len(safetensors.torch.load_file(kept.path)["history"]) == 6
+    second = fitted(x, checkpoint=kept, schedule=schedule)
+    assert same(second, fitted(x, schedule=schedule))
+
+
+def test_nothing_is_copied_without_a_checkpoint(x, monkeypatch):
+    monkeypatch.setattr(TrainingState, "snapshot", None)
+    assert len(fitted(x).history) == 12
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """An objective of one's own, with a setting that its text does not show."""
+
+    weight: float
+    name = "weighted bound"
+
+    def __repr__(self):
+        return "Weighted()"
+
+    def __call__(self, model, encoder, x, seen=None):
+        return self.weight * pa.ELBO()(model, encoder, x, seen)
+
+
+class Plain(Weighted):
+    """One whose text is its address."""
+
+    __repr__ = object.__repr__
+
+
+class WithWidth(pa.FactorAnalysis):
+    """A model with a setting that its text does not show."""
+
+    def __init__(self, width):
+        super().__init__(4, 2)
+        self.width = width
+
+
+def nearby(change):
+    rows = torch.zeros(2000, 4, dtype=torch.float64)  # of more than 1,000 numbers torch prints six rows
+    rows[1000] += change
+    return (pa.Denoising(pa.NearbyRow(rows, neighbours=2)),)
+
+
+@pytest.mark.parametrize(
+    ("part", "one", "other"),
+    [
+        ("regularizers", lambda: nearby(1.0), lambda: nearby(2.0)),
+        ("regularizers", lambda: nearby(1.0), lambda: nearby(1.0 + 1e-12)),
+        ("objective", lambda: Weighted(1.0), lambda: Weighted(2.0)),
+        ("objective", lambda: Plain(1.0), lambda: Plain(2.0)),
+    ],
+)  # fmt: skip
+def test_settings_are_compared_by_value_not_by_what_they_print(part, one, other, x, tmp_path):
+    kept = pa.Checkpoint(tmp_path / "kept")
+    first = fitted(x, checkpoint=kept, **{part: one()})
+    assert same(first, fitted(x, checkpoint=kept, **{part: one()}))
+    with pytest.raises(FileError, match=f"another run, with other {part}: remove it"):
+        fitted(x, checkpoint=kept, **{part: other()})
+
+
+def test_a_model_is_compared_by_value(x):
+    method = pa.SVI(pa.MLPEncoder(4, 2))
+    one, same_one, other = (settings_of(method, WithWidth(width)) for width in (1, 1, 2))
+    assert one == same_one
+    assert {name for name in one if one[name] != other[name]} == {"model"}
+
+
+def test_a_setting_that_cannot_be_compared_is_refused_before_training(x, tmp_path):
+    def noisy(sd):
+        return lambda rows: rows + sd * torch.randn_like(rows)
+
+    kept, regularizers = pa.Checkpoint(tmp_path / "kept"), (pa.Denoising(noisy(0.1)),)
+    with pytest.raises(ParameterError, match="regularizers holds what it cannot compare .*<lambda>"):
+        fitted(x, checkpoint=kept, regularizers=regularizers)
+    assert not Path(kept.path).exists()
+    assert len(fitted(x, regularizers=regularizers).history) == 12  # without a checkpoint it may be anything
+
+
+VALUES = [
+    None, True, 1, 1.0, "1", b"1", (1,), [1], {1}, {"a": 1}, {"a": 2}, torch.ones(2), torch.ones(2, 1),
+    torch.float32, torch.float64, np.ones(2), np.zeros(2), len, torch.tanh, torch.relu, settings_of, Weighted,
+    partial(torch.add, 1), partial(torch.add, 2), Path("a"), Path("b"), torch.nn.ReLU(), torch.nn.Softplus(2.0),
+    torch.nn.Softplus(3.0), OrderedDict(a=1), OrderedDict(a=2),
+]  # fmt: skip
+
+
+def test_values_that_differ_have_other_descriptions_and_copies_the_same():
+    found = [described(value) for value in VALUES]
+    assert len(set(found)) == len(VALUES)
+    assert found == [described(copy.deepcopy(value)) for value in VALUES]
+    assert described({"b", "a", "c"}) == described({"c", "b", "a"})
 
 
 def test_settings_are_checked(as_installed):
