@@ -28,14 +28,15 @@ from probae.checks import (
 from probae.encoders import Encoder
 from probae.inference.base import Method, Outcome
 from probae.inference.checkpoint import Checkpoint
-from probae.inference.objectives import ELBO, PredictiveSparseDecomposition
-from probae.inference.objectives.units import is_energy, put_back
+from probae.inference.objectives import ELBO, SquaredError
+from probae.inference.objectives.units import in_units, is_energy, put_back
+from probae.inference.point_codes import refuse_prior_at_code, settle_noise
 from probae.inference.refinement import RefinedPosterior, require_gaussian
 from probae.inference.regularizers import Regularizer, check_regularizers, regularized
 from probae.inference.schedule import Cosine, Schedule
 from probae.inference.stopping import EarlyStopping, Watch
 from probae.inference.training import settled, train
-from probae.inference.units import warn_units
+from probae.inference.units import can_rescale, warn_units
 from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
 from probae.statistics import SufficientStatistics
@@ -127,7 +128,7 @@ class SVI(Method):
     @property
     def unit_free(self) -> bool:
         """Whether the encoder can be put into other units, and nothing else is in those of x."""
-        return type(self.encoder).rescale is not Encoder.rescale and not self.regularizers
+        return can_rescale(self.encoder, self.objective, self.regularizers)
 
     @property
     def common_unit(self) -> bool:
@@ -136,10 +137,7 @@ class SVI(Method):
 
     def in_units(self, units: Float[Tensor, " features"]) -> SVI:
         """Return the method with an objective for x / units."""
-        if not isinstance(self.objective, PredictiveSparseDecomposition):
-            return self
-        gamma = self.objective.gamma / float(units[0]) ** 2
-        return replace(self, objective=replace(self.objective, gamma=gamma))
+        return replace(self, objective=in_units(self.objective, units))
 
     def objective_in_units(self, value: float, units: Float[Tensor, " features"]) -> float:
         """Return the objective per row for x, given that for x / units."""
@@ -151,6 +149,7 @@ class SVI(Method):
         data = self.rows(data)
         encoder = self.encoder
         self._check(model, encoder, data)
+        refuse_prior_at_code(self.objective)
         if not self.unit_free:
             warn_units(model, encoder, data.values)
         x = data.values.to(data.dtype)
@@ -182,6 +181,8 @@ class SVI(Method):
         )
         encoder.eval().double()
         model.double()
+        if isinstance(self.objective, SquaredError):
+            settle_noise(model, encoder, data)
         posterior = (
             RefinedPosterior(encoder, model, self.refine) if self.refine else EncoderPosterior(encoder)
         )

@@ -53,6 +53,7 @@ class IWAE:
 
     draws: int = 10
     name: ClassVar[str] = "IWAE bound"
+    energy: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_count("draws", self.draws)
@@ -102,6 +103,7 @@ class Renyi:
     alpha: float = 0.5
     draws: int = 10
     name: ClassVar[str] = "Renyi bound"
+    energy: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float):

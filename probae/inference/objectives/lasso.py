@@ -31,6 +31,7 @@ class LassoEnergy:
     """
 
     name: ClassVar[str] = "negative lasso energy"
+    energy: ClassVar[bool] = True
 
     def __call__(
         self,
@@ -74,6 +75,7 @@ class PredictiveSparseDecomposition:
 
     gamma: float = 1.0
     name: ClassVar[str] = "negative PSD energy"
+    energy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_positive("gamma", self.gamma)

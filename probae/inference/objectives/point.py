@@ -24,6 +24,7 @@ class JointDensity:
     """
 
     name: ClassVar[str] = "log joint density"
+    energy: ClassVar[bool] = False
 
     def __call__(
         self,
@@ -52,6 +53,7 @@ class Reconstruction:
     """
 
     name: ClassVar[str] = "log reconstruction density"
+    energy: ClassVar[bool] = False
 
     def __call__(
         self,
@@ -80,6 +82,7 @@ class SquaredError:
     """
 
     name: ClassVar[str] = "minus half the squared error"
+    energy: ClassVar[bool] = True
 
     def __call__(
         self,

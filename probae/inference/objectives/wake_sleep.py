@@ -54,6 +54,7 @@ class ReweightedWakeSleep:
     draws: int = 10
     sleep: float = 0.0
     name: ClassVar[str] = "IWAE bound"
+    energy: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_count("draws", self.draws)
