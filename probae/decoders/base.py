@@ -81,7 +81,8 @@ class Decoder(nn.Module):
             variance = (0.5 if layer is layers[-1] else 1.0) / fan
             values = torch.randn(weight.shape, generator=generator, dtype=torch.float64) * variance**0.5
             weight.copy_(values)
-            layer.bias.zero_()  # type: ignore[union-attr]
+            if layer.bias is not None:
+                layer.bias.zero_()
             if layer is not layers[0] and isinstance(layer, nn.Linear) and unit.name != "tanh":
                 unit.feed(layer)
 

@@ -56,7 +56,8 @@ class NetworkEncoder(Encoder):
                 if isinstance(layer, nn.Linear | nn.Conv2d):
                     draw = torch.randn(layer.weight.shape, generator=generator, dtype=torch.float64)
                     layer.weight.copy_((draw / layer.weight[0].numel() ** 0.5).to(x.dtype))
-                    layer.bias.zero_()  # type: ignore[union-attr]
+                    if layer.bias is not None:
+                        layer.bias.zero_()
                     if inner and isinstance(layer, nn.Linear) and unit.name != "tanh":
                         unit.feed(layer)
                     inner = True

@@ -52,7 +52,8 @@ class MAP(Method):
     r"""Codes at the maximum of log p(x, z): certified lasso codes with dictionary steps, or those of a point encoder.
 
     Given an ``encoder``, it and the model are trained by Adam on log p(x, z) at z = encoder(x).mean. That is a
-    classical autoencoder: `Reconstruction` leaves the prior out, `SquaredError` the noise too.
+    classical autoencoder: `Reconstruction` leaves the prior out, `SquaredError` the noise too. Where the prior counts,
+    the atoms of a linear decoder are put back to one norm after each step, unless `WeightDecay` or tied weights set it.
 
     Parameters
     ----------

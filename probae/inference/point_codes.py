@@ -11,8 +11,13 @@ from torch import Tensor, nn
 
 from probae.checks import Data, NotExactError, ParameterError
 from probae.decoders import LinearDecoder
-from probae.encoders import Encoder
-from probae.inference.objectives import JointDensity, LassoEnergy, PredictiveSparseDecomposition
+from probae.encoders import Encoder, TiedEncoder
+from probae.inference.objectives import (
+    JointDensity,
+    LassoEnergy,
+    PredictiveSparseDecomposition,
+    ReweightedWakeSleep,
+)
 from probae.models import Autoencoder, LatentModel, LinearFactorModel
 from probae.priors import Laplace
 
@@ -37,7 +42,9 @@ def check_lasso(objective: Any, model: Any) -> None:
     NotExactError
     """
     if isinstance(objective, LassoEnergy | PredictiveSparseDecomposition) and not (
-        isinstance(model, LinearFactorModel) and isinstance(model.prior, Laplace) and model.noise == "isotropic"
+        isinstance(model, LinearFactorModel)
+        and isinstance(model.prior, Laplace)
+        and model.noise == "isotropic"
     ):
         raise NotExactError(
             f"{type(objective).__name__} is the energy of Laplace codes with isotropic noise, got {model!r}: "
@@ -45,8 +52,8 @@ def check_lasso(objective: Any, model: Any) -> None:
         )
 
 
-def refuse_prior_at_code(objective: Any) -> None:
-    """Refuse an objective that only a point encoder maximises.
+def check_bound(objective: Any, encoder: Encoder) -> None:
+    """Refuse an objective that SVI would train without a maximum, or with gradients of other than it says.
 
     Raises
     ------
@@ -56,6 +63,11 @@ def refuse_prior_at_code(objective: Any) -> None:
         raise ParameterError(
             f"SVI maximises a bound, and {type(objective).__name__} has the prior at one code a row, which leaves the "
             "spread of q open: use MAP(encoder=..., objective=...)."
+        )
+    if isinstance(objective, ReweightedWakeSleep) and isinstance(encoder, TiedEncoder):
+        raise ParameterError(
+            "ReweightedWakeSleep has other gradients for the encoder than for the model, and a TiedEncoder shares "
+            "its weights with it: use another encoder, or IWAE()."
         )
 
 

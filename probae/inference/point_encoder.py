@@ -145,8 +145,8 @@ def warn_scale_free(
     if free_scale(objective, encoder, regularizers):
         if atoms_of(model) is None:
             warnings.warn(
-                f"{type(objective).__name__} has no maximiser here: codes shrink while the decoder grows, and the prior "
-                "costs ever less. Add WeightDecay, or use a linear decoder, whose atoms keep their norm.",
+                f"{type(objective).__name__} has no maximiser here: codes shrink while the decoder grows, and the "
+                "prior costs ever less. Add WeightDecay, or use a linear decoder, whose atoms keep their norm.",
                 ConvergenceWarning,
                 stacklevel=2,
             )

@@ -30,7 +30,7 @@ from probae.inference.base import Method, Outcome
 from probae.inference.checkpoint import Checkpoint
 from probae.inference.objectives import ELBO, SquaredError
 from probae.inference.objectives.units import in_units, is_energy, put_back
-from probae.inference.point_codes import refuse_prior_at_code, settle_noise
+from probae.inference.point_codes import check_bound, settle_noise
 from probae.inference.refinement import RefinedPosterior, require_gaussian
 from probae.inference.regularizers import Regularizer, check_regularizers, regularized
 from probae.inference.schedule import Cosine, Schedule
@@ -149,7 +149,7 @@ class SVI(Method):
         data = self.rows(data)
         encoder = self.encoder
         self._check(model, encoder, data)
-        refuse_prior_at_code(self.objective)
+        check_bound(self.objective, encoder)
         if not self.unit_free:
             warn_units(model, encoder, data.values)
         x = data.values.to(data.dtype)
