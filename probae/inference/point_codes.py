@@ -2,7 +2,8 @@ r"""What a model at point codes leaves open: the scale of the codes beside a pri
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -71,31 +72,43 @@ def check_bound(objective: Any, encoder: Encoder) -> None:
         )
 
 
-def atoms_held(model: LatentModel, x: Float[Tensor, "samples features"]) -> Callable[[], None] | None:
-    r"""Return what puts the columns of W to one norm c, in place; None for a model without linear atoms.
+@contextmanager
+def held_atoms(model: LatentModel, x: Float[Tensor, "samples features"]) -> Iterator[Callable[[], None]]:
+    r"""Hold the columns of W at one norm c in training: yields what puts them back there, in place, after a step.
 
     Codes of unit variance then make half the variance of x, :math:`c^2 K = \tfrac12 \operatorname{tr} S`, as the first
     values do. Were the other half to follow the noise, codes and atoms would die out together: more noise, smaller
-    atoms, smaller codes, more noise. Columns of a pre-trained decoder keep their own norms.
+    atoms, smaller codes, more noise. Columns of a pre-trained decoder keep their own norms. Gradients lose what would
+    change a norm: Adam divides entries by their sizes, and would stop elsewhere than at a stationary point.
     """
-    found = atoms_of(model)
-    if found is None:
-        return None
-    weight, spread = found
-    unit = x.std(0) if spread is None else spread
-    scale = (0.5 / model.latents) ** 0.5 * unit.norm()
+    weight, unit = atoms_of(model) or (None, None)
+    if weight is None:
+        yield lambda: None
+        return
+    rows = torch.ones_like(weight[:, :1]) if unit is None else unit.unsqueeze(1)
 
     def norms() -> Tensor:
-        sized = weight.detach() if spread is None else spread.unsqueeze(1) * weight.detach()
-        return sized.norm(dim=0).clamp_min(torch.finfo(x.dtype).tiny)
+        return (rows * weight.detach()).norm(dim=0).clamp_min(torch.finfo(x.dtype).tiny)
 
-    wanted = norms() if getattr(model, "started", False) else scale
+    spread = x.std(0) if unit is None else unit
+    pretrained = getattr(model, "started", False)
+    wanted = norms() if pretrained else (0.5 / model.latents) ** 0.5 * spread.norm()
 
     @torch.no_grad()
     def hold() -> None:
         weight.mul_(wanted / norms())
 
-    return hold
+    def along(gradient: Tensor) -> Tensor:
+        normal = rows.square() * weight.detach()
+        return gradient - normal * ((normal * gradient).sum(0) / normal.square().sum(0))
+
+    hold()
+    hook = weight.register_hook(along)
+    try:
+        yield hold
+    finally:
+        hook.remove()
+        hold()
 
 
 def atoms_of(model: LatentModel) -> tuple[nn.Parameter, Tensor | None] | None:

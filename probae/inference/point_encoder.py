@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from probae.encoders import Encoder, LinearGaussianEncoder, TiedEncoder
 from probae.inference.base import Outcome
 from probae.inference.objectives import SquaredError
 from probae.inference.objectives.units import is_energy
-from probae.inference.point_codes import atoms_held, atoms_of, check_lasso, prior_at_code, settle_noise
+from probae.inference.point_codes import atoms_of, check_lasso, held_atoms, prior_at_code, settle_noise
 from probae.inference.regularizers import (
     ContractiveEncoder,
     ContractiveReconstruction,
@@ -82,27 +83,26 @@ def train_point_encoder(
     encoder.to(x.dtype)
     begin(model, encoder, x, generator)
     encoder.train()
-    hold = atoms_held(model, x) if free_scale(objective, encoder, regularizers) else None
+    free = free_scale(objective, encoder, regularizers)
+    with held_atoms(model, x) if free else nullcontext() as hold:
 
-    def scaled_loss(rows: torch.Tensor) -> torch.Tensor:
-        if hold is not None:
-            hold()  # after each step, that is
-        return loss(rows) / power  # Adam's own constants are for gradients near 1
+        def scaled_loss(rows: torch.Tensor) -> torch.Tensor:
+            if hold is not None:
+                hold()  # after each step, that is
+            return loss(rows) / power  # Adam's own constants are for gradients near 1
 
-    history, interrupted = train(
-        scaled_loss,
-        list(dict.fromkeys([*model.parameters(), *encoder.parameters()])),  # tied ones once
-        x,
-        epochs=epochs,
-        batch=batch,
-        lr=lr,
-        schedule=schedule,
-        generator=generator,
-        usable=lambda: usable(model, encoder),
-        label="MAP",
-    )
-    if hold is not None:
-        hold()
+        history, interrupted = train(
+            scaled_loss,
+            list(dict.fromkeys([*model.parameters(), *encoder.parameters()])),  # tied ones once
+            x,
+            epochs=epochs,
+            batch=batch,
+            lr=lr,
+            schedule=schedule,
+            generator=generator,
+            usable=lambda: usable(model, encoder),
+            label="MAP",
+        )
     encoder.eval().double()
     model.double()
     if isinstance(objective, SquaredError):

@@ -308,12 +308,8 @@ def test_every_encoder_can_be_contracted(regularizer, rows):
         assert value.isfinite().all(), encoder
         if isinstance(regularizer, ContractiveEncoder):
             found = code_jacobian(encoder, rows).expand(7, 3, 5)
-            torch.testing.assert_close(
-                found,
-                differences(lambda x: encoder(x).mean, rows),
-                rtol=1e-5,
-                atol=1e-7,  # noqa: B023
-            )
+            expected = differences(lambda x, encoder=encoder: encoder(x).mean, rows)
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("coupling", ["free", "analytic"])
