@@ -24,6 +24,14 @@ class Decoder(nn.Module):
     ----------
     centre, spread : Tensor (M,)
         Units of the output, set by `start`; not trained.
+
+    Examples
+    --------
+    >>> class First(Decoder):
+    ...     def network(self, z):
+    ...         return z[..., : self.outputs]
+    >>> First(latents=3, outputs=2)(torch.ones(4, 3)).shape
+    torch.Size([4, 2])
     """
 
     centre: Tensor

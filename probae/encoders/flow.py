@@ -212,6 +212,7 @@ def spline_flow(latents: int, context: int, transforms: int, bins: int, width: i
             f"The flow would have {size} weights and masks, at most {WEIGHTS} are possible: choose a smaller width, "
             "fewer transforms, or a narrower last hidden layer."
         )
-    with torch.device("cpu"):  # masks are read while it is built: a device without memory refuses
+    # masks are read while it is built, which a device without memory refuses
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         flow = zuko.flows.NSF(latents, context, bins=bins, transforms=transforms, hidden_features=(width,))
     return flow.transform
