@@ -24,6 +24,14 @@ class Decoder(nn.Module):
     ----------
     centre, spread : Tensor (M,)
         Units of the output, set by `start`; not trained.
+
+    Examples
+    --------
+    >>> class First(Decoder):
+    ...     def network(self, z):
+    ...         return z[..., : self.outputs]
+    >>> First(latents=3, outputs=2)(torch.ones(4, 3)).shape
+    torch.Size([4, 2])
     """
 
     centre: Tensor
@@ -81,7 +89,8 @@ class Decoder(nn.Module):
             variance = (0.5 if layer is layers[-1] else 1.0) / fan
             values = torch.randn(weight.shape, generator=generator, dtype=torch.float64) * variance**0.5
             weight.copy_(values)
-            layer.bias.zero_()  # type: ignore[union-attr]
+            if layer.bias is not None:
+                layer.bias.zero_()
             if layer is not layers[0] and isinstance(layer, nn.Linear) and unit.name != "tanh":
                 unit.feed(layer)
 

@@ -22,6 +22,16 @@ class Encoder(nn.Module):
     Parameters
     ----------
     features, latents : int
+
+    Examples
+    --------
+    >>> import probae as pa, torch
+    >>> class Half(pa.Encoder):
+    ...     def forward(self, x):
+    ...         return pa.encoders.laws.DiagonalCode(x[:, : self.latents] / 2, torch.ones(len(x), self.latents))
+    >>> z, log_q = Half(3, 2)(torch.ones(4, 3)).rsample_and_log_prob()
+    >>> z.shape, log_q.shape
+    (torch.Size([4, 2]), torch.Size([4]))
     """
 
     linear: bool = False  # whether E[z | x] is linear in x, with its matrix in ``jacobian``
@@ -56,7 +66,14 @@ class Encoder(nn.Module):
 
 
 class Guide(PyroModule):
-    """The Pyro program z_n ~ q(z | x_n) on the plate ``samples``, sharing the encoder's parameters."""
+    """The Pyro program z_n ~ q(z | x_n) on the plate ``samples``, sharing the encoder's parameters.
+
+    Examples
+    --------
+    >>> import probae as pa, torch
+    >>> pa.LinearGaussianEncoder(3, 2).guide()(torch.zeros(4, 3)).shape
+    torch.Size([4, 2])
+    """
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()

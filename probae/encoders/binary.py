@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from probae.checks import check_data, check_positive
 from probae.encoders.binary_law import BinaryCode
 from probae.encoders.bit_report import BitReport, report_bits
-from probae.encoders.network import NetworkEncoder, check_hidden, perceptron
+from probae.encoders.network import NetworkEncoder, check_hidden, linear, perceptron
 
 
 class BinaryCodeEncoder(NetworkEncoder):
@@ -57,7 +57,7 @@ class BinaryCodeEncoder(NetworkEncoder):
         check_positive("noise_std", noise_std)
         self.noise_std = float(noise_std)
         self.body = perceptron(features, self.hidden)
-        self.head = nn.Linear((features, *self.hidden)[-1], latents)
+        self.head = linear((features, *self.hidden)[-1], latents)
 
     def __repr__(self) -> str:
         return (

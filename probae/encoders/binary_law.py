@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pyro.distributions as dist
@@ -63,26 +64,33 @@ class BinaryCode(dist.TorchDistribution):
         return self.rsample_and_log_prob(sample_shape)[0]
 
     def log_prob(self, value: Float[Tensor, "*draws latents"]) -> Float[Tensor, "*draws"]:
-        """Return log q(z) in nats; z is taken no closer to 0 and 1 than its dtype can tell."""
-        inputs = value.logit(eps=torch.finfo(value.dtype).eps / 2)
+        """Return log q(z) in nats, of a z no closer to 0 and 1 than its dtype can tell.
+
+        Numbers near 0 are many and those near 1 few (float32: down to 1e-38, up to 1 - 6e-8): where logits are large
+        z has lost its input, which `rsample_and_log_prob` still knows.
+        """
+        kind = torch.finfo(value.dtype)
+        z = value.clamp(kind.tiny, 1 - kind.eps / 2)
+        inputs = z.log() - torch.log1p(-z)
         return self._density((inputs - self.logits) / self.noise_std, inputs)
 
-    def _moment(self, power: int) -> Float[Tensor, "*batch latents"]:
-        """Return E[z^power]; steps are fine enough for the poles of the logistic function, pi / s off the line."""
+    def _expected(self, function: Callable[[Tensor], Tensor]) -> Float[Tensor, "*batch latents"]:
+        """Return E[function(z)]; steps are fine enough for the poles of the logistic function, pi / s off the line."""
         half = math.ceil(REACH / min(0.25, 0.8 / self.noise_std))
         nodes = torch.linspace(-REACH, REACH, 2 * half + 1, dtype=torch.float64)
         weights = (-0.5 * nodes.square()).exp()
         total = torch.zeros_like(self.logits)
         for node, weight in zip(nodes.tolist(), (weights / weights.sum()).tolist(), strict=True):
-            total = total + weight * (self.logits + self.noise_std * node).sigmoid().pow(power)
+            total = total + weight * function((self.logits + self.noise_std * node).sigmoid())
         return total
 
     @property
     def mean(self) -> Float[Tensor, "*batch latents"]:
         """E[z]."""
-        return self._moment(1)
+        return self._expected(lambda z: z)
 
     @property
     def variance(self) -> Float[Tensor, "*batch latents"]:
         """Variance of z."""
-        return self._moment(2) - self._moment(1).square()
+        mean = self.mean
+        return self._expected(lambda z: (z - mean).square())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import nn
 
 from probae.checks import ParameterError, check_count
@@ -60,7 +61,8 @@ class ConvolutionalEncoder(GaussianNetworkEncoder):
         self.channels = tuple(check_count("channels", channel) for channel in channels)
         layers: list[nn.Module] = [nn.Unflatten(-1, (1, size, size))]
         for before, after in zip((1, *self.channels), self.channels, strict=False):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.Tanh()]
+            with torch.random.fork_rng(devices=[]):
+                layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.Tanh()]
             size = (size + 1) // 2
         self.build(nn.Sequential(*layers, nn.Flatten(-3)), self.channels[-1] * size * size)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
+import numpy as np
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
+from scipy.special import ndtri
+from scipy.stats.qmc import Sobol
 from torch import Tensor, nn
 
 from probae.checks import ParameterError, check_count
@@ -73,10 +77,7 @@ class FlowCode(dist.TorchDistribution):
     def _moment(self, power: int) -> Float[Tensor, "*batch latents"]:
         """Return the average of (z - m)^power over the quasi-random points."""
         loc = self.gaussian.loc
-        uniform = torch.quasirandom.SobolEngine(loc.shape[-1], scramble=True, seed=0).draw(
-            POINTS, dtype=torch.float64
-        )
-        points = torch.special.ndtri(uniform.clamp(1e-9, 1 - 1e-9)).to(loc)
+        points = torch.from_numpy(normal_points(loc.shape[-1])).to(loc)
         total = torch.zeros_like(loc)
         for block in points.split(max(1, BLOCK // max(1, self.batch_shape.numel()))):
             noise = block.reshape(len(block), *(1,) * len(self.batch_shape), -1).expand(-1, *loc.shape)
@@ -173,6 +174,19 @@ class FlowEncoder(GaussianNetworkEncoder):
         return FlowCode(self.law(self.head(context)), self.flow, context)  # type: ignore[arg-type]
 
 
+@functools.cache
+def normal_points(latents: int) -> np.ndarray:
+    """Return 512 quasi-random points of a standard normal law, by NumPy: torch's do not run inside ``torch.func``.
+
+    Examples
+    --------
+    >>> normal_points(3).shape
+    (512, 3)
+    """
+    uniform = Sobol(latents, scramble=True, seed=0).random(POINTS)
+    return np.asarray(ndtri(uniform.clip(1e-9, 1 - 1e-9)))
+
+
 def spline_flow(latents: int, context: int, transforms: int, bins: int, width: int) -> nn.Module:
     """Return zuko's neural spline flow as a module from a context to a transform of R^latents.
 
@@ -198,6 +212,7 @@ def spline_flow(latents: int, context: int, transforms: int, bins: int, width: i
             f"The flow would have {size} weights and masks, at most {WEIGHTS} are possible: choose a smaller width, "
             "fewer transforms, or a narrower last hidden layer."
         )
-    with torch.device("cpu"):  # masks are read while it is built: a device without memory refuses
+    # masks are read while it is built, which a device without memory refuses
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         flow = zuko.flows.NSF(latents, context, bins=bins, transforms=transforms, hidden_features=(width,))
     return flow.transform

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from probae.checks import ParameterError, check_choice, check_count
 from probae.encoders.laws import DiagonalCode, GaussianCode, LowRankCode
-from probae.encoders.network import NetworkEncoder
+from probae.encoders.network import NetworkEncoder, linear
 
 FULL_LIMIT = 32  # latents up to which a full covariance head is the default
 
@@ -38,7 +38,7 @@ class GaussianNetworkEncoder(NetworkEncoder):
         k = self.latents
         extra = {"full": k * (k - 1) // 2, "low_rank": k * self.rank, "diagonal": 0}[self.covariance]
         self.body = body
-        self.head = nn.Linear(width, 2 * k + extra)
+        self.head = linear(width, 2 * k + extra)
         full = self.covariance == "full"
         lower = torch.tril_indices(k, k, -1) if full else torch.zeros(2, 0, dtype=torch.long)
         self.register_buffer("lower", lower, persistent=False)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from probae.encoders.laws import LaplaceCode
-from probae.encoders.network import NetworkEncoder, check_hidden, perceptron
+from probae.encoders.network import NetworkEncoder, check_hidden, linear, perceptron
 
 
 class LaplaceEncoder(NetworkEncoder):
@@ -40,7 +40,7 @@ class LaplaceEncoder(NetworkEncoder):
         super().__init__(features, latents)
         self.hidden = check_hidden(hidden)
         self.body = perceptron(features, self.hidden)
-        self.head = nn.Linear((features, *self.hidden)[-1], 2 * latents)
+        self.head = linear((features, *self.hidden)[-1], 2 * latents)
 
     def __repr__(self) -> str:
         return f"LaplaceEncoder({self.features}, {self.latents}, hidden={self.hidden})"

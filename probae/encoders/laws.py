@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import pyro.distributions as dist
@@ -61,6 +62,18 @@ class LowRankCode(dist.LowRankMultivariateNormal):
         cov_diag: Float[Tensor, "*batch latents"],
     ) -> None:
         super().__init__(loc, cov_factor, cov_diag, validate_args=False)
+
+    @functools.cached_property
+    def wide(self) -> dist.LowRankMultivariateNormal:
+        """The law in float64: I + U' D^-1 U has lost I in float32 where d is small beside U U'."""
+        if self.loc.dtype == torch.float64:
+            return self
+        factor, diagonal = self._unbroadcasted_cov_factor.double(), self._unbroadcasted_cov_diag.double()
+        return dist.LowRankMultivariateNormal(self.loc.double(), factor, diagonal, validate_args=False)
+
+    def log_prob(self, value: Float[Tensor, "*draws latents"]) -> Float[Tensor, "*draws"]:
+        """Return log q(z) in nats, computed in float64."""
+        return dist.LowRankMultivariateNormal.log_prob(self.wide, value.double()).to(value.dtype)
 
     def expand(self, batch_shape: torch.Size, _instance: object = None) -> LowRankCode:
         """Return the law with another batch shape."""

@@ -56,7 +56,8 @@ class NetworkEncoder(Encoder):
                 if isinstance(layer, nn.Linear | nn.Conv2d):
                     draw = torch.randn(layer.weight.shape, generator=generator, dtype=torch.float64)
                     layer.weight.copy_((draw / layer.weight[0].numel() ** 0.5).to(x.dtype))
-                    layer.bias.zero_()  # type: ignore[union-attr]
+                    if layer.bias is not None:
+                        layer.bias.zero_()
                     if inner and isinstance(layer, nn.Linear) and unit.name != "tanh":
                         unit.feed(layer)
                     inner = True
@@ -89,6 +90,18 @@ def check_hidden(hidden: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(check_count("hidden", width) for width in hidden)
 
 
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """Return a linear layer; the caller's random state stays as it was.
+
+    Examples
+    --------
+    >>> linear(3, 2)
+    Linear(in_features=3, out_features=2, bias=True)
+    """
+    with torch.random.fork_rng(devices=[]):
+        return nn.Linear(inputs, outputs)
+
+
 def perceptron(
     features: int,
     hidden: tuple[int, ...],
@@ -109,6 +122,6 @@ def perceptron(
     layers: list[nn.Module] = []
     unit = ACTIVATIONS[activation].module
     for a, b in pairwise((features, *hidden)):
-        parts: list[nn.Module] = [nn.Linear(a, b), *([nn.LayerNorm(b)] if normalize else []), unit()]
+        parts: list[nn.Module] = [linear(a, b), *([nn.LayerNorm(b)] if normalize else []), unit()]
         layers += [Residual(nn.Sequential(*parts))] if residual and a == b and layers else parts
     return nn.Sequential(*layers)

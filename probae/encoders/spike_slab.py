@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from probae.checks import check_positive
-from probae.encoders.network import NetworkEncoder, check_hidden, perceptron
+from probae.encoders.network import NetworkEncoder, check_hidden, linear, perceptron
 from probae.encoders.spike_slab_law import SpikeSlabCode
 
 
@@ -54,7 +54,7 @@ class SpikeSlabEncoder(NetworkEncoder):
         check_positive("spike", spike)
         self.spike = float(spike)
         self.body = perceptron(features, self.hidden)
-        self.head = nn.Linear((features, *self.hidden)[-1], 5 * latents)
+        self.head = linear((features, *self.hidden)[-1], 5 * latents)
 
     def __repr__(self) -> str:
         return (

@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
-from probae.checks import Data, DataError, NotExactError, ParameterError, check_count, check_positive
+from probae.checks import Data, DataError, ParameterError, check_count, check_positive
 from probae.encoders import Encoder
 from probae.inference.base import Method, Outcome
-from probae.inference.objectives import LassoEnergy, PredictiveSparseDecomposition
+from probae.inference.objectives import LassoEnergy
+from probae.inference.point_codes import check_lasso
 from probae.inference.svi import EncoderPosterior
 from probae.inference.training import settled, train
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
-from probae.priors import Laplace
 from probae.statistics import SufficientStatistics
 
 
@@ -112,14 +112,6 @@ class Amortization(Method):
                 f"The encoder maps {encoder.features} features to {encoder.latents} latents, "
                 f"the model has {model.features} and {model.latents}: build both with the same sizes."
             )
-        if isinstance(self.objective, LassoEnergy | PredictiveSparseDecomposition) and not (
-            isinstance(model, LinearFactorModel)
-            and isinstance(model.prior, Laplace)
-            and model.noise == "isotropic"
-        ):
-            raise NotExactError(
-                f"{type(self.objective).__name__} is the energy of Laplace codes with isotropic noise, got {model!r}: "
-                "use SparseCoding(features, latents), or objective=ELBO()."
-            )
+        check_lasso(self.objective, model)
         if data.missing is not None:
             raise DataError("Encoders need complete rows, but x has missing values: fill them in first.")

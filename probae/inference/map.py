@@ -32,12 +32,13 @@ from probae.inference.base import Method, Outcome
 from probae.inference.codes_posterior import CodesPosterior
 from probae.inference.dictionary import Dictionary, learn_dictionary
 from probae.inference.noise_refinement import refine_noise
-from probae.inference.objectives import JointDensity, Reconstruction, SquaredError
-from probae.inference.objectives.units import is_energy, put_back
+from probae.inference.objectives import JointDensity
+from probae.inference.objectives.units import in_units, is_energy, put_back
 from probae.inference.point_encoder import train_point_encoder
 from probae.inference.regularizers import Regularizer, check_regularizers
 from probae.inference.schedule import Cosine, Schedule
 from probae.inference.training import check_values
+from probae.inference.units import can_rescale
 from probae.models import LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
 from probae.priors import Laplace
@@ -51,7 +52,8 @@ class MAP(Method):
     r"""Codes at the maximum of log p(x, z): certified lasso codes with dictionary steps, or those of a point encoder.
 
     Given an ``encoder``, it and the model are trained by Adam on log p(x, z) at z = encoder(x).mean. That is a
-    classical autoencoder: `Reconstruction` leaves the prior out, `SquaredError` the noise too.
+    classical autoencoder: `Reconstruction` leaves the prior out, `SquaredError` the noise too. Where the prior counts,
+    the atoms of a linear decoder are put back to one norm after each step, unless `WeightDecay` or tied weights set it.
 
     Parameters
     ----------
@@ -172,8 +174,7 @@ class MAP(Method):
         """Whether the data may be rescaled: not where a regulariser, or something in the encoder, is in units of x."""
         if self.encoder is None:
             return True
-        known = isinstance(self.objective, JointDensity | Reconstruction | SquaredError)
-        return known and not self.regularizers and type(self.encoder).rescale is not Encoder.rescale
+        return can_rescale(self.encoder, self.objective, self.regularizers)
 
     @property
     def common_unit(self) -> bool:
@@ -181,8 +182,9 @@ class MAP(Method):
         return self.encoder is not None and is_energy(self.objective)
 
     def in_units(self, units: Float[Tensor, " features"]) -> MAP:
-        """Return the method with its penalty, which has the units of x, divided by them."""
-        return self if self.penalty is None else replace(self, penalty=self.penalty / float(units[0]))
+        """Return the method for x / units: of its penalty, which has the units of x, and of its objective."""
+        penalty = None if self.penalty is None else self.penalty / float(units[0])
+        return replace(self, penalty=penalty, objective=in_units(self.objective, units))
 
     def objective_in_units(self, value: float, units: Float[Tensor, " features"]) -> float:
         """Return the energy in squared units of x, or the log density of x."""

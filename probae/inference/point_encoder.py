@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,12 @@ import pyro.distributions as dist
 import torch
 
 from probae.checks import ConvergenceWarning, Data, ParameterError
-from probae.encoders import Encoder, LinearGaussianEncoder
+from probae.encoders import Encoder, LinearGaussianEncoder, TiedEncoder
 from probae.inference.base import Outcome
 from probae.inference.first_values import begin
 from probae.inference.objectives import SquaredError
 from probae.inference.objectives.units import is_energy
+from probae.inference.point_codes import atoms_of, check_lasso, held_atoms, prior_at_code, settle_noise
 from probae.inference.regularizers import (
     ContractiveEncoder,
     ContractiveReconstruction,
@@ -70,7 +72,8 @@ def train_point_encoder(
 ) -> Outcome:
     """Train model and encoder, both changed in place, on an objective at the codes."""
     check_pair(model, encoder, data)
-    warn_scale_free(encoder, regularizers)
+    check_lasso(objective, model)
+    warn_scale_free(model, objective, encoder, regularizers)
     if not unit_free:
         warn_units(model, encoder, data.values)
     x = data.values.to(data.dtype)
@@ -82,34 +85,32 @@ def train_point_encoder(
     encoder.to(x.dtype)
     begin(model, encoder, x, generator)
     encoder.train()
-    history, interrupted = train(
-        lambda rows: loss(rows) / power,  # Adam's own constants are for gradients near 1
-        list(dict.fromkeys([*model.parameters(), *encoder.parameters()])),  # tied ones once
-        x,
-        epochs=epochs,
-        batch=batch,
-        lr=lr,
-        schedule=schedule,
-        generator=generator,
-        usable=lambda: usable(model, encoder),
-        label="MAP",
-    )
+    free = free_scale(objective, encoder, regularizers)
+    with held_atoms(model, x) if free else nullcontext() as hold:
+
+        def scaled_loss(rows: torch.Tensor) -> torch.Tensor:
+            if hold is not None:
+                hold()  # after each step, that is
+            return loss(rows) / power  # Adam's own constants are for gradients near 1
+
+        history, interrupted = train(
+            scaled_loss,
+            list(dict.fromkeys([*model.parameters(), *encoder.parameters()])),  # tied ones once
+            x,
+            epochs=epochs,
+            batch=batch,
+            lr=lr,
+            schedule=schedule,
+            generator=generator,
+            usable=lambda: usable(model, encoder),
+            label="MAP",
+        )
     encoder.eval().double()
     model.double()
     if isinstance(objective, SquaredError):
         settle_noise(model, encoder, data)
     whole = [value * power for value in history]
     return Outcome(PointEncoderPosterior(encoder), whole, settled(history), interrupted)
-
-
-@torch.no_grad()
-def settle_noise(model: LatentModel, encoder: Encoder, data: Data) -> None:
-    """Set the noise of a linear model to the mean squared residual: its most likely value given the codes."""
-    if not isinstance(model, LinearFactorModel):
-        return
-    squares = (data.values - model.likelihood(encoder(data.values).mean).mean).square().mean(0)
-    noise = squares if model.noise == "diagonal" else squares.mean()
-    model.noise_variance = noise.clamp_min(torch.finfo(torch.float64).tiny)
 
 
 def check_pair(model: LatentModel, encoder: Encoder, data: Data) -> None:
@@ -129,13 +130,29 @@ def check_pair(model: LatentModel, encoder: Encoder, data: Data) -> None:
         )
 
 
-def warn_scale_free(encoder: Encoder, regularizers: tuple[Regularizer, ...]) -> None:
+def free_scale(objective: Any, encoder: Encoder, regularizers: tuple[Regularizer, ...]) -> bool:
+    """Whether small codes and a large decoder lessen what the prior costs, with nothing against it."""
+    decays = any(isinstance(one, WeightDecay) for one in regularizers)
+    return prior_at_code(objective) and not (decays or isinstance(encoder, TiedEncoder))
+
+
+def warn_scale_free(
+    model: LatentModel, objective: Any, encoder: Encoder, regularizers: tuple[Regularizer, ...]
+) -> None:
     """Warn where the penalty on codes can be had for nothing, by small codes and a large decoder."""
     kinds = tuple(type(one) for one in regularizers)
     contracts = any(issubclass(kind, ContractiveEncoder | HigherOrderContraction) for kind in kinds)
     bounded = any(issubclass(kind, ContractiveReconstruction | WeightDecay) for kind in kinds)
     tied = type(encoder).attach not in (Encoder.attach, LinearGaussianEncoder.attach)
-    if contracts and not (bounded or tied):
+    if free_scale(objective, encoder, regularizers):
+        if atoms_of(model) is None:
+            warnings.warn(
+                f"{type(objective).__name__} has no maximiser here: codes shrink while the decoder grows, and the "
+                "prior costs ever less. Add WeightDecay, or use a linear decoder, whose atoms keep their norm.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+    elif contracts and not (bounded or tied):
         warnings.warn(
             "A contractive penalty on the code has no minimiser here: codes shrink while the decoder grows, and the "
             "penalty goes to 0. Tie the weights, add WeightDecay, or use ContractiveReconstruction.",

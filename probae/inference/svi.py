@@ -29,14 +29,15 @@ from probae.inference.base import Method, Outcome
 from probae.inference.checkpoint import Checkpoint
 from probae.inference.first_values import begin
 from probae.inference.identity import settings_of
-from probae.inference.objectives import ELBO, PredictiveSparseDecomposition
-from probae.inference.objectives.units import is_energy, put_back
+from probae.inference.objectives import ELBO, SquaredError
+from probae.inference.objectives.units import in_units, is_energy, put_back
+from probae.inference.point_codes import check_bound, settle_noise
 from probae.inference.refinement import RefinedPosterior, require_gaussian
 from probae.inference.regularizers import Regularizer, check_regularizers, regularized
 from probae.inference.schedule import Cosine, Schedule
 from probae.inference.stopping import HELD_OUT, EarlyStopping, Watch
 from probae.inference.training import check_values, settled, train
-from probae.inference.units import warn_units
+from probae.inference.units import can_rescale, warn_units
 from probae.models import LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
 from probae.statistics import SufficientStatistics
@@ -128,7 +129,7 @@ class SVI(Method):
     @property
     def unit_free(self) -> bool:
         """Whether the encoder can be put into other units, and nothing else is in those of x."""
-        return type(self.encoder).rescale is not Encoder.rescale and not self.regularizers
+        return can_rescale(self.encoder, self.objective, self.regularizers)
 
     @property
     def common_unit(self) -> bool:
@@ -137,10 +138,7 @@ class SVI(Method):
 
     def in_units(self, units: Float[Tensor, " features"]) -> SVI:
         """Return the method with an objective for x / units."""
-        if not isinstance(self.objective, PredictiveSparseDecomposition):
-            return self
-        gamma = self.objective.gamma / float(units[0]) ** 2
-        return replace(self, objective=replace(self.objective, gamma=gamma))
+        return replace(self, objective=in_units(self.objective, units))
 
     def objective_in_units(self, value: float, units: Float[Tensor, " features"]) -> float:
         """Return the objective per row for x, given that for x / units."""
@@ -152,6 +150,7 @@ class SVI(Method):
         data = self.rows(data)
         encoder = self.encoder
         self._check(model, encoder, data)
+        check_bound(self.objective, encoder)
         if not self.unit_free:
             warn_units(model, encoder, data.values)
         generator = torch.Generator().manual_seed(seed)
@@ -186,6 +185,8 @@ class SVI(Method):
         )
         encoder.eval().double()
         model.double()
+        if isinstance(self.objective, SquaredError):
+            settle_noise(model, encoder, data)
         posterior = (
             RefinedPosterior(encoder, model, self.refine) if self.refine else EncoderPosterior(encoder)
         )
@@ -227,11 +228,8 @@ class SVI(Method):
                 "The program has sites besides z and x, for which only objective=ELBO() without regularizers is "
                 f"available, got {self.objective!r} and {self.regularizers!r}."
             )
-        guide, elbo, size = (
-            encoder.guide(),
-            Trace_ELBO(),
-            len(data.values),
-        )  # sites beside the rows count once in all
+        guide, elbo = encoder.guide(), Trace_ELBO()
+        size = len(data.values)  # sites beside the rows count once in all
         return lambda rows: elbo.differentiable_loss(model, guide, rows, size=size) / size
 
     def _bound(self, model: LatentModel, encoder: Encoder, data: Data) -> Callable[[Tensor], Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,8 @@ from torch import Tensor
 from probae.checks import ConvergenceWarning
 from probae.encoders import Encoder
 from probae.encoders.network import NetworkEncoder
+from probae.inference.objectives.units import follows_units
+from probae.inference.regularizers import Regularizer
 from probae.models import LatentModel, LinearFactorModel
 
 ALIKE = 1e3  # units between 1 over this and this are near enough to 1
@@ -28,6 +31,11 @@ def spread_of(values: Float[Tensor, "samples features"]) -> Float[Tensor, " feat
     largest = torch.where(largest > 0, largest, torch.ones_like(largest))
     shrunk = values / largest  # squares of very large or small numbers would leave the range of float64
     return largest * (shrunk - shrunk.nanmean(0)).square().nanmean(0).sqrt()
+
+
+def can_rescale(encoder: Encoder, objective: Any, regularizers: tuple[Regularizer, ...]) -> bool:
+    """Whether a fit may run on x / units: encoder and objective can be put back, and no regulariser has units."""
+    return follows_units(objective) and not regularizers and type(encoder).rescale is not Encoder.rescale
 
 
 def warn_units(model: LatentModel, encoder: Encoder, values: Float[Tensor, "samples features"]) -> None:

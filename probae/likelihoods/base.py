@@ -14,7 +14,16 @@ from probae.checks import check_choice
 
 
 class Likelihood(nn.Module):
-    """Map the output (..., D) of a decoder to p(x | z) with event shape (D,)."""
+    """Map the output (..., D) of a decoder to p(x | z) with event shape (D,).
+
+    Examples
+    --------
+    >>> class Poisson(Likelihood):
+    ...     def forward(self, output):
+    ...         return dist.Poisson(output.exp()).to_event(1)
+    >>> Poisson()(torch.zeros(4, 3)).log_prob(torch.zeros(4, 3))
+    tensor([-3., -3., -3., -3.])
+    """
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -157,7 +157,8 @@ class Autoencoder(LatentModel):
 
     def read_parameters(self) -> Tensor:
         """Read the decoder and the likelihood once, outside the plate; return a tensor like the parameters."""
-        return (self.noise_model, self.decoder.centre)[1]
+        _ = self.noise_model  # read here, so that what it samples is outside the plate
+        return self.decoder.centre
 
     def program(self, x: Tensor | None, context: Tensor | None) -> Tensor:
         """Sample z, then x given z, for the rows of the plate."""

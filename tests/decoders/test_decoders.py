@@ -3,8 +3,12 @@
 import pytest
 import torch
 
+from probae import fit
 from probae.checks import ParameterError
-from probae.decoders import ConvolutionalDecoder, LinearDecoder, MLPDecoder
+from probae.decoders import ConvolutionalDecoder, Decoder, LinearDecoder, MLPDecoder
+from probae.encoders import MLPEncoder
+from probae.inference import SVI
+from probae.models import Autoencoder
 
 DECODERS = {
     "linear": lambda: LinearDecoder(3, 64),
@@ -80,3 +84,21 @@ def test_a_linear_decoder_gives_its_loadings_and_mean(z):
 def test_wrong_settings_are_refused(make, message):
     with pytest.raises(ParameterError, match=message):
         make()
+
+
+class Plain(Decoder):
+    """A user's decoder, of one layer without offset."""
+
+    def __init__(self):
+        super().__init__(2, 9)
+        self.layer = torch.nn.Linear(2, 9, bias=False)
+
+    def network(self, z):
+        return self.layer(z)
+
+
+@pytest.mark.filterwarnings("ignore:.*before it converged")
+def test_a_decoder_without_offsets_is_trained():
+    x = torch.randn(30, 9, dtype=torch.float64)
+    run = fit(Autoencoder(9, 2, Plain()), x, SVI(MLPEncoder(9, 2, hidden=(3,)), epochs=2))
+    assert run.history.isfinite().all()

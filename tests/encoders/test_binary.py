@@ -45,6 +45,25 @@ def test_density_of_a_saturated_draw_is_finite_with_its_gradient():
     assert BinaryCode(logits, 4.0).log_prob(z).isfinite().all()
 
 
+@pytest.mark.parametrize("logit", [-30.0, -12.0, 0.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_density_of_a_saturated_draw_is_the_one_it_was_drawn_with(logit, dtype):
+    """z near 0 knows its input to the precision of z: an error eps of it is eps (u - a) / s^2 and eps in log q.
+
+    The next float above z = 1 / 2 still tells 1 - z to eps e^u: inputs up to 5 for logit 0 and s = 1.
+    """
+    torch.manual_seed(0)
+    law = BinaryCode(torch.tensor([logit], dtype=dtype), 1.0)
+    z, log_q = law.rsample_and_log_prob((2000,))
+    bound = 1000 * torch.finfo(dtype).eps  # |log q| up to 40, |u - a| up to 5, e^5 = 150
+    torch.testing.assert_close(law.log_prob(z), log_q, rtol=0, atol=max(bound, 1e-12))
+
+
+def test_the_variance_of_a_saturated_code_is_not_negative():
+    law = BinaryCode(torch.linspace(-40, 40, 41).unsqueeze(0), 1.0)
+    assert (law.variance >= 0).all()
+
+
 def test_bits_are_thresholds_of_the_unit_without_noise(encoder):
     x = torch.tensor([[1.0, 0.0], [-1.0, 5.0], [0.1, -3.0]], dtype=torch.float64)
     assert encoder.bits(x).tolist() == [[True, True], [False, True], [True, True]]

@@ -84,6 +84,12 @@ def encoder(name, x):
     return made
 
 
+def test_making_an_encoder_leaves_the_callers_random_state(name):
+    before = torch.get_rng_state()
+    ENCODERS[name]()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_shapes_and_dtype(encoder, x):
     q = encoder(x)
     assert q.batch_shape == (40,)

@@ -1,9 +1,12 @@
 """Laws of codes: closed forms against torch's dense ones, and posteriors a family holds."""
 
+import math
+
 import torch
 
 from probae.encoders import ConvolutionalEncoder, LaplaceEncoder, MLPEncoder
 from probae.encoders.laws import LaplaceCode, LowRankCode
+from probae.inference.objectives.closed_forms import moments
 from probae.models import LinearFactorModel
 from probae.priors import Laplace
 
@@ -76,3 +79,17 @@ def test_laplace_encoder_starts_with_scales_near_one():
     x = torch.randn(50, 4, dtype=torch.float64)
     encoder.start(x, torch.Generator().manual_seed(0))
     assert (encoder(x).base_dist.scale.log().abs() < 0.1).all()
+
+
+def test_the_density_of_a_low_rank_law_in_float32_is_that_in_float64():
+    """Of the same numbers: what is left is the rounding of log q itself, about 100 nats times 6e-8."""
+    torch.manual_seed(0)
+    factor = torch.randn(50, 6, 2)
+    law = LowRankCode(torch.zeros(50, 6), factor, torch.full((50, 6), math.exp(-20)))
+    z, log_q = law.rsample_and_log_prob()
+    wide = LowRankCode(torch.zeros(50, 6).double(), factor.double(), law.cov_diag.double())
+    assert log_q.dtype == torch.float32
+    torch.testing.assert_close(log_q.double(), wide.log_prob(z.double()), rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(
+        moments(law).half_log_det.double(), moments(wide).half_log_det, rtol=1e-6, atol=1e-5
+    )

@@ -80,3 +80,9 @@ def test_a_fit_with_both_is_saved_and_loaded(tmp_path):
     noise = again.method.regularizers[0].noise
     assert noise.neighbours == 3
     assert torch.equal(noise.rows, x)
+
+
+@pytest.mark.parametrize(("dtype", "offset"), [(torch.float32, 1e4), (torch.float64, 1e8)])
+def test_rows_far_from_zero_are_still_nearest_to_themselves(dtype, offset):
+    x = torch.randn(60, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype) + offset
+    assert torch.equal(pa.NearbyRow(x, 1)(x), x)

@@ -66,8 +66,10 @@ def moments(law: Any) -> Moments | None:
         return Moments(law.loc, root.square().sum(-1), log_det, root)
     if isinstance(law, LowRankCode):
         factor, own = law._unbroadcasted_cov_factor, law._unbroadcasted_cov_diag
-        inner = law._capacitance_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # |S| = |D| |I + U' D^-1 U|
-        log_det = inner + 0.5 * own.log().sum(-1)
+        inner = (
+            law.wide._capacitance_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        )  # |S| = |D| |I + U' D^-1 U|
+        log_det = (inner + 0.5 * own.double().log().sum(-1)).to(own.dtype)
         return Moments(law.loc, factor.square().sum(-1) + own, log_det, factor, own)
     return None
 

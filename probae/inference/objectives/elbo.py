@@ -46,6 +46,7 @@ class ELBO:
     draws: int = 1
     analytic: bool = True
     name: ClassVar[str] = "ELBO"
+    energy: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_count("draws", self.draws)

@@ -53,6 +53,7 @@ class IWAE:
 
     draws: int = 10
     name: ClassVar[str] = "IWAE bound"
+    energy: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_count("draws", self.draws)
@@ -102,6 +103,7 @@ class Renyi:
     alpha: float = 0.5
     draws: int = 10
     name: ClassVar[str] = "Renyi bound"
+    energy: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if isinstance(self.alpha, bool) or not isinstance(self.alpha, int | float):
@@ -123,40 +125,59 @@ class Renyi:
 
 def weighted_bound(model: Any, law: Any, x: Tensor, alpha: float, draws: int) -> Float[Tensor, "samples"]:
     """Return the bound of each row, with the gradients of this file's head."""
-    z = law.rsample((draws,))
-    log_q, slope = density_and_slope(law, z)
+    z, log_q = law.rsample_and_log_prob((draws,))
     log_joint = model.log_joint(x, z)
     log_weights = (log_joint - log_q).detach()
     bound = power_mean(log_weights, alpha)
     if not torch.is_grad_enabled():
         return bound
-    weights = ((1 - alpha) * log_weights).softmax(0)
+    weights = normalized((1 - alpha) * log_weights)
     if z.requires_grad:  # all that reaches z carries v: this makes it alpha v + (1 - alpha) v^2
         factor = (alpha + (1 - alpha) * weights).unsqueeze(-1)
         z.register_hook(lambda gradient: gradient * factor)
-    surrogate = (weights * (log_joint - (slope * z).sum(-1))).sum(0)
-    return with_gradient(bound, surrogate)
+    return with_gradient(bound, average(weights, log_joint - (slope_in_code(law, z) * z).sum(-1)))
 
 
 def power_mean(log_weights: Float[Tensor, "draws samples"], alpha: float) -> Float[Tensor, "samples"]:
-    """Return log of the mean of w^(1 - alpha), over 1 - alpha: the mean of log w at alpha = 1."""
+    """Return log of the mean of w^(1 - alpha), over 1 - alpha: the mean of log w at alpha = 1. Weights may be 0.
+
+    Examples
+    --------
+    >>> power_mean(torch.tensor([[0.0], [-torch.inf]]), alpha=0.0)    # log 1/2
+    tensor([-0.6931])
+    """
     centre = log_weights.mean(0)
     if alpha == 1:
         return centre
-    total = ((1 - alpha) * (log_weights - centre)).logsumexp(0) - math.log(len(log_weights))
-    return centre + total / (1 - alpha)
+    largest = log_weights.amax(0).nan_to_num(neginf=0.0)
+    centre = torch.where(log_weights.isfinite().all(0), centre, largest)
+    powers = (1 - alpha) * (log_weights - centre)
+    total = powers.logsumexp(0) - math.log(len(log_weights))
+    near = torch.log1p(
+        torch.expm1(powers.clamp(-1, 1)).mean(0)
+    )  # nothing cancels where all powers are near 1
+    return centre + torch.where(powers.abs().amax(0) < 0.5, near, total) / (1 - alpha)
 
 
-def density_and_slope(law: Any, z: Tensor) -> tuple[Float[Tensor, "draws samples"], Tensor]:
-    """Return log q(z) and its gradient in z alone, without gradients of the law's parameters."""
-    if not torch.is_grad_enabled():
-        return law.log_prob(z), torch.zeros_like(z)
+def normalized(log_weights: Float[Tensor, "draws samples"]) -> Float[Tensor, "draws samples"]:
+    """Return the weights of each row over their sum; zeros where they have none."""
+    return log_weights.softmax(0).nan_to_num()
+
+
+def average(
+    weights: Float[Tensor, "draws samples"], terms: Float[Tensor, "draws samples"]
+) -> Float[Tensor, "samples"]:
+    """Return sum_s v_s t_s, where draws without weight have no part though their term be infinite."""
+    return torch.where(weights > 0, weights * terms, torch.zeros_like(terms)).sum(0)
+
+
+def slope_in_code(law: Any, z: Tensor) -> Tensor:
+    """Return the gradient of log q(z) in z alone, without gradients of the law's parameters."""
     leaf = z.detach().requires_grad_()
-    log_q = law.log_prob(leaf)
-    (slope,) = torch.autograd.grad(log_q.sum(), leaf, retain_graph=True)
-    return log_q.detach(), slope
+    (slope,) = torch.autograd.grad(law.log_prob(leaf).sum(), leaf, retain_graph=True)
+    return slope
 
 
 def with_gradient(value: Tensor, surrogate: Tensor) -> Tensor:
     """Return the value, with the gradient of the surrogate."""
-    return surrogate + (value - surrogate).detach()
+    return value + (surrogate - surrogate.detach())

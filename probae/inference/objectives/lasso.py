@@ -21,6 +21,14 @@ from probae.codes import lasso
 class LassoEnergy:
     r"""Minus the lasso energy -E(x, f(x)) of the encoder's code f(x), the mean of its law.
 
+    The noise variance is given, not learned, and with it the penalty. Where :class:`probae.MAP` learns the loadings
+    too, it holds their columns at one norm [1]_: small codes beside large atoms would cost nothing.
+
+    References
+    ----------
+    .. [1] Olshausen, B. A. & Field, D. J. (1997). Sparse coding with an overcomplete basis set: a strategy employed by
+       V1? Vision Research 37, 3311-3325.
+
     Examples
     --------
     >>> import torch, probae as pa
@@ -31,6 +39,7 @@ class LassoEnergy:
     """
 
     name: ClassVar[str] = "negative lasso energy"
+    energy: ClassVar[bool] = True
 
     def __call__(
         self,
@@ -74,6 +83,7 @@ class PredictiveSparseDecomposition:
 
     gamma: float = 1.0
     name: ClassVar[str] = "negative PSD energy"
+    energy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_positive("gamma", self.gamma)

@@ -13,7 +13,10 @@ from torch import Tensor
 class JointDensity:
     r"""Joint density log p(x, z) = log p(x | z) + log p(z) of each row at its code z = E q(z | x).
 
-    With a Laplace prior this is the sparse autoencoder: the penalty on codes is the prior, not a regulariser.
+    With a Laplace prior this is the sparse autoencoder: the penalty on codes is the prior, not a regulariser. Small
+    codes beside a large decoder would make it cheap, so :class:`probae.MAP` holds the atoms of a linear decoder at one
+    norm; for another decoder add `WeightDecay`. Noise is learned with the rest, which has no optimum where codes can
+    copy x: with as many latents as features use `LassoEnergy`, which holds it.
 
     Examples
     --------
@@ -24,6 +27,7 @@ class JointDensity:
     """
 
     name: ClassVar[str] = "log joint density"
+    energy: ClassVar[bool] = False
 
     def __call__(
         self,
@@ -52,6 +56,7 @@ class Reconstruction:
     """
 
     name: ClassVar[str] = "log reconstruction density"
+    energy: ClassVar[bool] = False
 
     def __call__(
         self,
@@ -80,6 +85,7 @@ class SquaredError:
     """
 
     name: ClassVar[str] = "minus half the squared error"
+    energy: ClassVar[bool] = True
 
     def __call__(
         self,

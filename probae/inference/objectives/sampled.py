@@ -30,6 +30,7 @@ class SampledReconstruction:
     """
 
     name: ClassVar[str] = "log reconstruction density at a draw"
+    energy: ClassVar[bool] = False
 
     def __call__(
         self,

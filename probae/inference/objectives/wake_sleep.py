@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import ParameterError, check_count
-from probae.inference.objectives.importance_weighted import power_mean, with_gradient
+from probae.inference.objectives.importance_weighted import average, normalized, power_mean, with_gradient
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class ReweightedWakeSleep:
     draws: int = 10
     sleep: float = 0.0
     name: ClassVar[str] = "IWAE bound"
+    energy: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_count("draws", self.draws)
@@ -70,14 +71,14 @@ class ReweightedWakeSleep:
         """Return the bound of each row; the encoder is shown ``seen``, such as corrupted rows, in place of x."""
         law = encoder(x if seen is None else seen)
         with torch.no_grad():
-            z = law.sample((self.draws,))
-        log_joint, log_q = model.log_joint(x, z), law.log_prob(z)
-        log_weights = (log_joint - log_q).detach()
+            z, drawn = law.rsample_and_log_prob((self.draws,))
+        log_joint = model.log_joint(x, z)
+        log_weights = log_joint.detach() - drawn
         bound = power_mean(log_weights, 0.0)
         if not torch.is_grad_enabled():
             return bound
-        weights = log_weights.softmax(0)
-        surrogate = (weights * (log_joint + (1 - self.sleep) * log_q)).sum(0)
+        weights = normalized(log_weights)
+        surrogate = average(weights, log_joint + (1 - self.sleep) * law.log_prob(z))
         if self.sleep:
             surrogate = surrogate + self.sleep * dreamed_density(model, encoder, x)
         return with_gradient(bound, surrogate)

@@ -15,6 +15,15 @@ class Regularizer:
 
     Training maximises the mean over rows of ``objective(model, encoder, x, seen=corrupt(x)) - penalty(model,
     encoder, x)``, so a penalty is in nats per row.
+
+    Examples
+    --------
+    >>> class SmallCodes(Regularizer):
+    ...     def penalty(self, model, encoder, x):
+    ...         return 0.1 * encoder(x).mean.square().sum(-1)
+    >>> import probae as pa, torch
+    >>> SmallCodes().penalty(None, pa.MLPEncoder(3, 2), torch.zeros(4, 3)).shape
+    torch.Size([4])
     """
 
     def corrupt(self, x: Float[Tensor, "samples features"]) -> Float[Tensor, "samples features"]:
@@ -29,7 +38,12 @@ class Regularizer:
 
 
 def check_regularizers(values: Any) -> None:
-    """Refuse what is not a tuple of regularisers."""
+    """Refuse what is not a tuple of regularisers.
+
+    Examples
+    --------
+    >>> check_regularizers((Regularizer(),))
+    """
     if not isinstance(values, tuple | list) or not all(isinstance(one, Regularizer) for one in values):
         raise ParameterError(
             f"regularizers should be a tuple of values such as WeightDecay(0.1), got {values!r}."

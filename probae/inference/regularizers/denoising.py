@@ -14,7 +14,17 @@ from probae.inference.regularizers.base import Regularizer
 
 
 class Corruption(Protocol):
-    """Random change of rows; a small frozen dataclass."""
+    """Random change of rows; a small frozen dataclass.
+
+    Examples
+    --------
+    >>> @dataclass(frozen=True)
+    ... class Flip:
+    ...     def __call__(self, x):
+    ...         return -x
+    >>> Denoising(Flip()).corrupt(torch.ones(1, 2))
+    tensor([[-1., -1.]])
+    """
 
     def __call__(self, x: Float[Tensor, "samples features"]) -> Float[Tensor, "samples features"]:
         """Return corrupted rows, drawn with torch's global generator."""

@@ -14,7 +14,15 @@ from probae.inference.regularizers.marginalized import added_error, marginal_noi
 def regularized(
     objective: Callable[..., Tensor], regularizers: Sequence[Regularizer], model: Any, encoder: Any
 ) -> Callable[[Tensor], Tensor]:
-    """Return the mean loss of rows: minus the objective, plus the penalties; over noise the mean, where known."""
+    """Return the mean loss of rows: minus the objective, plus the penalties; over noise the mean, where known.
+
+    Examples
+    --------
+    >>> import probae as pa, torch
+    >>> pair = pa.FactorAnalysis(3, 2), pa.LinearGaussianEncoder(3, 2).double()
+    >>> regularized(pa.ELBO(), (pa.WeightDecay(0.1),), *pair)(torch.zeros(4, 3, dtype=torch.float64)).shape
+    torch.Size([])
+    """
     noise = marginal_noise(objective, regularizers, model, encoder)
 
     def corrupted(x: Tensor) -> Tensor:

@@ -51,6 +51,8 @@ class NearbyRow:
     def __call__(self, x: Float[Tensor, "batch features"]) -> Float[Tensor, "batch features"]:
         """Return the rows shown."""
         rows = self.rows.to(x)
-        near = torch.cdist(x, rows).topk(self.neighbours, dim=1, largest=False).indices
+        # the other mode of cdist subtracts products, and is wrong where means are large beside spreads
+        far = torch.cdist(x, rows, compute_mode="donot_use_mm_for_euclid_dist")
+        near = far.topk(self.neighbours, dim=1, largest=False).indices
         chosen = torch.randint(self.neighbours, (len(x), 1), device=x.device)
         return rows[near.gather(1, chosen).squeeze(1)]

@@ -13,6 +13,12 @@ from torch import Tensor, nn
 from probae.checks import check_positive
 from probae.inference.regularizers.base import Regularizer
 
+OTHERS = {
+    "lower",
+    "threshold",
+    "log_scale",
+}  # triangle of a covariance, thresholds and scales of LISTA's codes
+
 
 @dataclass(frozen=True)
 class WeightDecay(Regularizer):
@@ -51,7 +57,7 @@ class WeightDecay(Regularizer):
 
 
 def weights_of(module: nn.Module) -> Iterator[Tensor]:
-    """Yield the weights of a network or a linear model: neither offsets nor the triangle of a covariance."""
+    """Yield the weights of a network or a linear model: neither offsets nor what `OTHERS` names."""
     for name, value in module.named_parameters():
-        if value.ndim >= 2 and name.split(".")[-1] != "lower":
+        if value.ndim >= 2 and name.split(".")[-1] not in OTHERS:
             yield value

@@ -21,7 +21,17 @@ from probae import (
     fit,
 )
 from probae.datasets import holzinger_swineford
-from probae.encoders import LinearGaussianEncoder, MLPEncoder, OneLayerEncoder
+from probae.encoders import (
+    BinaryCodeEncoder,
+    FlowEncoder,
+    LaplaceEncoder,
+    LinearGaussianEncoder,
+    LISTAEncoder,
+    MLPEncoder,
+    OneLayerEncoder,
+    SpikeSlabEncoder,
+    TiedEncoder,
+)
 from probae.inference.regularizers.jacobian import (
     code_jacobian,
     hutchinson_norm,
@@ -29,7 +39,7 @@ from probae.inference.regularizers.jacobian import (
     reconstruction_jacobian,
     rowwise_jacobian,
 )
-from probae.models import FactorAnalysis, ProbabilisticPCA
+from probae.models import FactorAnalysis, ProbabilisticPCA, SparseCoding
 
 ENCODERS = {
     "linear": lambda: LinearGaussianEncoder(5, 3),
@@ -37,6 +47,15 @@ ENCODERS = {
     "tanh": lambda: OneLayerEncoder(5, 3, "tanh"),
     "one-layer-linear": lambda: OneLayerEncoder(5, 3, "linear"),
     "mlp": lambda: MLPEncoder(5, 3, hidden=(6,)),
+}
+
+ALL = ENCODERS | {
+    "low-rank": lambda: MLPEncoder(5, 3, hidden=(6,), covariance="low_rank", rank=2),
+    "laplace": lambda: LaplaceEncoder(5, 3, hidden=(6,)),
+    "spike-slab": lambda: SpikeSlabEncoder(5, 3, hidden=(6,)),
+    "tied": lambda: TiedEncoder(5, 3),
+    "flow": lambda: FlowEncoder(5, 3, hidden=(6,), width=6),
+    "binary": lambda: BinaryCodeEncoder(5, 3, hidden=(6,), noise_std=1.0),
 }
 
 
@@ -272,3 +291,32 @@ def test_settings_are_checked():
         Denoising(0.1)
     with pytest.raises(ParameterError, match="probes should be a whole number"):
         ContractiveEncoder(0.1, probes=0)
+
+
+@pytest.mark.parametrize(
+    "regularizer", [ContractiveEncoder(), ContractiveReconstruction(), HigherOrderContraction()], ids=repr
+)
+def test_every_encoder_can_be_contracted(regularizer, rows):
+    """And the Jacobian is that of the code, by differences."""
+    model = SparseCoding(5, 3)
+    for made in ALL.values():
+        encoder = made().double()
+        encoder.attach(model)
+        encoder.start(rows, torch.Generator().manual_seed(1))
+        value = regularizer.penalty(model, encoder, rows)
+        assert value.shape == (7,), encoder
+        assert value.isfinite().all(), encoder
+        if isinstance(regularizer, ContractiveEncoder):
+            found = code_jacobian(encoder, rows).expand(7, 3, 5)
+            expected = differences(lambda x, encoder=encoder: encoder(x).mean, rows)
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("coupling", ["free", "analytic"])
+def test_weight_decay_leaves_thresholds_and_scales_of_lista_alone(coupling, rows):
+    model, encoder = SparseCoding(5, 3), LISTAEncoder(5, 3, layers=2, coupling=coupling).double()
+    encoder.attach(model)
+    encoder.start(rows, torch.Generator().manual_seed(1))
+    learned = [encoder.weight, encoder.inner] if coupling == "free" else []
+    expected = sum(one.square().sum() for one in (model.loadings, *learned))
+    torch.testing.assert_close(WeightDecay(1.0).penalty(model, encoder, rows), expected, rtol=1e-12, atol=0)
