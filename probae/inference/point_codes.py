@@ -111,7 +111,7 @@ def held_atoms(model: LatentModel, x: Float[Tensor, "samples features"]) -> Iter
         hold()
 
 
-def atoms_of(model: LatentModel) -> tuple[nn.Parameter, Tensor | None] | None:
+def atoms_of(model: LatentModel) -> tuple[Tensor, Tensor | None] | None:
     """Return the weight (D, K) of a linear model or decoder, and the unit of each row if it has one."""
     decoder = model.decoder if isinstance(model, Autoencoder) else None
     if isinstance(decoder, LinearDecoder):
