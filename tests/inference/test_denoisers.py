@@ -98,11 +98,11 @@ def test_a_denoiser_of_the_mixture_is_within_5_percent_of_the_posterior_mean():
     assert grid.least * 1.05 < 0.6 * wiener
 
 
+@pytest.mark.slow
 def test_the_score_of_a_trained_denoiser_is_that_of_the_smoothed_mixture():
     """s = .1: within a tenth, root mean square. Rectified units go on straight beyond the rows, as the score does."""
-    run = denoiser(
-        rows(MIXTURE, 200_000).float(), 0.1, hidden=(32,), activation="relu", epochs=30, batch=2000, lr=0.02
-    )
+    x = rows(MIXTURE, 200_000).float()
+    run = denoiser(x, 0.1, hidden=(128,), activation="relu", epochs=40, batch=2000)
     assert Grid(MIXTURE, 0.1).distance(run) < 0.1
 
 
