@@ -125,6 +125,8 @@ def numbers(
 ) -> dict[str, float | None]:
     """Return errors and distances with their predictions, None where there is none."""
     decoder = run.model.loadings.detach()
+    if way == "tied":
+        decoder = decoder / run.posterior.encoder.unit[0]  # weights are tied in the units of training
     encoder = decoder.T if way == "tied" else run.posterior.encoder.weight.detach()
     eye = torch.eye(len(encoder), dtype=x.dtype)
     gain, best = optimum(settings, x, way)

@@ -20,15 +20,18 @@ def begin(model: LatentModel, encoder: Encoder, x: Tensor, generator: torch.Gene
 
 
 def initialize(model: LatentModel, x: Tensor, generator: torch.Generator) -> None:
-    """Start a linear model at the data's means, half their variance as noise, and seeded random loadings."""
+    """Start a linear model at the data's means, half their variance as noise, and seeded random loadings.
+
+    A constant column has no loadings; nothing in it moves them.
+    """
     if not isinstance(model, LinearFactorModel):
         return
-    spread = x.std(0)
+    own = spread = x.std(0)
     spread = torch.where(spread > 0, spread, spread.mean().clamp_min(torch.finfo(x.dtype).tiny))
     draw = torch.randn(model.features, model.latents, generator=generator, dtype=torch.float64).to(x.dtype)
     model.mean = x.mean(0)
     if isinstance(model, ConfirmatoryFactorAnalysis):  # every factor with a positive direction, zeros kept
         draw = draw.abs() * model.pattern
-    model.loadings = draw * spread.unsqueeze(1) / (2 * model.latents) ** 0.5
+    model.loadings = draw * own.unsqueeze(1) / (2 * model.latents) ** 0.5
     variance = 0.5 * spread.square()
     model.noise_variance = variance if model.noise == "diagonal" else variance.mean()

@@ -22,10 +22,10 @@ def encoder(x):
     return made
 
 
-def bend(encoder):
+def bend(encoder, size=0.5):
     with torch.no_grad():
         for parameter in encoder.flow.parameters():
-            parameter += 0.5 * torch.randn_like(parameter)
+            parameter += size * torch.randn_like(parameter)
 
 
 def test_untrained_it_is_its_gaussian(encoder, x):
@@ -35,8 +35,11 @@ def test_untrained_it_is_its_gaussian(encoder, x):
 
 
 def test_trained_it_is_not_gaussian_and_its_density_has_mass_one(encoder, x):
-    """A sum over a square of half side 9 with step .03: the spline's kinks leave an error of about step^2."""
-    bend(encoder)
+    """A sum over a square of half side 9 with step .03: the spline's kinks leave an error of about step^2.
+
+    Bent more, a density may have ridges narrower than the step: its sum comes to 1 as the step is halved, slowly.
+    """
+    bend(encoder, size=0.3)
     with torch.no_grad():
         q = encoder(x[:1])
         z, log_q = q.rsample_and_log_prob((200,))
