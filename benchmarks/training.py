@@ -16,12 +16,8 @@ Claim:   see CLAIMS; `found` in results/benchmarks/training.json.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io as io_module
-import logging
 import math
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -37,10 +33,10 @@ import tyro
 from pyro.infer import SVI as PyroSVI
 from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
-from torch.nn import functional
 
 import probae as pa
 from benchmarks._machine import versions
+from benchmarks._pythae import by_pythae
 from probae import io
 from probae.inference.first_values import initialize
 
@@ -174,63 +170,6 @@ def by_pyro(start: Start, settings: Settings) -> float:
         for one, value in zip(raw_parameters(model), (loadings, mean, log_noise), strict=True):
             one.copy_(value)
     return start.bound(model, encoder)
-
-
-def by_pythae(start: Start, settings: Settings) -> float:
-    """Train by pythae's trainer, whose noise has variance 1, and return the final bound."""
-    from pythae.models import VAE, VAEConfig
-    from pythae.models.base.base_utils import ModelOutput
-    from pythae.models.nn import BaseDecoder, BaseEncoder
-    from pythae.pipelines import TrainingPipeline
-    from pythae.trainers import BaseTrainerConfig
-
-    model, encoder, _ = start.modules(settings.seed)
-
-    class Theirs(BaseEncoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.own = encoder
-
-        def forward(self, x: Tensor) -> Any:
-            location, log_scale = self.own.head(self.own.body((x - self.own.centre) / self.own.spread)).chunk(
-                2, -1
-            )
-            return ModelOutput(embedding=location, log_covariance=2 * log_scale)
-
-    class Linear(BaseDecoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.loadings = nn.Parameter(model.loadings.detach().clone())
-            self.mean = nn.Parameter(model.mean.detach().clone())
-
-        def forward(self, z: Tensor) -> Any:
-            return ModelOutput(reconstruction=functional.linear(z, self.loadings, self.mean))
-
-    logging.disable(logging.WARNING)
-    vae = VAE(
-        VAEConfig(input_dim=(settings.features,), latent_dim=settings.latents, reconstruction_loss="mse"),
-        Theirs(), Linear(),
-    )  # fmt: skip
-    x = start.scaled * start.unit  # the noise of the data has variance 1 in the units of x
-    with torch.no_grad():
-        vae.encoder.own.centre.mul_(start.unit)
-        vae.encoder.own.spread.mul_(start.unit)
-        vae.decoder.loadings.mul_(start.unit)
-        vae.decoder.mean.mul_(start.unit)
-    with tempfile.TemporaryDirectory() as folder:
-        config = BaseTrainerConfig(
-            output_dir=folder, num_epochs=settings.epochs, learning_rate=settings.lr, no_cuda=True,
-            per_device_train_batch_size=settings.batch, optimizer_cls="Adam",
-        )  # fmt: skip
-        with contextlib.redirect_stderr(io_module.StringIO()):  # progress bars
-            TrainingPipeline(model=vae, training_config=config)(train_data=x)
-    with torch.no_grad():
-        one = torch.tensor(1.0, dtype=torch.float64)
-        model.double()
-        model.loadings, model.mean, model.noise_variance = (
-            vae.decoder.loadings.double(), vae.decoder.mean.double(), one
-        )  # fmt: skip
-        return float(pa.ELBO()(model, vae.encoder.own.double(), x.double()).mean())
 
 
 def timed(run: Callable[[], float]) -> tuple[float, float]:

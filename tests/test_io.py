@@ -21,7 +21,7 @@ from probae import encoders, inference, models, priors
 from probae.files import remove_stale
 from probae.inference.base import ExactPosterior
 from probae.io import atomic_write, load, read_bytes, save, write_figure, write_json, write_text
-from probae.storage.specs import POSTERIORS, REGISTRY
+from probae.storage.registry import POSTERIORS, REGISTRY
 
 ROOT = Path(__file__).resolve().parents[1]
 LAWS = [

@@ -18,7 +18,8 @@ from probae.inference.segment_labels import Segments
 from probae.models import Autoencoder, LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
 from probae.storage import manifest, weights
-from probae.storage.specs import POSTERIORS, from_spec, held_tensors, to_spec
+from probae.storage.registry import POSTERIORS
+from probae.storage.specs import from_spec, held_tensors, to_spec
 
 MAX_DRAWS = 1_000_000  # for each row
 PACKAGES = ("torch", "pyro-ppl", "numpy", "scipy", "safetensors")
