@@ -114,3 +114,9 @@ def _climb(coordinates: Coordinates, theta: Float[Tensor, " p"]) -> Mode:
             history.append(float(tried[best]))
             loop.value = history[-1]
     return Mode(coordinates, theta, precision, converged, history, loop.interrupted)
+
+
+def root_of_inverse(precision: Float[Tensor, "p p"]) -> Float[Tensor, "p p"]:
+    """Return C with C C' = H^{-1}; directions that curve up count as if they curved down."""
+    values, axes = torch.linalg.eigh(precision)
+    return axes * values.abs().clamp_min(torch.finfo(torch.float64).tiny).rsqrt()
