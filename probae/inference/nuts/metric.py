@@ -2,8 +2,10 @@ r"""The linear map that makes the target round: a diagonal, and the directions t
 
 .. math:: \theta = m + D (I + U' S U) \xi, \qquad \operatorname{cov} \theta = D (I + U' (\Lambda - I) U) D
 
-with :math:`S = \Lambda^{1/2} - I`. In the gauge of :mod:`probae.inference.nuts.coordinates` all rows of L turn with the
-pivots, which the few directions take up; a dense map would cost more than the gradient.
+with :math:`S = \Lambda^{1/2} - I`. D holds conditional standard deviations, those of each coordinate given the others: in
+the gauge of :mod:`probae.inference.nuts.coordinates` all rows of L turn with the pivots, which makes every marginal wide
+and is taken up by a few directions, where in units of marginal spread nearly all would be too narrow. A dense map would
+cost more than the gradient.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ def affine_of(origin: NDArray[np.float64], covariance: NDArray[np.float64]) -> A
     if covariance.ndim == 1:
         none = np.zeros((0, len(origin)))
         return Affine(origin.copy(), np.sqrt(covariance), np.zeros(0), none)
-    scale = np.sqrt(covariance.diagonal())
+    spread = np.sqrt(covariance.diagonal())  # the inverse is taken of a correlation matrix
+    precision = np.linalg.inv(covariance / np.outer(spread, spread))
+    scale = spread / np.sqrt(precision.diagonal())
     values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
     far = (values > ROUND) | (values < 1 / ROUND)
     stretch = np.sqrt(np.maximum(values[far], np.finfo(float).eps)) - 1

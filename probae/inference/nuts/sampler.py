@@ -16,7 +16,7 @@ from probae.inference.nuts.kernel import Target
 from probae.inference.nuts.metric import affine_of, inverse, shrunk, whiten
 from probae.inference.nuts.trajectory import STATISTICS, Affine, advance
 
-__all__ = ["Chains", "Result", "run"]
+__all__ = ["Chains", "Result", "Settings", "run"]
 
 SLICE = 0.2  # seconds of work between two looks for Ctrl-C
 FIRST_STEP = 0.5
@@ -62,6 +62,17 @@ class Result:
     interrupted: bool
 
 
+@dataclass(frozen=True)
+class Settings:
+    """Draws and warm-up moves of each chain, chains, the acceptance aimed at, and the largest depth of a tree."""
+
+    draws: int
+    warmup: int
+    chains: int
+    goal: float
+    depths: int
+
+
 def windows(warmup: int) -> list[int]:
     """Return the lengths of the warm-up's parts: each but the last ends with a new metric, and the lengths double.
 
@@ -75,26 +86,27 @@ def windows(warmup: int) -> list[int]:
     return [first, middle // 3, middle - middle // 3, last]
 
 
-def run(chains: Chains, draws: int, warmup: int, depths: int, goal: float, label: str = "NUTS") -> Result:
+def run(chains: Chains, settings: Settings) -> Result:
     """Warm up, then draw.
 
     Parameters
     ----------
     chains : Chains
-    draws, warmup : int
-    depths : int
-        Largest depth of a tree.
-    goal : float
-        Mean acceptance that the step is adapted to.
+    settings : Settings
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Before the first draw was made; later ones end the run, with the draws so far.
     """
     restart(chains, FIRST_STEP)
     affine = affine_of(chains.theta.mean(0), chains.covariance)
     kept: list[Part] = []
-    with Loop(label) as loop:
-        counter = loop.steps(warmup + draws)
-        for number, length in enumerate(windows(warmup)):
+    with Loop("sampling") as loop:
+        counter = loop.steps(settings.warmup + settings.draws)
+        for number, length in enumerate(windows(settings.warmup)):
             found: list[Part] = []
-            move(chains, affine, length, depths, goal, True, counter, found)
+            move(chains, affine, length, settings, True, counter, found)
             step = math.exp(chains.averages[1])
             if number in (1, 2) and length:
                 theta = inverse(affine, np.concatenate([xi for xi, _ in found]))
@@ -102,7 +114,7 @@ def run(chains: Chains, draws: int, warmup: int, depths: int, goal: float, label
                 affine = affine_of(chains.theta.mean(0), chains.covariance)
             if number < 3 and length:
                 restart(chains, step)
-        move(chains, affine, draws, depths, goal, False, counter, kept)
+        move(chains, affine, settings.draws, settings, False, counter, kept)
     if not kept:
         raise KeyboardInterrupt
     theta = inverse(affine, np.concatenate([xi for xi, _ in kept]))
@@ -120,8 +132,7 @@ def move(
     chains: Chains,
     affine: Affine,
     total: int,
-    depths: int,
-    goal: float,
+    settings: Settings,
     adapt: bool,
     counter: Iterator[int],
     kept: list[Part],
@@ -137,9 +148,9 @@ def move(
         advance(
             chains.density,
             xi,
-            depths,
+            settings.depths,
             adapt,
-            goal,
+            settings.goal,
             chains.averages,
             affine,
             chains.precision,
