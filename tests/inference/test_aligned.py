@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from probae.inference import aligned as al
 from probae.inference.assignment import Columns, assign_columns, signed_permutation
-from probae.inference.frame import Sample
+from probae.inference.alignment_frame import Sample
 from probae.linalg import haar_rotation
 from probae.matching import match_columns
 from probae.rotation.orthomax import orthomax_gradient, orthomax_value
