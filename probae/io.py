@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probae.checks import FileError
-from probae.files import TEMPORARY, atomic_write, make_folder, read_bytes, shown
+from probae.files import TEMPORARY, atomic_write, make_folder, read_bytes, shown, write_netcdf
 
 if TYPE_CHECKING:
     import xarray
@@ -30,18 +30,18 @@ __all__ = ["atomic_write", "load", "read_table", "save", "write_figure", "write_
 MANIFEST = "manifest.json"
 
 
-def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
-    """Save a fit as a folder, in place of a fit that is there already.
+def save(fit: Fit | xarray.DataTree, path: str | os.PathLike[str]) -> Path:
+    """Save a fit as a folder, in place of a fit that is there already; a tree of `to_datatree` as a netCDF file.
 
     Parameters
     ----------
-    fit : Fit
-    path : folder; made if absent
+    fit : Fit or xarray.DataTree
+        What a tree holds lazily is computed. ``xarray.open_datatree(path, engine="h5netcdf")`` reads it again.
+    path : folder, made if absent; for a tree a file
 
     Returns
     -------
     Path
-        The folder.
 
     Raises
     ------
@@ -61,6 +61,8 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
 
     from probae.storage import fits, manifest
 
+    if fits.is_tree(fit):
+        return write_netcdf(fit, path)
     folder = Path(path)
     with _about(folder, "cannot hold this fit"):
         content, weights = fits.pack(fit)
