@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from probae.checks import FileError
 from probae.files import TEMPORARY, atomic_write, make_folder, read_bytes, shown, write_netcdf
@@ -61,7 +62,7 @@ def save(fit: Fit | xarray.DataTree, path: str | os.PathLike[str]) -> Path:
 
     from probae.storage import fits, manifest
 
-    if fits.is_tree(fit):
+    if _is_tree(fit):
         return write_netcdf(fit, path)
     folder = Path(path)
     with _about(folder, "cannot hold this fit"):
@@ -220,6 +221,12 @@ def _read_pair(folder: Path) -> tuple[dict[str, Any], bytes]:
     if hashlib.sha256(weights).hexdigest() != digest:
         raise FileError(f"{shown(folder / _weights_name(digest))} was changed after it was written.")
     return content, weights
+
+
+def _is_tree(value: Any) -> TypeGuard[xarray.DataTree]:
+    """Whether a value is a tree; without xarray loaded nothing can have made one."""
+    loaded = sys.modules.get("xarray")
+    return loaded is not None and isinstance(value, loaded.DataTree)
 
 
 def _weights_name(digest: str) -> str:
