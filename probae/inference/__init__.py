@@ -9,6 +9,7 @@ from probae.inference.gaussian_posterior import GaussianPosterior
 from probae.inference.gibbs_posterior import GibbsPosterior
 from probae.inference.hmc import HMCPosterior
 from probae.inference.importance import ImportancePosterior, WeightedDraws
+from probae.inference.laplace_approximation import LaplaceApproximation
 from probae.inference.layers import GreedyLayers, PrincipalLayers
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
