@@ -16,6 +16,7 @@ _HOME = {
     "probae.analysis.calibration": ("Calibration", "simulation_based_calibration"),
     "probae.analysis.collapse": ("Collapse", "collapse"),
     "probae.analysis.cubature": ("Quadrature",),
+    "probae.analysis.datatree": ("to_datatree",),
     "probae.analysis.denoising_score": ("denoising_score",),
     "probae.analysis.evidence": ("log_evidence",),
     "probae.analysis.exact": ("Exact",),
@@ -170,6 +171,7 @@ if TYPE_CHECKING:
     from probae.analysis.calibration import Calibration, simulation_based_calibration
     from probae.analysis.collapse import Collapse, collapse
     from probae.analysis.cubature import Quadrature
+    from probae.analysis.datatree import to_datatree
     from probae.analysis.denoising_score import denoising_score
     from probae.analysis.evidence import log_evidence
     from probae.analysis.exact import Exact
