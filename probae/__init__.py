@@ -159,13 +159,13 @@ _HOME = {
     "probae.rotation.search": ("rotate",),
     "probae.statistics": ("SufficientStatistics",),
 }
-_MODULES = ("datasets", "decoders", "likelihoods", "plots", "priors", "rotation")
+_MODULES = ("datasets", "decoders", "likelihoods", "parameter_priors", "plots", "priors", "rotation")
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = sorted([*_WHERE, *_MODULES])
 
 if TYPE_CHECKING:
-    from probae import datasets, decoders, likelihoods, plots, priors, rotation
+    from probae import datasets, decoders, likelihoods, parameter_priors, plots, priors, rotation
     from probae.agreement import amari_distance, mean_correlation
     from probae.analysis.annealed import AnnealedImportance
     from probae.analysis.calibration import Calibration, simulation_based_calibration

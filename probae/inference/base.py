@@ -28,11 +28,13 @@ class Method:
     """How a model is found; subclasses are small frozen dataclasses with a ``fit``.
 
     ``fit(model, data, seed)`` changes ``model``, its own private copy, and returns an :class:`Outcome`.
-    ``accepts_statistics`` says whether :class:`SufficientStatistics` serve in place of the rows.
+    ``accepts_statistics`` says whether :class:`SufficientStatistics` serve in place of the rows, ``random`` whether the
+    parameters have a posterior: the model then comes with fixed parameters and lists its ``parameter_priors``.
     """
 
     objective_name: ClassVar[str] = "objective"
     accepts_statistics: ClassVar[bool] = False
+    random: ClassVar[bool] = False
 
     def fit(self, model: Any, data: Data | SufficientStatistics, seed: int) -> Outcome:
         """Fit the model in place and say how it went."""
@@ -76,6 +78,7 @@ class Outcome:
     draws: dict[str, Tensor] | None = None
     sample_stats: dict[str, Tensor] | None = None
     restarts: list[dict[str, Any]] = field(default_factory=list)
+    program: LatentModel | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +107,7 @@ class Fit:
     interrupted : bool
         Whether Ctrl-C ended the fit early; the model is then the last complete step.
     draws, sample_stats : dict or None
-        Of samplers only.
+        Of samplers only: tensors (chains, draws, ...) by the name of the site, as they were drawn.
     restarts : tuple of dict
         Every restart with its final objective, when the method had several.
     """

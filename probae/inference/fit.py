@@ -87,16 +87,19 @@ def fit(model: LatentModel, x: Any, method: Method | None = None, *, seed: int =
             raise ParameterError(f"method should be a value such as MaximumLikelihood(), got {method!r}.")
         data = _check(model, x, method)
         method = _default(model, data) if method is None else method
-        fitted, own = copy.deepcopy((model, method))  # one copy: separate ones would untie shared parameters
+        given = model.point() if model.random_parameters else model
+        fitted, own = copy.deepcopy((given, method))  # one copy: separate ones would untie shared parameters
         outcome = _run(fitted, own, data, seed)
-        if not outcome.converged and not outcome.interrupted:
+        if not (
+            outcome.converged or outcome.interrupted or own.random
+        ):  # samplers say what has not converged
             _warn_unfinished(method)
     for warning in caught:
         warnings.warn(warning.message, warning.category, stacklevel=2)
     fitted.requires_grad_(False)
     return Fit(
         model=fitted,
-        program=fitted,
+        program=fitted if outcome.program is None else outcome.program,
         posterior=outcome.posterior,
         method=own,
         seed=seed,
@@ -167,10 +170,11 @@ def _rescaled(data: Any, units: torch.Tensor) -> Any:
 
 def _check(model: LatentModel, x: Any, method: Method | None) -> Any:
     """Check the data once: Data, or SufficientStatistics of the right width where the moments say all."""
-    if model.random_parameters:
+    if model.random_parameters and not (method is not None and method.random):
+        asked = "fit without a method" if method is None else type(method).__name__
         raise ParameterError(
-            f"fit finds fixed parameters, but {', '.join(model.random_parameters)} carry a prior: use a model without "
-            "priors on its parameters, or run the Pyro program itself."
+            f"{asked} finds fixed parameters, but {', '.join(model.random_parameters)} carry a prior: pass Gibbs() or "
+            "NUTS(), or use model.point(), the model without them."
         )
     gaussian = isinstance(model, LinearFactorModel) and model.gaussian
     if is_dask(x):

@@ -12,10 +12,12 @@ import pyro
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
-from pyro.nn import PyroModule, PyroSample
+from pyro.distributions import constraints
+from pyro.nn import PyroModule, PyroParam, PyroSample
 from torch import Tensor, nn
 
 from probae.checks import DataError, NotExactError, ParameterError, check_count
+from probae.parameter_priors.base import ParameterPrior, expanded
 from probae.priors import Prior
 
 P = ParamSpec("P")
@@ -106,6 +108,8 @@ class LatentModel(PyroModule):
             )
         prior.coordinates(latents)  # a law made for another number of latents says so here
         self.prior = copy.deepcopy(prior)
+        self.parameter_priors: dict[str, Any] = {}  # by name: a ParameterPrior, or a distribution of Pyro
+        self.point_values: dict[str, Tensor] = {}  # what random parameters were before
 
     @local_parameters
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -243,7 +247,7 @@ class LatentModel(PyroModule):
                 torch.manual_seed(seed)
             return self(size=size)
 
-    def _randomized(self, laws: dict[str, dist.TorchDistribution | None]) -> Self:
+    def _randomized(self, laws: dict[str, ParameterPrior | dist.TorchDistribution | None]) -> Self:
         """Return a copy whose parameters with a law are random, the law expanded to the parameter's shape."""
         random = copy.deepcopy(self)
         for name, law in laws.items():
@@ -251,10 +255,35 @@ class LatentModel(PyroModule):
                 continue
             if name not in self.parameter_names or not hasattr(self, name):
                 raise ParameterError(f"{self!r} has no {name} that a prior could be put on.")
-            shape = getattr(self, name).shape
-            batch = shape[: len(shape) - len(law.event_shape)]
-            setattr(random, name, PyroSample(law.expand(batch).to_event(len(batch))))
+            value = random.point_values.get(name)
+            value = getattr(self, name).detach().clone() if value is None else value
+            for old in [
+                site for site in random.random_parameters if site == name or site.startswith(f"{name}_")
+            ]:
+                delattr(random, old)
+            given = isinstance(law, ParameterPrior)
+            sites = law.sites(name, value.shape) if given else {name: expanded(law, value.shape)}
+            for site, prior in sites.items():
+                setattr(random, site, PyroSample(prior))
+            if name in sites:
+                random.point_values[name] = value
+            random.parameter_priors[name] = law
         return random
+
+    @local_parameters
+    def point(self) -> Self:
+        """Return a copy with fixed parameters at the values they had before they were given priors.
+
+        The copy still lists the priors in ``parameter_priors``.
+        """
+        fixed = copy.deepcopy(self)
+        for name in fixed.random_parameters:
+            delattr(fixed, name)
+        for name, value in self.point_values.items():
+            constraint = constraints.positive if name == "noise_variance" else constraints.real
+            setattr(fixed, name, PyroParam(value.clone(), constraint))
+        fixed.point_values = {}
+        return fixed
 
 
 def observe(likelihood: dist.TorchDistribution, x: Tensor | None) -> Tensor:

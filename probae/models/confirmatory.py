@@ -17,6 +17,7 @@ from probae.checks import DataError, ParameterError, check_data
 from probae.containers import open_container
 from probae.models.base import local_parameters
 from probae.models.linear import LinearFactorModel
+from probae.parameter_priors.base import ParameterPrior
 from probae.priors import CorrelatedGaussian, Gaussian
 
 SHOWN = 4  # names listed in a message
@@ -171,9 +172,9 @@ class ConfirmatoryFactorAnalysis(LinearFactorModel):
 
     def with_priors(
         self,
-        loadings: dist.TorchDistribution | None = None,
-        noise_variance: dist.TorchDistribution | None = None,
-        mean: dist.TorchDistribution | None = None,
+        loadings: ParameterPrior | dist.TorchDistribution | None = None,
+        noise_variance: ParameterPrior | dist.TorchDistribution | None = None,
+        mean: ParameterPrior | dist.TorchDistribution | None = None,
     ) -> Self:
         """Return a copy in which noise variances or the mean are random; loadings with fixed zeros are refused.
 

@@ -28,6 +28,7 @@ from probae.models.marginal import (
 from probae.models.noise import NOISES, check_noise
 from probae.models.scale_posterior import SharedScalePosterior
 from probae.models.shared_scale import WhitenedScores, shared_scale_log_density
+from probae.parameter_priors.base import ParameterPrior
 from probae.priors import CorrelatedGaussian, Gaussian, MultivariateStudentT, Prior
 from probae.statistics import SufficientStatistics
 
@@ -355,11 +356,16 @@ class LinearFactorModel(LatentModel):
 
     def with_priors(
         self,
-        loadings: dist.TorchDistribution | None = None,
-        noise_variance: dist.TorchDistribution | None = None,
-        mean: dist.TorchDistribution | None = None,
+        loadings: ParameterPrior | dist.TorchDistribution | None = None,
+        noise_variance: ParameterPrior | dist.TorchDistribution | None = None,
+        mean: ParameterPrior | dist.TorchDistribution | None = None,
     ) -> Self:
-        """Return a copy in which the named parameters are random with the given Pyro distributions.
+        """Return a copy in which the named parameters are random.
+
+        Parameters
+        ----------
+        loadings, noise_variance, mean : ParameterPrior or Pyro distribution, optional
+            Laws of :mod:`probae.parameter_priors`, which Gibbs and NUTS know, or any distribution of Pyro.
 
         Examples
         --------

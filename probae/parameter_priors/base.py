@@ -1,0 +1,117 @@
+"""What a prior of a parameter is: its sites in the Pyro program, its units, and its exact conditional draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pyro.distributions as dist
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probae.checks import ParameterError
+
+Law = (
+    dist.TorchDistribution | Callable[[Any], dist.TorchDistribution]
+)  # given, or made from the model's other sites
+State = dict[str, Tensor]  # hyperparameters of all chains by site name
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterPrior:
+    """Prior of a parameter of a linear factor model; leaves are small frozen dataclasses."""
+
+    def sites(self, name: str, shape: torch.Size) -> dict[str, Law]:
+        """Return the law of each site of the Pyro program, hyperparameters first; none for an improper prior.
+
+        Parameters
+        ----------
+        name : str
+            Of the parameter, such as ``"loadings"``.
+        shape : torch.Size
+            Of the parameter.
+        """
+        raise NotImplementedError
+
+    def in_units(self, units: Float[Tensor, " features"]) -> Self:
+        """Return the prior of the parameter of x / units, given that of x."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class LoadingsPrior(ParameterPrior):
+    r"""Prior of the loadings that is normal given its hyperparameters.
+
+    .. math:: W_{dk} \mid h \sim N(0, v_{dk}(h))
+
+    All states are float64 with the chains in front, drawn from torch's global generator.
+    """
+
+    @property
+    def rotation_invariant(self) -> bool:
+        """Whether p(W R) = p(W) for every orthogonal R."""
+        return False
+
+    def start(self, chains: int, features: int, latents: int) -> State:
+        """Draw hyperparameters from their prior, one set for each chain."""
+        return {}
+
+    def variance(self, state: State) -> Tensor:
+        """Return v given the hyperparameters, in a shape that broadcasts to (chains, D, K)."""
+        raise NotImplementedError
+
+    def update(self, state: State, loadings: Float[Tensor, "chains features latents"]) -> State:
+        """Draw the hyperparameters given the loadings."""
+        return state
+
+    def log_prob(
+        self, state: State, loadings: Float[Tensor, "chains features latents"]
+    ) -> Float[Tensor, " chains"]:
+        """Return log p(W | h) + log p(h) of each chain, in nats."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class NoisePrior(ParameterPrior):
+    """Prior of noise variances, independent over features."""
+
+    def draw(self, squares: Float[Tensor, "*chains"], count: int | Tensor) -> Float[Tensor, "*chains"]:
+        """Draw each variance given the sum of squares of ``count`` residuals N(0, variance)."""
+        raise NotImplementedError
+
+    def log_prob(self, variance: Float[Tensor, "*chains"]) -> Float[Tensor, "*chains"]:
+        """Return the log density of each variance, in nats."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class MeanPrior(ParameterPrior):
+    """Prior of the mean of x."""
+
+
+def expanded(law: dist.TorchDistribution, shape: torch.Size) -> dist.TorchDistribution:
+    """Give a law of numbers, or of events that fill the last dimensions, the shape of a parameter."""
+    batch = shape[: len(shape) - len(law.event_shape)]
+    return law.expand(batch).to_event(len(batch))
+
+
+def check_scale(name: str, value: float | Tensor) -> float | Tensor:
+    """Return a scale as a float, or as a float64 tensor, all of it positive.
+
+    Raises
+    ------
+    ParameterError
+        It is not finite, or not above 0.
+    """
+    scale = torch.as_tensor(value, dtype=torch.float64).detach().clone()
+    if not bool((scale > 0).all() & scale.isfinite().all()):
+        raise ParameterError(f"{name} should be finite numbers above 0, got {value!r}.")
+    return scale if scale.dim() else float(scale)
+
+
+def per_feature(values: float | Tensor, units: Tensor, power: int = 1) -> Tensor:
+    """Divide a scale by (a power of) the unit of each feature, the first dimension of both."""
+    values = torch.as_tensor(values, dtype=torch.float64)
+    return values / units.pow(power).reshape(-1, *[1] * (values.dim() - 1))
