@@ -26,7 +26,9 @@ _HOME = {
     "probae.analysis.k_fold": ("k_fold", "k_fold_entries"),
     "probae.analysis.loo": ("loo",),
     "probae.analysis.pareto": ("pareto_k",),
+    "probae.analysis.predictive": ("posterior_predictive_check", "prior_predictive_check"),
     "probae.analysis.predictive_density": ("log_predictive_density",),
+    "probae.analysis.predictive_result": ("PredictiveCheck", "StatisticCheck"),
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.analysis.tangents": ("Tangents", "tangents"),
@@ -181,7 +183,9 @@ if TYPE_CHECKING:
     from probae.analysis.k_fold import k_fold, k_fold_entries
     from probae.analysis.loo import loo
     from probae.analysis.pareto import pareto_k
+    from probae.analysis.predictive import posterior_predictive_check, prior_predictive_check
     from probae.analysis.predictive_density import log_predictive_density
+    from probae.analysis.predictive_result import PredictiveCheck, StatisticCheck
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.analysis.tangents import Tangents, tangents

@@ -93,8 +93,9 @@ class Comparison:
         widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
         lines = [f"Prediction of {len(self.results[0].pointwise)} rows ({self.results[0].scheme}), in nats"]
         for row in (head, *rows):
-            first, *rest = (cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
-            lines.append("  ".join([first, *rest]).rstrip())
+            cells = zip(row, widths, strict=True)
+            aligned = (cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(cells))
+            lines.append("  ".join(aligned).rstrip())
         return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])
 
 
@@ -197,13 +198,13 @@ def _results(candidates: Any, x: Any) -> dict[str, CrossValidation]:
     for name, one in others:
         if one.rows != reference.rows:
             raise DataError(
-                f"{first!r} and {name!r} are on different rows, so their densities cannot be compared: predict the same x, "
-                "in the same units and order."
+                f"{first!r} and {name!r} are on different rows, so their densities cannot be compared: predict "
+                "the same x, in the same units and order."
             )
         if one.scheme != reference.scheme:
             raise ParameterError(
-                f"{first!r} and {name!r} leave out different things ({reference.scheme}; {one.scheme}): use one scheme, "
-                "with one seed."
+                f"{first!r} and {name!r} leave out different things ({reference.scheme}; {one.scheme}): use one "
+                "scheme, with one seed."
             )
     return found
 
@@ -212,7 +213,9 @@ def _result(name: Any, one: Any, x: Any) -> CrossValidation:
     if isinstance(one, CrossValidation):
         return one
     if not isinstance(one, Fit):
-        raise ParameterError(f"{name!r} should be a result of loo or k_fold, or a Fit, got {type(one).__name__}.")
+        raise ParameterError(
+            f"{name!r} should be a result of loo or k_fold, or a Fit, got {type(one).__name__}."
+        )
     if x is None:
         raise ParameterError(f"{name!r} is a Fit, so compare needs x, its rows, too.")
     return loo(one, x)

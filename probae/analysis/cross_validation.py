@@ -77,7 +77,9 @@ class CrossValidation:
 
     def __str__(self) -> str:
         count = len(self.pointwise)
-        lines = [f"elpd ({self.scheme}, {count} rows) = {self.total:.2f}, standard error {self.standard_error:.2f}"]
+        lines = [
+            f"elpd ({self.scheme}, {count} rows) = {self.total:.2f}, standard error {self.standard_error:.2f}"
+        ]
         if self.monte_carlo_error is not None:
             error = float(self.monte_carlo_error.square().sum().sqrt())
             lines.append(f"Monte Carlo error {error:.2g}")
@@ -85,7 +87,9 @@ class CrossValidation:
             lines.append(f"effective parameters (p_loo) {self.effective_parameters:.2f}")
         if self.k_hat is not None:
             bad = int(self.doubtful.sum())
-            lines.append(f"Pareto k above {self.limit:.2f}: {bad} rows; largest {float(self.k_hat.max()):.2f}")
+            lines.append(
+                f"Pareto k above {self.limit:.2f}: {bad} rows; largest {float(self.k_hat.max()):.2f}"
+            )
         return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])
 
 

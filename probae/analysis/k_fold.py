@@ -22,8 +22,6 @@ from probae.models.base import local_parameters
 __all__ = ["k_fold", "k_fold_entries"]
 
 
-
-
 @local_parameters
 def k_fold(
     model: LatentModel,
@@ -226,5 +224,7 @@ def _checked(model: Any) -> LatentModel:
             "pass k_fold(model, x, method)."
         )
     if not isinstance(model, LatentModel):
-        raise ParameterError(f"model should be a probae model such as FactorAnalysis(9, 3), got {type(model).__name__}.")
+        raise ParameterError(
+            f"model should be a probae model such as FactorAnalysis(9, 3), got {type(model).__name__}."
+        )
     return model

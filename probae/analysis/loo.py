@@ -114,7 +114,9 @@ def smoothed(
     in_sample = averaged(log_likelihood)
     weights = torch.full_like(flat, -math.log(draws))
     shape = torch.zeros(len(flat), dtype=torch.float64)
-    lowest = flat.topk(min(math.ceil(min(draws / 5, 3 * (draws / efficiency) ** 0.5)) + 1, draws), 1, largest=False)
+    lowest = flat.topk(
+        min(math.ceil(min(draws / 5, 3 * (draws / efficiency) ** 0.5)) + 1, draws), 1, largest=False
+    )
     uneven = lowest.values[:, -1] - lowest.values[:, 0] > EQUAL  # equal weights have no tail to fit
     if bool(uneven.any()):
         found, k_hat = array_stats.psislw(flat[uneven].numpy(), r_eff=efficiency)
@@ -169,7 +171,9 @@ def _with_doubts(found: CrossValidation, refit: bool) -> CrossValidation:
 def _few_draws(count: int) -> tuple[str, ...]:
     if count >= FEW_DRAWS:
         return ()
-    return (f"with {count} draws, fewer than {FEW_DRAWS}, k-hat and the Monte Carlo error are rough: draw more.",)
+    return (
+        f"with {count} draws, fewer than {FEW_DRAWS}, k-hat and the Monte Carlo error are rough: draw more.",
+    )
 
 
 def _no_marginal(run: Fit) -> NotExactError:

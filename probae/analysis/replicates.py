@@ -1,49 +1,96 @@
-"""Data sets like x simulated from a fit: one for each of some draws of the parameters."""
+"""Data sets like x simulated from a fit, or from the priors of a model: one for each draw of the parameters."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pyro
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from probae.analysis.draws_likelihood import flat_parameters
 from probae.inference import Fit
+from probae.inference.fit import fit
 from probae.models import LatentModel, LinearFactorModel
+from probae.models.base import local_parameters
 
 SIMULATED = 10_000  # rows that stand for the covariance of a model without a closed form of it
 
 
 @dataclass(frozen=True, eq=False)
 class Replicate:
-    """A data set simulated from one draw of the parameters, and the covariance of x under that draw."""
+    """A simulated data set, the covariance that x is held against, and the one that the data set is held against."""
 
     x: Float[Tensor, "samples features"]
     covariance: Float[Tensor, "features features"]
+    own: Float[Tensor, "features features"]
 
 
-def posterior_replicates(
-    run: Fit, like: Float[Tensor, "samples features"], sets: int, generator: torch.Generator
-) -> Iterator[Replicate]:
-    """Simulate from draws spread evenly over the chains, or again and again from the fitted model without draws.
+def of_draws(run: Fit, like: Float[Tensor, "samples features"], sets: int) -> Iterator[Replicate]:
+    """Simulate from draws of the parameters spread evenly over the chains.
 
-    Entries that are missing in ``like`` are missing in all sets.
+    Random numbers come from torch's global generator. What is missing in ``like`` is missing in every set.
     """
+    assert run.draws is not None
+    _, loadings, noise, mean = flat_parameters(run.model, run.draws)
     absent = like.isnan()
-    named = {name: run.draws[name] for name in run.model.parameter_names if run.draws and name in run.draws}
-    if not named:
-        yield from _of_one_model(run.model, absent, sets, generator)
-        return
-    _, loadings, noise, mean = flat_parameters(run.model, named)
     for draw in spread(len(mean), sets):
-        W, psi, mu = loadings[draw], noise[draw], mean[draw]
-        x = mu + _latents(run.model, len(like), generator) @ W.mT
-        x = x + psi.sqrt() * torch.randn(x.shape, generator=generator, dtype=torch.float64)
-        yield Replicate(x.masked_fill(absent, torch.nan), linear_covariance(run.model, W, psi))
+        covariance = loadings[draw] @ loadings[draw].mT + noise[draw].diag()
+        z = torch.randn(len(like), loadings.shape[2], dtype=torch.float64)
+        error = noise[draw].sqrt() * torch.randn(like.shape, dtype=torch.float64)
+        x = mean[draw] + z @ loadings[draw].mT + error
+        yield Replicate(x.masked_fill(absent, torch.nan), covariance, covariance)
+
+
+def of_point(
+    run: Fit, like: Float[Tensor, "samples features"], sets: int, refit: bool
+) -> Iterator[Replicate]:
+    """Simulate from the fitted parameters again and again, and fit to each set if asked to."""
+    covariance = covariance_of(run.model)
+    absent = like.isnan()
+    for _ in range(sets):
+        x = run.model.sample(len(like)).double().masked_fill(absent, torch.nan)
+        yield Replicate(x, covariance, covariance_of(_again(run, x).model) if refit else covariance)
+
+
+@local_parameters
+def of_program(
+    program: LatentModel, like: Float[Tensor, "samples features"], sets: int
+) -> Iterator[Replicate]:
+    """Simulate from a Pyro program whose parameters have priors: they are drawn anew for each set."""
+    absent = like.isnan()
+    for _ in range(sets):
+        trace = pyro.poutine.trace(program).get_trace(size=len(like))
+        x = trace.nodes["x"]["value"].double().masked_fill(absent, torch.nan)
+        drawn = {name: trace.nodes[name]["value"] for name in program.parameter_names if name in trace.nodes}
+        covariance = covariance_of(program, drawn)
+        yield Replicate(x, covariance, covariance)
+
+
+@local_parameters
+def covariance_of(
+    model: LatentModel, drawn: dict[str, Tensor] | None = None
+) -> Float[Tensor, "features features"]:
+    """Return the covariance of x, W cov(z) W' + Psi; that of 10,000 simulated rows for models that are not linear."""
+    if not isinstance(model, LinearFactorModel):
+        return torch.cov(model.sample(SIMULATED).double().mT, correction=0).reshape(
+            model.features, model.features
+        )
+    found = drawn or {}
+    loadings = found.get("loadings", model.loadings).detach().double()
+    variance = model.prior.distribution(model.latents, like=loadings).variance
+    phi = model.factor_correlation if model.gaussian else variance.diag()
+    signal = loadings @ phi @ loadings.mT
+    if model.noise == "none":
+        return signal
+    noise = found.get("noise_variance", model.noise_variance).detach().double()
+    if model.noise == "complement":
+        own = torch.linalg.qr(loadings)[0]
+        return signal + noise * (torch.eye(model.features, dtype=torch.float64) - own @ own.mT)
+    return signal + noise.expand(model.features).diag()
 
 
 def spread(count: int, sets: int) -> list[int]:
@@ -57,3 +104,11 @@ def spread(count: int, sets: int) -> list[int]:
     if count < sets:
         return [place % count for place in range(sets)]
     return [place * count // sets for place in range(sets)]
+
+
+def _again(run: Fit, x: Tensor) -> Any:
+    """Fit to a simulated set as the data were fitted."""
+    found = fit(run.model, x, run.method, seed=run.seed)
+    if found.interrupted:
+        raise KeyboardInterrupt
+    return found

@@ -137,11 +137,12 @@ def normal_mean_fixture():
     return NormalMean
 
 
-def factors(features=5, latents=2, noise=0.5, seed=0):
-    """Factor analysis with normal loadings, uniquenesses of one size and a mean."""
+def factors(features=6, latents=2, noise=0.5, seed=0):
+    """Factor analysis with communalities of 1, uniquenesses of one size and a mean."""
     generator = torch.Generator().manual_seed(seed)
     model = FactorAnalysis(features, latents)
-    model.loadings = torch.randn(features, latents, generator=generator, dtype=torch.float64)
+    loadings = torch.randn(features, latents, generator=generator, dtype=torch.float64)
+    model.loadings = loadings / loadings.norm(dim=1, keepdim=True)
     model.noise_variance = torch.full((features,), noise, dtype=torch.float64)
     model.mean = torch.randn(features, generator=generator, dtype=torch.float64)
     return model

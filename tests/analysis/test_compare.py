@@ -34,7 +34,9 @@ def test_differences_are_antisymmetric_and_add_up():
     found = pa.compare(three())
     (ab, error), (ba, same) = found.between("a", "b"), found.between("b", "a")
     assert ab == -ba and error == same
-    assert found.between("a", "b")[0] + found.between("b", "c")[0] == pytest.approx(found.between("a", "c")[0], abs=1e-10)
+    assert found.between("a", "b")[0] + found.between("b", "c")[0] == pytest.approx(
+        found.between("a", "c")[0], abs=1e-10
+    )
     assert found.between("a", "a") == (0.0, 0.0)
 
 
@@ -71,10 +73,14 @@ def test_what_is_within_noise_is_said():
     base = torch.randn(400, generator=generator, dtype=torch.float64)
     wide = torch.randn(400, generator=generator, dtype=torch.float64)
     wide -= wide.mean()
-    found = pa.compare({"best": result(base), "same": result(base - 0.005), "noisy": result(base - 0.05 + wide)})
+    found = pa.compare(
+        {"best": result(base), "same": result(base - 0.005), "noisy": result(base - 0.05 + wide)}
+    )
     assert found.names == ("best", "same", "noisy")
     assert any(note.startswith("same: less than 4 nats") for note in found.notes)  # 400 * .005 = 2
-    assert any(note.startswith("noisy: within 2 standard errors") for note in found.notes)  # 20 against 2 * 20
+    assert any(
+        note.startswith("noisy: within 2 standard errors") for note in found.notes
+    )  # 20 against 2 * 20
     clear = pa.compare({"best": result(base), "worse": result(base - 0.5 + 0.1 * wide)})
     assert clear.notes == ()
 

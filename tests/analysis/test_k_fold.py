@@ -12,7 +12,7 @@ from probae.analysis.k_fold import entry_folds, predicted_entries, row_folds
 
 
 def test_folds_are_fits_to_the_rest_predicting_the_fold(factors):
-    model = pa.FactorAnalysis(5, 2)
+    model = pa.FactorAnalysis(6, 2)
     x = factors().sample(60, seed=1)
     found = pa.k_fold(model, x, folds=3, seed=4)
     labels, _, _ = row_folds(3, 60, 4)
@@ -48,7 +48,7 @@ def test_one_fold_for_each_row_is_leave_one_out(factors, normal_mean):
 
 
 def test_groups_are_left_out_together(factors):
-    model, x = pa.FactorAnalysis(5, 1), factors().sample(40, seed=1)
+    model, x = pa.FactorAnalysis(6, 1), factors().sample(40, seed=1)
     groups = ["b"] * 10 + ["a"] * 30
     found = pa.k_fold(model, x, folds=groups)
     run = pa.fit(model, x[10:])
@@ -60,15 +60,15 @@ def test_groups_are_left_out_together(factors):
 def test_encoders_start_afresh_in_every_fold(factors):
     """The caller's encoder is not trained, and a fold does not see what another has learnt."""
     x = factors().sample(60, seed=1)
-    encoder = pa.LinearGaussianEncoder(5, 2)
+    encoder = pa.LinearGaussianEncoder(6, 2)
     before = [value.clone() for value in encoder.parameters()]
     method = pa.SVI(encoder, epochs=20)
     with pytest.warns(pa.checks.ConvergenceWarning):
-        found = pa.k_fold(pa.FactorAnalysis(5, 2), x, method, folds=2)
+        found = pa.k_fold(pa.FactorAnalysis(6, 2), x, method, folds=2)
     assert all(torch.equal(a, b) for a, b in zip(before, encoder.parameters(), strict=True))
     labels, _, _ = row_folds(2, 60, 0)
     with pytest.warns(pa.checks.ConvergenceWarning):
-        run = pa.fit(pa.FactorAnalysis(5, 2), x[labels != 1], method)
+        run = pa.fit(pa.FactorAnalysis(6, 2), x[labels != 1], method)
     assert torch.allclose(found.pointwise[labels == 1], run.model.log_likelihood(x[labels == 1]), atol=1e-12)
 
 
@@ -81,7 +81,7 @@ def test_where_no_closed_form_exists_the_error_of_the_estimate_is_kept():
 
 def test_entries_are_predicted_by_the_conditional_normal(factors):
     """log p(held | rest) of every row by dense algebra: N(m_h + S_ho S_oo^-1 (x_o - m_o), S_hh - S_ho S_oo^-1 S_oh)."""
-    model = pa.FactorAnalysis(5, 2)
+    model = pa.FactorAnalysis(6, 2)
     x = factors().sample(40, seed=1)
     x[0, 2] = torch.nan
     found = pa.k_fold_entries(model, x, folds=2)
@@ -107,7 +107,7 @@ def test_entries_under_draws_average_the_conditional_densities(factors, normal_m
     x = model.sample(6, seed=1)
     rest = x.clone()
     rest[:, :2] = torch.nan
-    means = torch.randn(1, 2, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    means = torch.randn(1, 2, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     run = dataclasses.replace(pa.fit(model, x, normal_mean()), draws={"mean": means})
     found = predicted_entries(run, x, rest)
     each = []
@@ -142,15 +142,15 @@ def test_tables_of_any_kind(factors):
     import pandas as pd
 
     x = factors().sample(30, seed=1).numpy()
-    frame = pd.DataFrame(x, columns=list("abcde"))
-    by_name = pa.k_fold(pa.FactorAnalysis(5, 1), frame, folds=2)
-    assert torch.equal(by_name.pointwise, pa.k_fold(pa.FactorAnalysis(5, 1), x, folds=2).pointwise)
-    single = pa.k_fold(pa.FactorAnalysis(5, 1), x.astype(np.float32), folds=2)
+    frame = pd.DataFrame(x, columns=list("abcdef"))
+    by_name = pa.k_fold(pa.FactorAnalysis(6, 1), frame, folds=2)
+    assert torch.equal(by_name.pointwise, pa.k_fold(pa.FactorAnalysis(6, 1), x, folds=2).pointwise)
+    single = pa.k_fold(pa.FactorAnalysis(6, 1), x.astype(np.float32), folds=2)
     assert torch.allclose(single.pointwise, by_name.pointwise, atol=1e-4)
 
 
 def test_what_is_refused(factors):
-    model = pa.FactorAnalysis(5, 1)
+    model = pa.FactorAnalysis(6, 1)
     x = factors().sample(30, seed=1)
     with pytest.raises(pa.ParameterError, match="has seen all rows"):
         pa.k_fold(pa.fit(model, x), x)
@@ -163,6 +163,6 @@ def test_what_is_refused(factors):
     with pytest.raises(pa.ParameterError, match="probae model"):
         pa.k_fold("FA", x)
     with pytest.raises(pa.NotExactError, match="use k_fold"):
-        pa.k_fold_entries(pa.SparseCoding(5, 7), x)
+        pa.k_fold_entries(pa.SparseCoding(6, 8), x)
     with pytest.raises(pa.DataError, match="features"):
         pa.k_fold(model, x[:, :3])

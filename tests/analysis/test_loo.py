@@ -34,11 +34,11 @@ def test_draws_of_a_normal_mean_give_the_closed_form_of_each_row(factors, normal
 
 
 def test_effective_parameters_of_a_normal_mean_are_its_entries(factors, normal_mean):
-    """p_loo is 5 entries: its sum over 200 rows of D chi2 variables with sd sqrt(2 D) has a relative error of .045."""
+    """p_loo is 6 entries: its sum over 200 rows of D chi2 variables with sd sqrt(2 D) has a relative error of .04."""
     model = factors()
     x = model.sample(200, seed=1)
     found = pa.loo(pa.fit(model, x, normal_mean()), x)
-    assert found.effective_parameters == pytest.approx(5, rel=4 * (2 / (5 * 200)) ** 0.5 + 0.02)
+    assert found.effective_parameters == pytest.approx(6, rel=4 * (2 / (6 * 200)) ** 0.5 + 0.02)
 
 
 def test_the_monte_carlo_error_is_that_over_repeated_draws():
@@ -62,7 +62,9 @@ def test_draws_of_one_point_give_its_log_likelihood(factors, normal_mean):
     x = model.sample(30, seed=1)
     x[0, 1] = torch.nan
     run = dataclasses.replace(
-        pa.fit(model, model.sample(30, seed=1), normal_mean()), model=model, draws={"mean": model.mean.detach().expand(2, 100, -1)}
+        pa.fit(model, model.sample(30, seed=1), normal_mean()),
+        model=model,
+        draws={"mean": model.mean.detach().expand(2, 100, -1)},
     )
     found = pa.loo(run, x)
     assert torch.allclose(found.pointwise, model.log_likelihood(x), atol=1e-12)
@@ -71,15 +73,15 @@ def test_draws_of_one_point_give_its_log_likelihood(factors, normal_mean):
 
 
 def test_rows_of_heavy_weights_are_named_and_refits_repair_them(factors, normal_mean):
-    """A row at Mahalanobis distance 7 from the mean of 11 others.
+    """A row at Mahalanobis distance 8 from the mean of 11 others.
 
-    Its log weights have a standard deviation of 7 / sqrt(12) = 2: lognormal weights that fail at 4,000 draws. Averages
-    over draws without the row are as heavy, sqrt(e^4.4) / sqrt(4000) = .15 off, but unbiased.
+    Its log weights have a standard deviation of 8 / sqrt(12) = 2.3: lognormal weights that fail at 4,000 draws. Averages
+    over draws without the row are as heavy, sqrt(e^(64 / 11) / 4000) = .29 off, but unbiased.
     """
     model = factors()
     x = model.sample(12, seed=1)
     root = torch.linalg.cholesky(model.marginal().covariance_matrix.detach())
-    x[3] = (x.sum(0) - x[3]) / 11 + 7 * root[:, 0]
+    x[3] = (x.sum(0) - x[3]) / 11 + 8 * root[:, 0]
     run = pa.fit(model, x, normal_mean())
     rough, repaired = pa.loo(run, x), pa.loo(run, x, refit=True)
     assert rough.doubtful.tolist() == [row == 3 for row in range(12)]
@@ -87,13 +89,13 @@ def test_rows_of_heavy_weights_are_named_and_refits_repair_them(factors, normal_
     assert any("fewer than 100" in note for note in rough.notes)
     error = (repaired.pointwise - exact(model, x)).abs()
     assert (error < 5 * repaired.monte_carlo_error).all()
-    assert error[3] < 0.6  # 4 standard errors
+    assert error[3] < 1.2  # 4 standard errors
     kept = ~rough.doubtful
     assert torch.equal(rough.pointwise[kept], repaired.pointwise[kept])
 
 
-def test_autocorrelated_draws_have_a_larger_error():
-    """Each draw four times in a row: a quarter of the effective draws, so twice the error."""
+def test_repeated_draws_do_not_make_the_error_smaller():
+    """Each draw four times in a row: four times the draws, a quarter of them effective."""
     generator = torch.Generator().manual_seed(0)
     once = torch.randn(4, 500, 1, generator=generator, dtype=torch.float64) * 0.1
     errors = [smoothed(once.repeat_interleave(copies, 1), 1 / copies)[3] for copies in (1, 4)]
@@ -128,7 +130,7 @@ def test_what_is_refused(factors, normal_mean):
     with pytest.raises(pa.DataError, match="features"):
         pa.loo(pa.fit(model, x, normal_mean()), x[:, :2])
     run = pa.fit(model, x, normal_mean())
-    sparse = pa.SparseCoding(5, 7)
+    sparse = pa.SparseCoding(6, 8)
     with pytest.raises(pa.NotExactError, match="z of its own"):
         pa.loo(dataclasses.replace(run, model=sparse), x)
 
