@@ -143,7 +143,8 @@ def relative_efficiency(run: Fit, values: Tensor) -> float:
 
 def _refitted(found: CrossValidation, run: Fit, values: Tensor) -> CrossValidation:
     """Replace doubtful rows by what fits without them say; k-hat is then that of their densities in a plain mean."""
-    assert found.k_hat is not None and found.monte_carlo_error is not None
+    assert found.k_hat is not None
+    assert found.monte_carlo_error is not None
     pointwise, k_hat, error = found.pointwise.clone(), found.k_hat.clone(), found.monte_carlo_error.clone()
     for row in torch.nonzero(found.doubtful).flatten().tolist():
         without = fit(run.program, torch.cat([values[:row], values[row + 1 :]]), run.method, seed=run.seed)
@@ -164,8 +165,9 @@ def _with_doubts(found: CrossValidation, refit: bool) -> CrossValidation:
     if not bad:
         return found
     advice = "use k_fold, or a model with room for such rows." if refit else "pass refit=True, or use k_fold."
-    note = f"{bad} row{'s have' if bad > 1 else ' has'} a Pareto k above {found.limit:.2f}, so the total is unreliable: "
-    return replace(found, notes=(*found.notes, note + advice))
+    rows = f"{bad} row{'s have' if bad > 1 else ' has'}"
+    note = f"{rows} a Pareto k above {found.limit:.2f}, so the total is unreliable: {advice}"
+    return replace(found, notes=(*found.notes, note))
 
 
 def _few_draws(count: int) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 r"""Does a model make data like x? Statistics of x held against those of data simulated from it.
 
-With theta_s drawn from the posterior (or the prior) and x_s simulated from p(x | theta_s), the p-value of a statistic is
+With theta_s drawn from the posterior (or prior) and x_s simulated from p(x | theta_s), the p-value of a statistic is
 
 .. math:: p = \Pr\{T(x_s, \theta_s) > T(x, \theta_s)\} + \tfrac12 \Pr\{T(x_s, \theta_s) = T(x, \theta_s)\}
 """
@@ -29,8 +29,8 @@ __all__ = ["posterior_predictive_check", "prior_predictive_check"]
 Statistics = Sequence[RowStatistic | Callable[[Tensor], Any]]
 
 POINT = (
-    "the parameters are fixed at the fit, which has seen x: p-values of what was fitted (means, variances, covariances) "
-    "lie near .5 or above, and a small one still counts; refit=True makes a parametric bootstrap of SRMR."
+    "the parameters are fixed at the fit, which has seen x: p-values of what was fitted (means, variances, "
+    "covariances) lie near .5 or above, and a small one still counts; refit=True makes a parametric bootstrap of SRMR."
 )
 REFITTED = (
     "parametric bootstrap: each simulated set was fitted as x was, and SRMR is to the fit of its own set."
@@ -50,8 +50,8 @@ def posterior_predictive_check(
 ) -> PredictiveCheck:
     r"""Hold statistics of x against those of data sets simulated from the fit (Rubin, 1984; Gelman et al., 1996).
 
-    Each set has as many rows as x and the same missing entries. Where the fit has draws of the parameters each set comes
-    from another draw; without them all come from the fitted parameters, encoders and nonlinear models included.
+    Each set has as many rows as x and the same missing entries. Where the fit has draws of the parameters each set
+    comes from another draw; without them all come from the fitted parameters, nonlinear models included.
 
     Parameters
     ----------
@@ -132,8 +132,8 @@ def prior_predictive_check(
 ) -> PredictiveCheck:
     """Hold statistics of x against those of data simulated from the priors of the parameters.
 
-    A p-value near 0 or 1 says that the prior hardly expects such data; that the data teach much is no reason to doubt the
-    model. What to look for is a prior that makes impossible data, or none like x.
+    A p-value near 0 or 1 says that the prior hardly expects such data; that the data teach much is no reason to doubt
+    the model. What to look for is a prior that makes impossible data, or none like x.
 
     Parameters
     ----------

@@ -33,7 +33,8 @@ def test_differences_are_summed_row_by_row_with_their_own_error():
 def test_differences_are_antisymmetric_and_add_up():
     found = pa.compare(three())
     (ab, error), (ba, same) = found.between("a", "b"), found.between("b", "a")
-    assert ab == -ba and error == same
+    assert ab == -ba
+    assert error == same
     assert found.between("a", "b")[0] + found.between("b", "c")[0] == pytest.approx(
         found.between("a", "c")[0], abs=1e-10
     )

@@ -69,14 +69,15 @@ def test_draws_of_one_point_give_its_log_likelihood(factors, normal_mean):
     found = pa.loo(run, x)
     assert torch.allclose(found.pointwise, model.log_likelihood(x), atol=1e-12)
     assert abs(found.effective_parameters) < 1e-10
-    assert (found.k_hat == 0).all() and (found.monte_carlo_error < 1e-12).all()
+    assert (found.k_hat == 0).all()
+    assert (found.monte_carlo_error < 1e-12).all()
 
 
 def test_rows_of_heavy_weights_are_named_and_refits_repair_them(factors, normal_mean):
     """A row at Mahalanobis distance 8 from the mean of 11 others.
 
-    Its log weights have a standard deviation of 8 / sqrt(12) = 2.3: lognormal weights that fail at 4,000 draws. Averages
-    over draws without the row are as heavy, sqrt(e^(64 / 11) / 4000) = .29 off, but unbiased.
+    Its log weights have a standard deviation of 8 / sqrt(12) = 2.3: lognormal weights that fail at 4,000 draws.
+    Averages over draws without the row are as heavy, sqrt(e^(64 / 11) / 4000) = .29 off, but unbiased.
     """
     model = factors()
     x = model.sample(12, seed=1)
