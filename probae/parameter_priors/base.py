@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import pyro.distributions as dist
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from probae.checks import NotExactError, ParameterError
 
-Law = (
+Law: TypeAlias = (
     dist.TorchDistribution | Callable[[Any], dist.TorchDistribution]
 )  # given, or made from the model's other sites
 State = dict[str, Tensor]  # hyperparameters of all chains by site name
