@@ -94,7 +94,7 @@ def test_few_rows_are_said():
 def test_the_planted_number_of_factors_predicts_best(factors):
     """Two factors planted: one loses by more than 3 errors, three win nothing that counts."""
     x = factors(8, 2, 0.3).sample(200, seed=1)
-    found = pa.compare({f"{k}": pa.k_fold(pa.FactorAnalysis(8, k), x, folds=5) for k in (1, 2, 3)})
+    found = pa.compare({f"{k}": pa.k_fold(pa.ProbabilisticPCA(8, k), x, folds=5) for k in (1, 2, 3)})
     assert found.names[0] in ("2", "3")
     gain, error = found.between("2", "1")
     assert gain > 3 * error
@@ -122,7 +122,7 @@ def test_results_on_other_rows_or_of_other_schemes_are_refused(factors):
         pa.compare([result([1.0, 2.0]), result([1.0, 2.0])])
     with pytest.raises(pa.ParameterError, match="'b' should be a result"):
         pa.compare({"a": result([1.0, 2.0]), "b": [1.0, 2.0]})
-    run = pa.fit(pa.FactorAnalysis(5, 1), factors().sample(40, seed=0))
+    run = pa.fit(pa.FactorAnalysis(6, 1), factors().sample(40, seed=0))
     with pytest.raises(pa.ParameterError, match="needs x"):
         pa.compare({"a": run, "b": run})
     with pytest.raises(pa.ParameterError, match="name should be one of a, b"):

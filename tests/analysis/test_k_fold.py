@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 import probae as pa
-from probae.analysis.k_fold import entry_folds, predicted_entries, row_folds
+from probae.analysis.k_fold import entry_folds, predicted, predicted_entries, row_folds
 
 
 def test_folds_are_fits_to_the_rest_predicting_the_fold(factors):
@@ -48,7 +48,7 @@ def test_one_fold_for_each_row_is_leave_one_out(factors, normal_mean):
 
 
 def test_groups_are_left_out_together(factors):
-    model, x = pa.FactorAnalysis(6, 1), factors().sample(40, seed=1)
+    model, x = pa.ProbabilisticPCA(6, 1), factors().sample(40, seed=1)
     groups = ["b"] * 10 + ["a"] * 30
     found = pa.k_fold(model, x, folds=groups)
     run = pa.fit(model, x[10:])
@@ -72,11 +72,13 @@ def test_encoders_start_afresh_in_every_fold(factors):
     assert torch.allclose(found.pointwise[labels == 1], run.model.log_likelihood(x[labels == 1]), atol=1e-12)
 
 
-def test_where_no_closed_form_exists_the_error_of_the_estimate_is_kept():
-    model = pa.LinearFactorModel(3, 1, prior=pa.priors.StudentT(5.0))
-    x = model.sample(60, seed=0)
-    exact = pa.k_fold(model, x, folds=2)
-    assert exact.monte_carlo_error is None  # one latent has a product of one-dimensional laws
+def test_where_p_of_x_is_estimated_its_error_is_kept(build, hidden, encoded):
+    """A linear Gaussian model that hides it: the estimate is within 5 errors of the closed form, and has errors."""
+    model = build(3, 1, prior=pa.priors.Gaussian())
+    x = model.sample(20, seed=0)
+    value, error = predicted(encoded(hidden(model), pa.LinearGaussianEncoder(3, 1)), x, 0)
+    assert (error > 0).any()
+    assert ((value - model.log_likelihood(x)).abs() < 5 * error + 1e-3).all()
 
 
 def test_entries_are_predicted_by_the_conditional_normal(factors):
