@@ -73,7 +73,9 @@ class Normal(LoadingsPrior, MeanPrior):
 
     def sites(self, name: str, shape: torch.Size) -> dict[str, Law]:
         """One site: the parameter."""
-        scale = self._entries if len(shape) == 2 else torch.as_tensor(self.scale, dtype=torch.float64)
+        if len(shape) == 2:
+            return {name: expanded(dist.Normal(torch.zeros_like(self._entries), self._entries), shape)}
+        scale = torch.as_tensor(self.scale, dtype=torch.float64)
         return {name: expanded(dist.Normal(torch.as_tensor(self.loc, dtype=torch.float64), scale), shape)}
 
     def in_units(self, units: Float[Tensor, " features"]) -> Self:
