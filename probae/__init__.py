@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "probae.agreement": ("amari_distance", "mean_correlation"),
+    "probae.analysis.active_factors": ("ActiveFactors", "active_factors"),
     "probae.analysis.annealed": ("AnnealedImportance",),
     "probae.analysis.calibration": ("Calibration", "simulation_based_calibration"),
     "probae.analysis.collapse": ("Collapse", "collapse"),
@@ -169,6 +170,7 @@ __all__ = sorted([*_WHERE, *_MODULES])
 if TYPE_CHECKING:
     from probae import datasets, decoders, likelihoods, parameter_priors, plots, priors, rotation
     from probae.agreement import amari_distance, mean_correlation
+    from probae.analysis.active_factors import ActiveFactors, active_factors
     from probae.analysis.annealed import AnnealedImportance
     from probae.analysis.calibration import Calibration, simulation_based_calibration
     from probae.analysis.collapse import Collapse, collapse

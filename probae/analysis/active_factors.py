@@ -2,12 +2,14 @@ r"""How many factors are at work? The posterior of a number that no rotation and
 
 The factors a draw of the parameters holds, free of rotation and of the units of x, are the canonical ones: in the frame
 where W' Psi^-1 W is diagonal, factor k adds its eigenvalue lambda_k to a noise of variance 1. Of N rows of noise alone in
-D features, eigenvalues of the covariance spread up to (1 + sqrt(D / N))^2, and a factor shows in them only if
+D features the covariance has eigenvalues up to (1 + sqrt(D / N))^2, so draws of a factor that is not there are fitted to
+it and reach
 
-.. math:: \lambda_k > \sqrt{D / N},
+.. math:: \lambda = (1 + \sqrt{D / N})^2 - 1,
 
-below which no use of the covariance tells it from noise. That is the edge counted from. Columns of W would not do: under
-a rotation-invariant prior they are a mixture of all factors, and their share of the variance depends on the frame.
+and a factor that is there is seen above it only if its own eigenvalue exceeds sqrt(D / N). That is the edge counted from.
+Columns of W would not do: under a rotation-invariant prior they are a mixture of all factors, and their share of the
+variance depends on the frame.
 """
 
 from __future__ import annotations
@@ -92,7 +94,9 @@ class ActiveFactors:
                 own = ", ".join(f"{p:.2f}" for p in self.chains[:, count].tolist())
                 lines.append(f"  {count:>3}  {probability:.3f}  (chains {own})")
         if float(spread.max()) > 0.5:
-            lines.append("Note: the chains disagree, so they have not mixed over the number: run more, or longer.")
+            lines.append(
+                "Note: the chains disagree, so they have not mixed over the number: run more, or longer."
+            )
         return "\n".join([*lines, *_sensitivity(self)])
 
 
@@ -111,8 +115,9 @@ def _sensitivity(found: ActiveFactors) -> list[str]:
 def active_factors(run: Fit, x: Any = None, *, edge: float | None = None) -> ActiveFactors:
     r"""Return the posterior of the number of factors that stand out of the noise.
 
-    Draw by draw it counts the eigenvalues of :math:`W' \Psi^{-1} W` above :math:`\sqrt{D / N}`, the variance in units of
-    the noise from which N rows of D features can show a factor at all (Baik et al., 2005; Paul, 2007).
+    Draw by draw it counts the eigenvalues of :math:`W' \Psi^{-1} W` above :math:`(1 + \sqrt{D / N})^2 - 1`, which a
+    factor fitted to N rows of noise in D features reaches; a factor whose own eigenvalue is below
+    :math:`\sqrt{D / N}` cannot rise above it (Baik et al., 2005; Paul, 2007).
 
     Parameters
     ----------
@@ -152,9 +157,11 @@ def active_factors(run: Fit, x: Any = None, *, edge: float | None = None) -> Act
             "NUTS(), or ask number_of_factors(x)."
         )
     if not isinstance(run.model, LinearFactorModel) or run.model.invertible:
-        raise NotExactError(f"active_factors measures factors by the noise, and {run.model!r} has none beside them.")
+        raise NotExactError(
+            f"active_factors measures factors by the noise, and {run.model!r} has none beside them."
+        )
     if edge is None:
-        edge = math.sqrt(run.model.features / _count(run, x))
+        edge = (1 + math.sqrt(run.model.features / _count(run, x))) ** 2 - 1
     return ActiveFactors.of(signal_to_noise(run), check_positive("edge", edge))
 
 
