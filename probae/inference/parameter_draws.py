@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyro.distributions as dist
 import torch
 from arviz_stats.base import array_stats
 from jaxtyping import Float
@@ -17,10 +16,8 @@ from probae.inference.base import Outcome
 from probae.inference.draws_posterior import DrawsPosterior
 from probae.inference.gaussian import set_canonical
 from probae.inference.units import spread_of
-from probae.matching import procrustes
 from probae.models import LinearFactorModel
 from probae.parameter_priors import (
-    Fixed,
     Flat,
     InverseGamma,
     LoadingsPrior,

@@ -1,0 +1,139 @@
+"""All chains of a run, moved together: scores, loadings, noise, a move along the orbit, hyperparameters, mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probae.checks import Data
+from probae.inference.gibbs.group_move import Moved, move_frame, scale_columns
+from probae.inference.gibbs.imputation import Imputation
+from probae.inference.gibbs.loadings import draw_loadings, draw_loadings_by_axes, residual_squares
+from probae.inference.gibbs.mean import draw_flat_mean, draw_normal_mean
+from probae.inference.gibbs.rows import Centred, Rows, centred
+from probae.inference.gibbs.scores import Map, Scores, draw_scores, log_density, map_of, remainders
+from probae.inference.gibbs.start import start_loadings, start_noise
+from probae.inference.parameter_draws import Problem
+from probae.parameter_priors import Fixed, Flat, Normal
+
+
+class Chains:
+    """State of all chains: loadings (C, D, K), noise (C, D) or (C, 1), mean (C, D), hyperparameters by name.
+
+    Attributes
+    ----------
+    log_joint : Tensor (C,)
+        log p(x, W, Psi, hyperparameters) of the state that the last sweep started from, scores integrated out, in nats.
+    acceptance : Tensor (C,)
+        Probability with which the last move along the orbit was accepted.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        chains: int,
+        generator: np.random.Generator,
+        *,
+        turn: bool = True,
+    ) -> None:
+        self.problem, self.generator, self.turn = problem, generator, turn
+        self.latents = problem.model.latents
+        self.prior, self.noise_prior = problem.loadings, problem.noise
+        data = problem.data
+        self.imputation = Imputation(data.values.double(), chains) if isinstance(data, Data) else None
+        self.centred: Centred = centred(data) if self.imputation is None else self.imputation.start(generator)
+        features = self.centred.squares.shape[-1]
+        about = self.centred.about_their_mean()
+        self.noise = start_noise(about, chains, problem.isotropic, generator)
+        self.loadings = start_loadings(about, self.noise, self.latents, generator)
+        self.hyper = self.prior.start(chains, features, self.latents)
+        self.mean = (problem.fixed_mean if self._fixed else self.centred.mean).expand(chains, features)
+        self.rows = self._rows()
+        self.remainders = remainders(generator, chains, self.latents, self.rows.count - self.rows.root.shape[-2])
+        self.acceptance = self.log_joint = torch.zeros(chains, dtype=torch.float64)
+
+    @property
+    def _fixed(self) -> bool:
+        return isinstance(self.problem.mean, Fixed)
+
+    @property
+    def _flat(self) -> bool:
+        return isinstance(self.problem.mean, Flat)
+
+    @property
+    def mean_is_integrated(self) -> bool:
+        """Whether no sweep draws the mean: a flat one of complete rows."""
+        return self._flat and self.imputation is None
+
+    def _rows(self) -> Rows:
+        """The rows about what the mean is, or about their own where it is integrated out."""
+        if self._flat:
+            return self.centred.about_their_mean()
+        return self.centred.about(self.mean[0] if self._fixed and self.imputation is None else self.mean)
+
+    def sweep(self) -> None:
+        """Draw everything once given the rest."""
+        if self.imputation is not None:
+            self.centred = self.imputation.draw(self.loadings, self.noise, self.mean, self.generator)
+            self.rows = self._rows()
+        where = map_of(self.loadings, self.noise, self.rows.root)
+        self.log_joint = self._log_joint(where)
+        scores = draw_scores(where, self.rows.root, next(self.remainders), self.generator)
+        variance = self.prior.variance(self.hyper)
+        if self.prior.rotation_invariant:
+            self._draw_by_axes(scores, variance[..., :1])
+        else:
+            self.loadings = draw_loadings(scores, self.noise, variance, self.generator)
+            self._draw_noise(self.loadings, scores)
+            self._take(scale_columns(self.loadings, scores.square, variance, self.rows.count))
+        self.hyper = self.prior.update(self.hyper, self.loadings)
+        self._draw_mean()
+
+    def _draw_by_axes(self, scores: Scores, variance: Tensor) -> None:
+        """Draw loadings and noise in the axes of Z'Z, and move the frame; turn back where it may not turn."""
+        loadings, turned, axes = draw_loadings_by_axes(scores, self.noise, variance, self.generator)
+        self._draw_noise(loadings, turned)
+        if self.latents <= loadings.shape[-2]:
+            self._take(
+                move_frame(loadings, turned.square, variance, self.rows.count, self.generator, turn=self.turn)
+            )
+        else:
+            self._take(scale_columns(loadings, turned.square, variance, self.rows.count))
+        if not self.turn:
+            self.loadings = self.loadings @ axes.mT
+
+    def _take(self, moved: Moved) -> None:
+        self.loadings, self.acceptance = moved
+
+    def _draw_noise(self, loadings: Float[Tensor, "chains features latents"], scores: Scores) -> None:
+        """Draw the noise variances given the residuals."""
+        squares, count = residual_squares(loadings, scores, self.rows.squares), self.rows.count
+        if self.problem.isotropic:
+            squares, count = squares.sum(-1, keepdim=True), count * squares.shape[-1]
+        self.noise = self.noise_prior.draw(squares, count)
+
+    def _draw_mean(self) -> None:
+        """Draw the mean where the next sweep needs it."""
+        prior, given = self.problem.mean, (self.centred.mean, self.centred.count, self.loadings, self.noise)
+        if isinstance(prior, Normal):
+            square = torch.as_tensor(prior.scale, dtype=torch.float64).square()
+            location = torch.as_tensor(prior.loc, dtype=torch.float64)
+            self.mean = draw_normal_mean(*given, (location, square), self.generator)
+        elif self._flat and not self.mean_is_integrated:
+            self.mean = draw_flat_mean(*given, self.generator)
+
+    def _log_joint(self, where: Map) -> Float[Tensor, " chains"]:
+        """Return the log density of what the sweep starts from."""
+        noise = self.noise.expand(self.loadings.shape[:-1])
+        if self.imputation is None:
+            distance = (self.rows.squares / noise).sum(-1) - where.fitted.square().sum((-2, -1))
+            likelihood = log_density(where, noise, distance, self.rows.count)
+        else:
+            likelihood = self.imputation.log_likelihood
+        prior = self.prior.log_prob(self.hyper, self.loadings) + self.noise_prior.log_prob(self.noise).sum(-1)
+        if isinstance(self.problem.mean, Normal):
+            scale = torch.as_tensor(self.problem.mean.scale, dtype=torch.float64)
+            prior = prior + torch.distributions.Normal(self.problem.mean.loc, scale).log_prob(self.mean).sum(-1)
+        return likelihood + prior
