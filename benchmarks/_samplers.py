@@ -150,7 +150,9 @@ def _by_numpyro(job: Job, program: Callable[[Any], None], data: np.ndarray) -> C
             NUTS(program), num_warmup=job.warmup, num_samples=job.draws, num_chains=job.chains,
             chain_method="vectorized", progress_bar=False,
         )  # fmt: skip
-        sampler.run(jax.random.key(job.seed), jax.numpy.asarray(data), extra_fields=("num_steps", "diverging"))
+        sampler.run(
+            jax.random.key(job.seed), jax.numpy.asarray(data), extra_fields=("num_steps", "diverging")
+        )
         found, extra = sampler.get_samples(group_by_chain=True), sampler.get_extra_fields(group_by_chain=True)
         steps, diverging = np.asarray(extra["num_steps"]), np.asarray(extra["diverging"])
         notes = {"steps per draw": float(steps.mean()), "divergences": int(diverging.sum())}
@@ -205,7 +207,9 @@ SAMPLERS = {
 }
 
 
-def in_process_of_its_own(job: Job, environment: dict[str, str] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+def in_process_of_its_own(
+    job: Job, environment: dict[str, str] | None = None
+) -> tuple[np.ndarray, dict[str, Any]]:
     """Run a job in a fresh interpreter with one thread; return its invariants and its notes."""
     import subprocess
 
@@ -225,7 +229,11 @@ def main(job: Job) -> None:
     run = SAMPLERS[job.sampler](job, x)  # what is imported or built here is outside the clock
     begin = time.perf_counter(), time.process_time()
     drawn = run()
-    notes = {"seconds": time.perf_counter() - begin[0], "processor": time.process_time() - begin[1], **drawn.notes}
+    notes = {
+        "seconds": time.perf_counter() - begin[0],
+        "processor": time.process_time() - begin[1],
+        **drawn.notes,
+    }
     np.savez(Path(job.output), invariants=invariants(drawn), notes=np.asarray(json.dumps(notes)))
 
 

@@ -14,6 +14,7 @@ _HOME = {
     "probae.agreement": ("amari_distance", "mean_correlation"),
     "probae.analysis.annealed": ("AnnealedImportance",),
     "probae.analysis.calibration": ("Calibration", "simulation_based_calibration"),
+    "probae.analysis.parameter_calibration": ("parameter_calibration",),
     "probae.analysis.collapse": ("Collapse", "collapse"),
     "probae.analysis.cubature": ("Quadrature",),
     "probae.analysis.denoising_score": ("denoising_score",),
@@ -171,6 +172,7 @@ if TYPE_CHECKING:
     from probae.analysis.exact import Exact
     from probae.analysis.gaps import Gap, Gaps, gaps
     from probae.analysis.importance_weighted import ImportanceWeighted
+    from probae.analysis.parameter_calibration import parameter_calibration
     from probae.analysis.pareto import pareto_k
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
