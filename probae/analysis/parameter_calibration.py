@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from probae.analysis.calibration import Calibration
-from probae.analysis.replicates import Replicates, Simulator
+from probae.analysis.simulator import Replicates, Simulator
 from probae.analysis.uniform_ranks import BINS
 from probae.checks import ParameterError, ProbaeWarning, check_count
 from probae.inference import Checkpoint, Method

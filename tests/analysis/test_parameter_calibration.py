@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import probae as pa
-from probae.analysis.replicates import Simulator
+from probae.analysis.simulator import Simulator
 from probae.inference import Method
 from probae.inference.base import ExactPosterior, Outcome
 
