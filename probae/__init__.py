@@ -14,15 +14,22 @@ _HOME = {
     "probae.agreement": ("amari_distance", "mean_correlation"),
     "probae.analysis.annealed": ("AnnealedImportance",),
     "probae.analysis.calibration": ("Calibration", "simulation_based_calibration"),
-    "probae.analysis.parameter_calibration": ("parameter_calibration",),
     "probae.analysis.collapse": ("Collapse", "collapse"),
+    "probae.analysis.compare": ("Comparison", "compare"),
+    "probae.analysis.cross_validation": ("CrossValidation",),
     "probae.analysis.cubature": ("Quadrature",),
     "probae.analysis.denoising_score": ("denoising_score",),
     "probae.analysis.evidence": ("log_evidence",),
     "probae.analysis.exact": ("Exact",),
     "probae.analysis.gaps": ("Gap", "Gaps", "gaps"),
     "probae.analysis.importance_weighted": ("ImportanceWeighted",),
+    "probae.analysis.k_fold": ("k_fold", "k_fold_entries"),
+    "probae.analysis.loo": ("loo",),
+    "probae.analysis.parameter_calibration": ("parameter_calibration",),
     "probae.analysis.pareto": ("pareto_k",),
+    "probae.analysis.predictive": ("posterior_predictive_check", "prior_predictive_check"),
+    "probae.analysis.predictive_density": ("log_predictive_density",),
+    "probae.analysis.predictive_result": ("PredictiveCheck", "StatisticCheck"),
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.analysis.tangents": ("Tangents", "tangents"),
@@ -166,14 +173,21 @@ if TYPE_CHECKING:
     from probae.analysis.annealed import AnnealedImportance
     from probae.analysis.calibration import Calibration, simulation_based_calibration
     from probae.analysis.collapse import Collapse, collapse
+    from probae.analysis.compare import Comparison, compare
+    from probae.analysis.cross_validation import CrossValidation
     from probae.analysis.cubature import Quadrature
     from probae.analysis.denoising_score import denoising_score
     from probae.analysis.evidence import log_evidence
     from probae.analysis.exact import Exact
     from probae.analysis.gaps import Gap, Gaps, gaps
     from probae.analysis.importance_weighted import ImportanceWeighted
+    from probae.analysis.k_fold import k_fold, k_fold_entries
+    from probae.analysis.loo import loo
     from probae.analysis.parameter_calibration import parameter_calibration
     from probae.analysis.pareto import pareto_k
+    from probae.analysis.predictive import posterior_predictive_check, prior_predictive_check
+    from probae.analysis.predictive_density import log_predictive_density
+    from probae.analysis.predictive_result import PredictiveCheck, StatisticCheck
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.analysis.tangents import Tangents, tangents

@@ -17,7 +17,16 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     (
         *("errors", "tables", "containers", "degenerate", "checks", "compiled", "files", "strict"),
-        *("activations", "linalg", "matching", "agreement", "moments", "rotation", "statistics"),
+        *(
+            "activations",
+            "generalized_inverse_gaussian",
+            "linalg",
+            "matching",
+            "agreement",
+            "moments",
+            "rotation",
+            "statistics",
+        ),
     ),
     ("priors", "parameter_priors", "decoders", "likelihoods", "models", "codes", "encoders"),
     ("inference",),

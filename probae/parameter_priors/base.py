@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.checks import ParameterError
+from probae.checks import NotExactError, ParameterError
 
-Law = (
+Law: TypeAlias = (
     dist.TorchDistribution | Callable[[Any], dist.TorchDistribution]
 )  # given, or made from the model's other sites
 State = dict[str, Tensor]  # hyperparameters of all chains by site name
@@ -72,6 +73,37 @@ class LoadingsPrior(ParameterPrior):
         """Return log p(W | h) + log p(h) of each chain, in nats."""
         raise NotImplementedError
 
+    def log_marginal(self, loadings: Float[Tensor, "chains features latents"]) -> Float[Tensor, " chains"]:
+        """Return log p(W), the hyperparameters integrated out, where that has a closed form.
+
+        Raises
+        ------
+        NotExactError
+            It has none.
+        """
+        raise NotExactError(
+            f"{type(self).__name__} loadings have no closed density without their hyperparameters: Gibbs() draws both."
+        )
+
+    @property
+    def sparse(self) -> bool:
+        """Whether loadings are exactly 0 with positive probability; `draw_loadings` then draws them."""
+        return False
+
+    def draw_loadings(
+        self,
+        state: State,
+        loadings: Float[Tensor, "chains features latents"],
+        square: Float[Tensor, "chains latents latents"],
+        cross: Float[Tensor, "chains latents features"],
+        noise: Float[Tensor, "chains #features"],
+    ) -> tuple[State, Float[Tensor, "chains features latents"]]:
+        """Move hyperparameters and loadings given Z'Z, Z'X and the noise variances: for sparse laws only.
+
+        Others are normal given their hyperparameters, and drawn from a normal law by who calls.
+        """
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, eq=False)
 class NoisePrior(ParameterPrior):
@@ -115,3 +147,31 @@ def per_feature(values: float | Tensor, units: Tensor, power: int = 1) -> Tensor
     """Divide a scale by (a power of) the unit of each feature, the first dimension of both."""
     values = torch.as_tensor(values, dtype=torch.float64)
     return values / units.pow(power).reshape(-1, *[1] * (values.dim() - 1))
+
+
+def entries_of(scale: float | Tensor) -> Tensor:
+    """Return a scale, given as a number, (D,) or (D, K), in a shape that broadcasts to (D, K)."""
+    scale = torch.as_tensor(scale, dtype=torch.float64)
+    return scale.reshape(-1, 1) if scale.dim() < 2 else scale
+
+
+def variance_in_units(scale: float | Tensor, units: Tensor, power: int) -> float | Tensor:
+    """Divide a scale of noise by a power of the unit of each feature, or of the one that is common to all."""
+    common = not torch.as_tensor(scale).dim() and bool((units == units[0]).all())
+    scale = per_feature(scale, units[:1] if common else units, power)
+    return scale if len(scale) > 1 else float(scale)
+
+
+def log_normal(
+    loadings: Float[Tensor, "chains features latents"], variance: Tensor
+) -> Float[Tensor, " chains"]:
+    """Return the sum of log N(W_dk; 0, v_dk) of each chain."""
+    variance = variance.expand(loadings.shape)
+    terms = loadings.square() / variance + variance.log() + math.log(2 * math.pi)
+    return -0.5 * terms.sum((-2, -1))
+
+
+def draw_inverse_gamma(shape: float | Tensor, scale: Tensor) -> Tensor:
+    """Draw from IG(shape, scale), from torch's global generator."""
+    shape = torch.as_tensor(shape, dtype=torch.float64).expand_as(scale)
+    return scale / torch._standard_gamma(shape.contiguous())

@@ -11,7 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import check_positive
-from probae.parameter_priors.base import Law, NoisePrior, check_scale, expanded, per_feature
+from probae.parameter_priors.base import (
+    Law,
+    NoisePrior,
+    check_scale,
+    draw_inverse_gamma,
+    expanded,
+    variance_in_units,
+)
 
 __all__ = ["InverseGamma"]
 
@@ -62,17 +69,12 @@ class InverseGamma(NoisePrior):
 
     def in_units(self, units: Float[Tensor, " features"]) -> Self:
         """Divide the scale by the squared unit of each feature, or by the one common unit."""
-        units = (
-            units if torch.as_tensor(self.scale).dim() or not bool((units == units[0]).all()) else units[:1]
-        )
-        scale = per_feature(self.scale, units, power=2)
-        return type(self)(self.shape, scale if len(scale) > 1 else float(scale))
+        return type(self)(self.shape, variance_in_units(self.scale, units, power=2))
 
     def draw(self, squares: Float[Tensor, "*chains"], count: int | Tensor) -> Float[Tensor, "*chains"]:
         """Draw from IG(a + count / 2, b + squares / 2)."""
         scale = torch.as_tensor(self.scale, dtype=torch.float64) + 0.5 * squares.double()
-        shape = torch.as_tensor(self.shape + 0.5 * count, dtype=torch.float64).expand_as(scale)
-        return scale / torch._standard_gamma(shape.contiguous())
+        return draw_inverse_gamma(self.shape + 0.5 * count, scale)
 
     def log_prob(self, variance: Float[Tensor, "*chains"]) -> Float[Tensor, "*chains"]:
         """Log density of each variance."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,7 +16,9 @@ from probae.parameter_priors.base import (
     MeanPrior,
     State,
     check_scale,
+    entries_of,
     expanded,
+    log_normal,
     per_feature,
 )
 
@@ -68,12 +69,13 @@ class Normal(LoadingsPrior, MeanPrior):
     @property
     def _entries(self) -> Tensor:
         """The scales in a shape that broadcasts to (D, K)."""
-        scale = torch.as_tensor(self.scale, dtype=torch.float64)
-        return scale.reshape(-1, 1) if scale.dim() < 2 else scale
+        return entries_of(self.scale)
 
     def sites(self, name: str, shape: torch.Size) -> dict[str, Law]:
         """One site: the parameter."""
-        scale = self._entries if len(shape) == 2 else torch.as_tensor(self.scale, dtype=torch.float64)
+        if len(shape) == 2:
+            return {name: expanded(dist.Normal(torch.zeros_like(self._entries), self._entries), shape)}
+        scale = torch.as_tensor(self.scale, dtype=torch.float64)
         return {name: expanded(dist.Normal(torch.as_tensor(self.loc, dtype=torch.float64), scale), shape)}
 
     def in_units(self, units: Float[Tensor, " features"]) -> Self:
@@ -88,6 +90,8 @@ class Normal(LoadingsPrior, MeanPrior):
         self, state: State, loadings: Float[Tensor, "chains features latents"]
     ) -> Float[Tensor, " chains"]:
         """Log density of each chain's loadings."""
-        scale = self._entries.expand(loadings.shape[-2:])
-        standard = (loadings / scale).square() + 2 * scale.log() + math.log(2 * math.pi)
-        return -0.5 * standard.sum((-2, -1))
+        return log_normal(loadings, self._entries.square())
+
+    def log_marginal(self, loadings: Float[Tensor, "chains features latents"]) -> Float[Tensor, " chains"]:
+        """The same: there are no hyperparameters."""
+        return self.log_prob({}, loadings)

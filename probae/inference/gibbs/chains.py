@@ -95,12 +95,12 @@ class Chains:
         """Draw loadings and noise in the axes of Z'Z, and move the frame; turn back where it may not turn."""
         loadings, turned, axes = draw_loadings_by_axes(scores, self.noise, variance, self.generator)
         self._draw_noise(loadings, turned)
-        if self.latents <= loadings.shape[-2]:
-            self._take(
-                move_frame(loadings, turned.square, variance, self.rows.count, self.generator, turn=self.turn)
-            )
-        else:
-            self._take(scale_columns(loadings, turned.square, variance, self.rows.count))
+        count = self.rows.count
+        if self.latents > loadings.shape[-2]:  # W'W is singular: only factors one by one can be stretched
+            loadings = loadings @ axes.mT  # not along axes that depend on the scores
+            self._take(scale_columns(loadings, scores.square, variance, count))
+            return
+        self._take(move_frame(loadings, turned.square, variance, count, self.generator, turn=self.turn))
         if not self.turn:
             self.loadings = self.loadings @ axes.mT
 

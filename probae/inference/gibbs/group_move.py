@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.inference.gibbs.generalized_inverse_gaussian import draw_generalized_inverse_gaussian
+from probae.generalized_inverse_gaussian import draw_generalized_inverse_gaussian
 from probae.inference.gibbs.scores import bartlett, normals
 
 
