@@ -22,6 +22,7 @@ _HOME = {
     "probae.analysis.evidence": ("log_evidence",),
     "probae.analysis.exact": ("Exact",),
     "probae.analysis.gaps": ("Gap", "Gaps", "gaps"),
+    "probae.analysis.geweke": ("JointDistributionTest", "joint_distribution_test"),
     "probae.analysis.importance_weighted": ("ImportanceWeighted",),
     "probae.analysis.k_fold": ("k_fold", "k_fold_entries"),
     "probae.analysis.loo": ("loo",),
@@ -180,6 +181,7 @@ if TYPE_CHECKING:
     from probae.analysis.evidence import log_evidence
     from probae.analysis.exact import Exact
     from probae.analysis.gaps import Gap, Gaps, gaps
+    from probae.analysis.geweke import JointDistributionTest, joint_distribution_test
     from probae.analysis.importance_weighted import ImportanceWeighted
     from probae.analysis.k_fold import k_fold, k_fold_entries
     from probae.analysis.loo import loo

@@ -98,7 +98,8 @@ def parameter_calibration(
         check_count(name, value, minimum=least)
     simulator = Simulator(model, method, rows, draws, missing, check_count("seed", seed, minimum=0))
     run = {} if checkpoint is None else _identity(simulator)
-    kept = None if checkpoint is None else checkpoint.read(run, Replicates().tensors())
+    like = {name: one[:0] for name, one in Replicates().tensors().items()}
+    kept = None if checkpoint is None else checkpoint.read(run, like)
     found = Replicates() if kept is None else Replicates.of(kept)
     with torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", ProbaeWarning)  # what the draws are worth is looked at here
