@@ -24,9 +24,11 @@ _HOME = {
     "probae.analysis.evidence": ("log_evidence",),
     "probae.analysis.exact": ("Exact",),
     "probae.analysis.gaps": ("Gap", "Gaps", "gaps"),
+    "probae.analysis.geweke": ("JointDistributionTest", "joint_distribution_test"),
     "probae.analysis.importance_weighted": ("ImportanceWeighted",),
     "probae.analysis.k_fold": ("k_fold", "k_fold_entries"),
     "probae.analysis.loo": ("loo",),
+    "probae.analysis.parameter_calibration": ("parameter_calibration",),
     "probae.analysis.pareto": ("pareto_k",),
     "probae.analysis.predictive": ("posterior_predictive_check", "prior_predictive_check"),
     "probae.analysis.predictive_density": ("log_predictive_density",),
@@ -187,9 +189,11 @@ if TYPE_CHECKING:
     from probae.analysis.evidence import log_evidence
     from probae.analysis.exact import Exact
     from probae.analysis.gaps import Gap, Gaps, gaps
+    from probae.analysis.geweke import JointDistributionTest, joint_distribution_test
     from probae.analysis.importance_weighted import ImportanceWeighted
     from probae.analysis.k_fold import k_fold, k_fold_entries
     from probae.analysis.loo import loo
+    from probae.analysis.parameter_calibration import parameter_calibration
     from probae.analysis.pareto import pareto_k
     from probae.analysis.predictive import posterior_predictive_check, prior_predictive_check
     from probae.analysis.predictive_density import log_predictive_density

@@ -87,7 +87,7 @@ def move_frame(
     inverse = unturned @ inner.mT
 
     def gain(log_det: Tensor, diagonal: Tensor, inverse_trace: Tensor) -> Tensor:
-        """log target / proposal at X, given log |X|, the diagonal of X in the axes, and tr X^{-1}."""
+        """Log target / proposal at X, given log |X|, the diagonal of X in the axes, and tr X^{-1}."""
         return 0.5 * ((freedom - weight) * log_det - ((values - rate) * diagonal).sum(-1) - inverse_trace)
 
     log_det = 2.0 * triangle.diagonal(dim1=-2, dim2=-1).log().sum(-1) - rate.log().sum(-1)
