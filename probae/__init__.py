@@ -22,6 +22,11 @@ _HOME = {
     "probae.analysis.gaps": ("Gap", "Gaps", "gaps"),
     "probae.analysis.importance_weighted": ("ImportanceWeighted",),
     "probae.analysis.pareto": ("pareto_k",),
+    "probae.analysis.posterior_comparison": (
+        "PosteriorComparison",
+        "PosteriorDifference",
+        "compare_posteriors",
+    ),
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.analysis.tangents": ("Tangents", "tangents"),
@@ -99,6 +104,7 @@ _HOME = {
         "HigherOrderContraction",
         "JointDensity",
         "Masking",
+        "LaplaceApproximation",
         "LassoEnergy",
         "MaximumLikelihood",
         "MinimumResiduals",
@@ -115,6 +121,7 @@ _HOME = {
         "SegmentedLikelihood",
         "SquaredError",
         "StochasticEM",
+        "VariationalBayes",
         "VariationalEM",
         "VariationalPosterior",
         "WeightDecay",
@@ -172,6 +179,11 @@ if TYPE_CHECKING:
     from probae.analysis.gaps import Gap, Gaps, gaps
     from probae.analysis.importance_weighted import ImportanceWeighted
     from probae.analysis.pareto import pareto_k
+    from probae.analysis.posterior_comparison import (
+        PosteriorComparison,
+        PosteriorDifference,
+        compare_posteriors,
+    )
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.analysis.tangents import Tangents, tangents
@@ -243,6 +255,7 @@ if TYPE_CHECKING:
         HigherOrderContraction,
         HMCPosterior,
         JointDensity,
+        LaplaceApproximation,
         LassoEnergy,
         Masking,
         MaximumLikelihood,
@@ -260,6 +273,7 @@ if TYPE_CHECKING:
         SegmentedLikelihood,
         SquaredError,
         StochasticEM,
+        VariationalBayes,
         VariationalEM,
         VariationalPosterior,
         WeightDecay,

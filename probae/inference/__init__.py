@@ -47,6 +47,7 @@ from probae.inference.segmented import SegmentedLikelihood
 from probae.inference.stochastic_em import StochasticEM
 from probae.inference.stopping import EarlyStopping
 from probae.inference.svi import SVI
+from probae.inference.variational_bayes import VariationalBayes
 from probae.inference.variational_em import VariationalEM
 from probae.inference.variational_posterior import VariationalPosterior
 
@@ -82,6 +83,7 @@ __all__ = [
     "MinimumResiduals",
     "NearbyRow",
     "PointEncoderPosterior",
+    "LaplaceApproximation",
     "LassoEnergy",
     "PredictiveSparseDecomposition",
     "PrincipalAxis",
@@ -96,6 +98,7 @@ __all__ = [
     "SegmentedLikelihood",
     "SquaredError",
     "StochasticEM",
+    "VariationalBayes",
     "VariationalEM",
     "VariationalPosterior",
     "WeightDecay",
