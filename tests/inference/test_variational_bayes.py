@@ -68,7 +68,7 @@ def test_a_normal_posterior_is_found_exactly():
     run = fit(FactorAnalysis(3, 1), x, VariationalBayes(steps=200))
     assert run.converged
     weights = run.sample_stats["log_weight"][0]
-    # third derivatives of log p are of order n for parameters of spread n^{-1/2}: log weights vary by about n^{-1/2} times
+    # third derivatives of order n, parameters of spread n^{-1/2}: log weights vary by about n^{-1/2} times
     # the number of parameters
     assert weights.std() < 10 / 20_000**0.5
 
