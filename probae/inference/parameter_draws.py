@@ -96,9 +96,9 @@ def problem_of(model: LinearFactorModel, data: Data | SufficientStatistics, meth
         if isinstance(data, SufficientStatistics)
         else replace(data, values=data.values / units)
     )
-    inner = [prior.in_units(units) for prior in priors]
-    mean = model.mean.detach().double() / units
-    return Problem(model, scaled, *inner, fixed_mean=mean, units=units)  # type: ignore[arg-type]
+    loadings, noise, mean = (prior.in_units(units) for prior in priors)
+    at = model.mean.detach().double() / units
+    return Problem(model, scaled, loadings, noise, mean, fixed_mean=at, units=units)  # type: ignore[arg-type]
 
 
 def _units(model: LinearFactorModel, data: Data | SufficientStatistics) -> Tensor:
@@ -208,8 +208,8 @@ def check_mixing(draws: dict[str, Tensor]) -> bool:
         warn(f"{count} draws are too few to tell whether the chains have converged.", ConvergenceWarning)
         return False
     quantities = [draws["noise_variance"].reshape(chains, count, -1), draws["loadings"].square().sum(-1)]
-    values = torch.cat(quantities, -1)
-    values = values[..., (values != values[:1, :1]).any(1).any(0)].numpy()  # not what never moves
+    joined = torch.cat(quantities, -1)
+    values = joined[..., (joined != joined[:1, :1]).any(1).any(0)].numpy()  # not what never moves
     r_hat = np.asarray(array_stats.rhat(values, chain_axis=0, draw_axis=1)).max()
     ess = np.asarray(array_stats.ess(values, chain_axis=0, draw_axis=1)).min()
     if not r_hat <= LARGEST_R_HAT:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import pyro.distributions as dist
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from probae.checks import ParameterError
 
-Law = (
+Law: TypeAlias = (
     dist.TorchDistribution | Callable[[Any], dist.TorchDistribution]
 )  # given, or made from the model's other sites
 State = dict[str, Tensor]  # hyperparameters of all chains by site name
