@@ -33,6 +33,11 @@ _HOME = {
     "probae.analysis.predictive": ("posterior_predictive_check", "prior_predictive_check"),
     "probae.analysis.predictive_density": ("log_predictive_density",),
     "probae.analysis.predictive_result": ("PredictiveCheck", "StatisticCheck"),
+    "probae.analysis.posterior_comparison": (
+        "PosteriorComparison",
+        "PosteriorDifference",
+        "compare_posteriors",
+    ),
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.analysis.tangents": ("Tangents", "tangents"),
@@ -108,11 +113,13 @@ _HOME = {
         "Fit",
         "GaussianNoise",
         "GaussianPosterior",
+        "Gibbs",
         "GibbsPosterior",
         "HMCPosterior",
         "HigherOrderContraction",
         "JointDensity",
         "Masking",
+        "LaplaceApproximation",
         "LassoEnergy",
         "MaximumLikelihood",
         "NUTS",
@@ -130,6 +137,7 @@ _HOME = {
         "SegmentedLikelihood",
         "SquaredError",
         "StochasticEM",
+        "VariationalBayes",
         "VariationalEM",
         "VariationalPosterior",
         "WeightDecay",
@@ -198,6 +206,11 @@ if TYPE_CHECKING:
     from probae.analysis.predictive import posterior_predictive_check, prior_predictive_check
     from probae.analysis.predictive_density import log_predictive_density
     from probae.analysis.predictive_result import PredictiveCheck, StatisticCheck
+    from probae.analysis.posterior_comparison import (
+        PosteriorComparison,
+        PosteriorDifference,
+        compare_posteriors,
+    )
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.analysis.tangents import Tangents, tangents
@@ -268,10 +281,12 @@ if TYPE_CHECKING:
         Fit,
         GaussianNoise,
         GaussianPosterior,
+        Gibbs,
         GibbsPosterior,
         HigherOrderContraction,
         HMCPosterior,
         JointDensity,
+        LaplaceApproximation,
         LassoEnergy,
         Masking,
         NUTS,
@@ -290,6 +305,7 @@ if TYPE_CHECKING:
         SegmentedLikelihood,
         SquaredError,
         StochasticEM,
+        VariationalBayes,
         VariationalEM,
         VariationalPosterior,
         WeightDecay,

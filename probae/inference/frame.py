@@ -3,7 +3,8 @@ r"""A frame for loadings whose density does not change when they rotate: one W o
 For weights A (D, K) of full rank, every W has one rotation in which A'W is symmetric and positive definite: that which
 brings it closest to A (orthogonal Procrustes). These W lie in the linear space V = {W : A'W = W'A}, and
 
-.. math:: \int f(W)\, dW = c \int_V f(V)\, \prod_{i < j} (b_i + b_j)\, dV, \quad b \text{ the eigenvalues of } A'V, \quad
+.. math:: \int f(W)\, dW = c \int_V f(V)\, \prod_{i < j} (b_i + b_j)\, dV, \quad
+          b \text{ the eigenvalues of } A'V, \quad
           c = \prod_{k=1}^K \frac{2 \pi^{k/2}}{\Gamma(k / 2)} \prod_{i < j} (a_i + a_j)^{-1/2}, \quad
           a \text{ the eigenvalues of } A'A,
 

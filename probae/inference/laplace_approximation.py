@@ -32,10 +32,10 @@ class LaplaceApproximation(Method):
               H = -\nabla^2 \log p(x, \hat\theta)
 
     theta holds the loadings and the logarithms of the noise variances. Where the prior leaves the rotation of the
-    loadings free, H would have K (K - 1) / 2 directions without curvature: theta holds loadings in one frame (those with
-    A'W symmetric, A = Psi^{-1} W at the mode), the density there carries the volume of the orbits, and every draw is
-    turned at random; neither step approximates. Under other priors the draws get the signs, and the order of the factors,
-    that the prior leaves free; the other modes that it may have are not looked for.
+    loadings free, H would have K (K - 1) / 2 directions without curvature: theta holds loadings in one frame (those
+    with A'W symmetric, A = Psi^{-1} W at the mode), the density there carries the volume of the orbits, and every draw
+    is turned at random; neither step approximates. Under other priors the draws get the signs, and the order of the
+    factors, that the prior leaves free; the other modes that it may have are not looked for.
 
     A flat or normal mean and the precisions of ARD are integrated out, and drawn from their exact conditional laws.
     From moments alone: the cost does not depend on the number of rows, but where entries are missing.
@@ -53,8 +53,8 @@ class LaplaceApproximation(Method):
 
     References
     ----------
-    .. [1] Tierney, L. & Kadane, J. B. (1986). Accurate approximations for posterior moments and marginal densities. JASA
-       81, 82-86.
+    .. [1] Tierney, L. & Kadane, J. B. (1986). Accurate approximations for posterior moments and marginal densities.
+       JASA 81, 82-86.
 
     Examples
     --------

@@ -3,8 +3,8 @@ r"""Normal laws N(m, F F') of parameters, with as many numbers to learn as their
 Each starts from a mode with precision H = C'^{-1} C^{-1}; the numbers learnt are free of units.
 
 - full: m = mode + C u, F = C R with R lower triangular;
-- entries: m = mode + C u, F = E' (diag(s), U) with E the basis of the frame: independent entries of the parameters, with
-  U of the given rank besides; of the entries of loadings that a rotation would change, only the part in the frame counts.
+- entries: m = mode + C u, F = E' (diag(s), U) with E the basis of the frame: independent entries of the parameters,
+  with U of the given rank besides; of the entries of loadings, only the part in the frame counts.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ def find_mode(density: CollapsedDensity, method: str) -> Mode:
     invariant = density.problem.loadings.rotation_invariant
     if invariant and density.latents > density.features:
         raise ParameterError(
-            f"{method} needs no more latents than features, got {density.latents} and {density.features}: Gibbs() takes "
-            "any number."
+            f"{method} needs no more latents than features, got {density.latents} and {density.features}: "
+            "Gibbs() takes any number."
         )
     free = Coordinates(density, Frame(torch.zeros(density.features, density.latents).double(), fixed=False))
     options = {"maxiter": 2000, "maxfun": 4000, "gtol": 1e-4, "ftol": 1e-13}
