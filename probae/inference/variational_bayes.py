@@ -118,7 +118,7 @@ class VariationalBayes(Method):
             history, rise, interrupted = self._climb(mode.coordinates, family, generator)
             if not rise < RISE and not interrupted:
                 warn(
-                    f"The bound still rose by {rise:.2g} nats in the last quarter of the steps: allow more of them.",
+                    f"The bound still moved by {rise:.2g} nats in the last quarter of the steps: allow more of them.",
                     ConvergenceWarning,
                 )
             with torch.no_grad():
