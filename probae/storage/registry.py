@@ -26,6 +26,7 @@ from probae.inference import (
     LassoEnergy,
     MaximumLikelihood,
     MinimumResiduals,
+    NUTS,
     PredictiveSparseDecomposition,
     PrincipalAxis,
     RefinedPosterior,
@@ -119,6 +120,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     **_fields(
         MaximumLikelihood,
         MinimumResiduals,
+        NUTS,
         PrincipalAxis,
         EM,
         MAP,
