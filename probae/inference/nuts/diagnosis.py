@@ -41,6 +41,8 @@ def warn_of_moves(statistics: dict[str, Tensor], depths: int) -> None:
             "and means may be off; raise target_acceptance, or use a prior that keeps noise variances off 0.",
             DivergenceWarning,
         )
+    if "tree_depth" not in statistics:  # Pyro tells neither it nor the energy
+        return
     saturated = float((statistics["tree_depth"] >= depths).double().mean())
     if saturated > MOST_SATURATED:
         warn(

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from probae.inference.nuts.collapsed import collapsed_log_density
 from probae.inference.nuts.first import Start
 from probae.inference.nuts.hyperparameters import Hyperparameters
 from probae.inference.nuts.record import parameters_of
-from probae.inference.nuts.sampler import Chains, Settings, run
+from probae.inference.nuts.sampler import Chains, run
+from probae.inference.nuts.settings import Sampled, Settings
 from probae.inference.parameter_draws import Problem
 
-__all__ = ["Sampled", "sample"]
-
-Sampled = tuple[dict[str, Tensor], dict[str, Tensor], bool]  # draws, statistics, interrupted
-
+__all__ = ["sample"]
 
 def sample(problem: Problem, start: Start, settings: Settings, generator: np.random.Generator) -> Sampled:
     """Return draws and statistics, (C, T, ...) each, and whether Ctrl-C came."""
@@ -36,8 +33,4 @@ def sample(problem: Problem, start: Start, settings: Settings, generator: np.ran
         problem, start, result.theta, hyper.kept(result.theta.shape[1]), generator
     )
     statistics = {name: torch.from_numpy(values) for name, values in result.statistics.items()}
-    statistics["lp"] = log_joint
-    statistics["diverging"] = statistics["diverging"] > 0
-    for name in ("tree_depth", "n_steps"):
-        statistics[name] = statistics[name].long()
-    return draws, statistics, result.interrupted
+    return draws, statistics | {"lp": log_joint}, result.interrupted

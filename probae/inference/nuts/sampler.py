@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from probae.inference.base import Loop
 from probae.inference.nuts.kernel import Target
 from probae.inference.nuts.metric import affine_of, inverse, shrunk, whiten
+from probae.inference.nuts.settings import Settings
 from probae.inference.nuts.trajectory import STATISTICS, Affine, advance
 
-__all__ = ["Chains", "Result", "Settings", "run"]
+__all__ = ["Chains", "Result", "run"]
 
 SLICE = 0.2  # seconds of work between two looks for Ctrl-C
 FIRST_STEP = 0.5
@@ -60,17 +61,6 @@ class Result:
     theta: NDArray[np.float64]
     statistics: dict[str, NDArray[np.float64]]
     interrupted: bool
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Draws and warm-up moves of each chain, chains, the acceptance aimed at, and the largest depth of a tree."""
-
-    draws: int
-    warmup: int
-    chains: int
-    goal: float
-    depths: int
 
 
 def windows(warmup: int) -> list[int]:

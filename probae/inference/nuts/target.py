@@ -69,6 +69,8 @@ def target_of(problem: Problem, place: Coordinates) -> Target:
     location, precision = mean_law(problem)
     noise = noise_coefficients(problem.noise, place.features).numpy()[:, order]
     centre = torch.stack([location, precision]).numpy()[:, order]
+    if isinstance(problem.noise, HalfNormal) and not place.isotropic:
+        _require_variation(problem)
     groups = _complete(problem) if isinstance(problem.data, SufficientStatistics) else _patterns(problem)
     counts, shifts, masks, means, lengths, rows, scatter = groups
     flags = (place.gauge, place.isotropic, place.sampled_mean, len(scatter) > 0)
@@ -82,6 +84,28 @@ def target_of(problem: Problem, place: Coordinates) -> Target:
         np.ascontiguousarray(rows[:, order]),
         np.ascontiguousarray(scatter[order][:, order]) if len(scatter) else scatter,
     )
+
+
+def _require_variation(problem: Problem) -> None:
+    """Refuse a column whose noise variance would have no proper posterior.
+
+    Raises
+    ------
+    ParameterError
+        A column does not vary.
+    """
+    data = problem.data
+    if isinstance(data, SufficientStatistics):
+        varies = data.variances > 0
+    else:
+        values = data.values.double()
+        varies = (values != values.nanmean(0)) & ~values.isnan()
+        varies = varies.any(0)
+    if not bool(varies.all()):
+        raise ParameterError(
+            "HalfNormal noise has no proper posterior for a column that does not vary: leave the column out, or use "
+            "InverseGamma()."
+        )
 
 
 Groups = tuple[
