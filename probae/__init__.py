@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "probae.agreement": ("amari_distance", "mean_correlation"),
+    "probae.analysis.alignment": ("Alignment", "align"),
     "probae.analysis.annealed": ("AnnealedImportance",),
     "probae.analysis.calibration": ("Calibration", "simulation_based_calibration"),
     "probae.analysis.collapse": ("Collapse", "collapse"),
@@ -21,6 +22,7 @@ _HOME = {
     "probae.analysis.exact": ("Exact",),
     "probae.analysis.gaps": ("Gap", "Gaps", "gaps"),
     "probae.analysis.importance_weighted": ("ImportanceWeighted",),
+    "probae.analysis.mixing": ("Mixing", "mixing"),
     "probae.analysis.pareto": ("pareto_k",),
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
@@ -76,6 +78,12 @@ _HOME = {
     "probae.identifiability.segment_information": ("segment_information",),
     "probae.identifiability.nullity": ("fisher_nullity",),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
+    "probae.inference.aligned": (
+        "OrthogonalProcrustes",
+        "PivotMatch",
+        "SignedPermutations",
+        "VarimaxPermutations",
+    ),
     "probae.inference.checkpoint": ("Checkpoint",),
     "probae.inference.layers": ("GreedyLayers", "PrincipalLayers"),
     "probae.inference.pretraining": ("pretrain",),
@@ -162,6 +170,7 @@ __all__ = sorted([*_WHERE, *_MODULES])
 if TYPE_CHECKING:
     from probae import datasets, decoders, likelihoods, parameter_priors, plots, priors, rotation
     from probae.agreement import amari_distance, mean_correlation
+    from probae.analysis.alignment import Alignment, align
     from probae.analysis.annealed import AnnealedImportance
     from probae.analysis.calibration import Calibration, simulation_based_calibration
     from probae.analysis.collapse import Collapse, collapse
@@ -171,6 +180,7 @@ if TYPE_CHECKING:
     from probae.analysis.exact import Exact
     from probae.analysis.gaps import Gap, Gaps, gaps
     from probae.analysis.importance_weighted import ImportanceWeighted
+    from probae.analysis.mixing import Mixing, mixing
     from probae.analysis.pareto import pareto_k
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
@@ -263,6 +273,12 @@ if TYPE_CHECKING:
         VariationalEM,
         VariationalPosterior,
         WeightDecay,
+    )
+    from probae.inference.aligned import (
+        OrthogonalProcrustes,
+        PivotMatch,
+        SignedPermutations,
+        VarimaxPermutations,
     )
     from probae.inference.checkpoint import Checkpoint
     from probae.inference.fit import fit
