@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from probae.analysis.draws_source import Source, read_source
 from probae.checks import DataError, ParameterError
 from probae.inference.aligned import Aligner, OrthogonalProcrustes, SignedPermutations
-from probae.inference.identified_group import IdentifiedGroup
+from probae.inference.identified_group import IdentifiedGroup, in_frame_of
+from probae.inference.intervals import quantile_interval
 from probae.inference.linked_sites import move_scores, move_sites
 
 __all__ = ["Alignment", "align"]
@@ -70,20 +72,26 @@ class Alignment:
         """
         return quantile_interval(self.loadings, level)
 
-    def scores(
-        self, z: Float[Tensor, "chains draws samples latents"]
-    ) -> Float[Tensor, "chains draws samples latents"]:
+    def scores(self, z: Any) -> Float[Tensor, "chains draws samples latents"]:
         """Turn draws of the factors with their loadings: W z does not change.
 
         Parameters
         ----------
         z : Tensor (chain, draw, N, K)
             In the frames of the draws as they were.
+
+        Raises
+        ------
+        DataError
+            If there is not one set of rows for each draw.
         """
-        if tuple(z.shape[:2]) != tuple(self.rotations.shape[:2]) or z.shape[-1] != self.rotations.shape[-1]:
-            wanted = (*self.rotations.shape[:2], "samples", self.rotations.shape[-1])
-            raise DataError(f"z should have shape {wanted}, got {tuple(z.shape)}: one set for each draw.")
-        return move_scores(z.double(), self.rotations)
+        z, shape = torch.as_tensor(z).double(), self.rotations.shape
+        if z.dim() != 4 or z.shape[:2] != shape[:2] or z.shape[3] != shape[3]:
+            raise DataError(
+                f"z should have shape ({shape[0]}, {shape[1]}, samples, {shape[3]}), one set of rows for each draw, "
+                f"got {tuple(z.shape)}."
+            )
+        return move_scores(z, self.rotations)
 
     @property
     def caution(self) -> str:
@@ -183,29 +191,9 @@ def _aligned(read: Source, group: IdentifiedGroup | None, method: Aligner | None
             f"method should be a value such as OrthogonalProcrustes(), got {type(chosen).__name__}."
         )
     loadings = read.draws["loadings"]
-    rotations = chosen.rotations(loadings)
     if method is None and len(read.fits) == 1:
-        own = read.fits[0].model.loadings.detach().double()
-        rotations = rotations @ group.onto((loadings @ rotations).mean((0, 1)), own)  # type: ignore[union-attr]
+        rotations = in_frame_of(read.fits[0].model, loadings, chosen)
+    else:
+        rotations = chosen.rotations(loadings)
     draws, left_out = move_sites(read.draws, rotations)
     return Alignment(draws, rotations, chosen, group, read.names, left_out)
-
-
-def quantile_interval(draws: Float[Tensor, "chains draws *shape"], level: float) -> tuple[Tensor, Tensor]:
-    """Lower and upper ends of equal-tailed intervals over all chains.
-
-    Raises
-    ------
-    ParameterError
-        If the level is not between 0 and 1.
-    """
-    if not isinstance(level, int | float) or not 0 < level < 1:
-        raise ParameterError(f"level should be between 0 and 1, got {level!r}.")
-    flat = draws.flatten(0, 1).flatten(1).sort(0).values
-    last = len(flat) - 1
-    ends = []
-    for place in (0.5 * (1 - level) * last, 0.5 * (1 + level) * last):
-        low = int(place)
-        part = place - low
-        ends.append(((1 - part) * flat[low] + part * flat[min(low + 1, last)]).reshape(draws.shape[2:]))
-    return ends[0], ends[1]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from probae.checks import DataError, ParameterError
 from probae.inference import Fit
-from probae.inference.identified_group import IdentifiedGroup, identified_group
+from probae.inference.identified_group import IdentifiedGroup, group_of_run
 from probae.models import LinearFactorModel
 
 NEEDS = "a fit of a sampler such as Gibbs(), several fits, or draws of the loadings (chain, draw, features, latents)"
@@ -34,9 +34,7 @@ class Source:
         """The group that leaves the posterior unchanged, where there is a model to tell."""
         if not self.fits:
             return None
-        run = self.fits[0]
-        prior = getattr(run.program, "parameter_priors", {}).get("loadings")
-        return identified_group(run.model, prior if run.draws is not None else None)
+        return group_of_run(self.fits[0])
 
 
 def read_source(source: Any, what: str) -> Source:

@@ -19,12 +19,13 @@ from torch import Tensor
 from probae.checks import NotExactError
 from probae.inference.aligned import Aligner, OrthogonalProcrustes, SignedPermutations, matched, procrustes
 from probae.inference.assignment import Columns
+from probae.inference.base import Fit
 from probae.models import ConfirmatoryFactorAnalysis, LinearFactorModel
 from probae.parameter_priors.base import LoadingsPrior
 from probae.priors import Prior
 from probae.priors.information import information_of, is_symmetric, spread_of
 
-__all__ = ["IdentifiedGroup", "identified_group"]
+__all__ = ["IdentifiedGroup", "group_of_run", "identified_group", "in_frame_of"]
 
 GAUSSIAN = 1e-6  # information above that of a Gaussian law that is none
 
@@ -141,6 +142,23 @@ def identified_group(model: LinearFactorModel, loadings_prior: Any = None) -> Id
         kind = type(loadings_prior).__name__
         return IdentifiedGroup((), found.columns, reason=f"the prior {kind} of the loadings, not the data")
     return found
+
+
+def group_of_run(run: Fit) -> IdentifiedGroup:
+    """Return the group of a fit: with draws, the prior of the loadings has its say."""
+    prior = getattr(run.program, "parameter_priors", {}).get("loadings")
+    return identified_group(run.model, prior if run.draws is not None else None)
+
+
+def in_frame_of(
+    model: LinearFactorModel, loadings: Float[Tensor, "chains draws features latents"], aligner: Aligner
+) -> Float[Tensor, "chains draws latents latents"]:
+    """Return rotations that align draws with each other, and their mean with the loadings of a point model."""
+    rotations = aligner.rotations(loadings)
+    if not isinstance(aligner, IdentifiedGroup):
+        return rotations
+    mean = (loadings @ rotations).mean((0, 1))
+    return rotations @ aligner.onto(mean, model.loadings.detach().double())
 
 
 def leaves_rotation(prior: Any) -> bool:

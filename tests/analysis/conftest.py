@@ -4,7 +4,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from probae.inference import SVI, Fit
+from probae.inference import SVI, Fit, MaximumLikelihood
 from probae.inference.svi import EncoderPosterior
 from probae.models import LatentModel, LinearFactorModel, SparseCoding
 from probae.priors import Gaussian, Laplace
@@ -108,3 +108,29 @@ def encoded_fixture():
 @pytest.fixture(name="curved")
 def curved_fixture():
     return Curved
+
+
+@pytest.fixture(name="sampled")
+def sampled_fixture():
+    """Return a function that makes the Fit of given draws of the loadings (chain, draw, D, K)."""
+
+    def make(loadings, codes=None, loadings_prior=None, names=None, **sites):
+        chains, draws, features, latents = loadings.shape
+        model = LinearFactorModel(features, latents, prior=codes)
+        model.loadings = loadings[0, 0].clone()
+        program = model if loadings_prior is None else model.with_priors(loadings=loadings_prior)
+        found = {"loadings": loadings, "noise_variance": torch.ones(chains, draws, features).double()}
+        return Fit(
+            model=model.requires_grad_(False),
+            program=program,
+            posterior=model.posterior,
+            method=MaximumLikelihood(),
+            seed=0,
+            names=names,
+            history=torch.zeros(0, dtype=torch.float64),
+            converged=True,
+            seconds=0.0,
+            draws=found | sites,
+        )
+
+    return make
