@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _HOME = {
     "probae.agreement": ("amari_distance", "mean_correlation"),
     "probae.analysis.active_factors": ("ActiveFactors", "active_factors"),
+    "probae.analysis.alignment": ("Alignment", "align"),
     "probae.analysis.annealed": ("AnnealedImportance",),
     "probae.analysis.calibration": ("Calibration", "simulation_based_calibration"),
     "probae.analysis.collapse": ("Collapse", "collapse"),
@@ -29,6 +30,7 @@ _HOME = {
     "probae.analysis.k_fold": ("k_fold", "k_fold_entries"),
     "probae.analysis.loo": ("loo",),
     "probae.analysis.parameter_calibration": ("parameter_calibration",),
+    "probae.analysis.mixing": ("Mixing", "mixing"),
     "probae.analysis.pareto": ("pareto_k",),
     "probae.analysis.predictive": ("posterior_predictive_check", "prior_predictive_check"),
     "probae.analysis.predictive_density": ("log_predictive_density",),
@@ -95,6 +97,12 @@ _HOME = {
     "probae.identifiability.segment_information": ("segment_information",),
     "probae.identifiability.nullity": ("fisher_nullity",),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
+    "probae.inference.aligned": (
+        "OrthogonalProcrustes",
+        "PivotMatch",
+        "SignedPermutations",
+        "VarimaxPermutations",
+    ),
     "probae.inference.checkpoint": ("Checkpoint",),
     "probae.inference.layers": ("GreedyLayers", "PrincipalLayers"),
     "probae.inference.pretraining": ("pretrain",),
@@ -186,6 +194,7 @@ if TYPE_CHECKING:
     from probae import datasets, decoders, likelihoods, parameter_priors, plots, priors, rotation
     from probae.agreement import amari_distance, mean_correlation
     from probae.analysis.active_factors import ActiveFactors, active_factors
+    from probae.analysis.alignment import Alignment, align
     from probae.analysis.annealed import AnnealedImportance
     from probae.analysis.calibration import Calibration, simulation_based_calibration
     from probae.analysis.collapse import Collapse, collapse
@@ -202,6 +211,7 @@ if TYPE_CHECKING:
     from probae.analysis.k_fold import k_fold, k_fold_entries
     from probae.analysis.loo import loo
     from probae.analysis.parameter_calibration import parameter_calibration
+    from probae.analysis.mixing import Mixing, mixing
     from probae.analysis.pareto import pareto_k
     from probae.analysis.predictive import posterior_predictive_check, prior_predictive_check
     from probae.analysis.predictive_density import log_predictive_density
@@ -309,6 +319,12 @@ if TYPE_CHECKING:
         VariationalEM,
         VariationalPosterior,
         WeightDecay,
+    )
+    from probae.inference.aligned import (
+        OrthogonalProcrustes,
+        PivotMatch,
+        SignedPermutations,
+        VarimaxPermutations,
     )
     from probae.inference.checkpoint import Checkpoint
     from probae.inference.fit import fit

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.inference.assignment import Columns, assign_columns, signed_permutation
 from probae.inference.alignment_frame import Sample, order_and_signs, principal_turn, root_of_mean
+from probae.inference.assignment import Columns, assign_columns, signed_permutation
 from probae.linalg import haar_rotation
 from probae.rotation import Varimax
 from probae.rotation.projection import Frames, Problem, descend

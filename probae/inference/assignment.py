@@ -8,6 +8,7 @@ values \|c\|, whose optimum is that of the search over all :math:`2^K K!` signed
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,7 +44,7 @@ class Columns:
         """Return columns that may all change places and signs."""
         return cls((0,) * latents, (True,) * latents)
 
-    def at(self, index: tuple[int, ...]) -> Columns:
+    def at(self, index: Sequence[int]) -> Columns:
         """Return some of the columns."""
         return Columns(tuple(self.classes[k] for k in index), tuple(self.flips[k] for k in index))
 
