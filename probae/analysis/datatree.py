@@ -224,6 +224,7 @@ def _tree(made: dict[str, Group], coordinates: dict[str, Any], root: dict[str, A
                 {name: group.values},
                 coords=coordinates if group.draws is None else coordinates | {"draw": group.draws},
                 dims=group.dims,
+                check_conventions=False,  # which would warn of more chains than replicates in each
                 attrs={name: library | group.attributes},
             )[name].to_dataset()
     tree = xarray.DataTree.from_dict(found)

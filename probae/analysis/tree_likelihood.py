@@ -69,8 +69,8 @@ def row_likelihood(
         return _of_draws(run.model, draws, x, shape, estimator, seed)
     found = _of_point(run, x, estimator, seed)
     attributes = _described([found]) | {
-        "parameters": "fixed at their estimates, which saw these rows: the same value for each draw, so leave-one-out "
-        "cross-validation of it is the likelihood of the fitted rows"
+        "parameters": "fixed at their estimates, so the same value for each draw: leave-one-out cross-validation needs "
+        "draws of the parameters"
     }
     values = np.broadcast_to(found.value.double().numpy(), (*shape, len(x)))
     return RowValues(values, attributes, *_errors([found]))
