@@ -1,14 +1,14 @@
 r"""How many factors are at work? The posterior of a number that no rotation and no unit changes.
 
-The factors a draw of the parameters holds, free of rotation and of the units of x, are the canonical ones: in the frame
-where W' Psi^-1 W is diagonal, factor k adds its eigenvalue lambda_k to a noise of variance 1. Of N rows of noise alone in
-D features the covariance has eigenvalues up to (1 + sqrt(D / N))^2, so draws of a factor that is not there are fitted to
-it and reach
+The factors of a draw of the parameters, free of rotation and of the units of x, are the canonical ones: in the frame
+where W' Psi^-1 W is diagonal, factor k adds its eigenvalue lambda_k to a noise of variance 1. The covariance of N rows of
+noise alone in D features has eigenvalues up to (1 + sqrt(D / N))^2. Factors that are not there are fitted to those, and
+their draws reach
 
 .. math:: \lambda = (1 + \sqrt{D / N})^2 - 1,
 
-and a factor that is there is seen above it only if its own eigenvalue exceeds sqrt(D / N). That is the edge counted from.
-Columns of W would not do: under a rotation-invariant prior they are a mixture of all factors, and their share of the
+while a factor that is there is seen above it only if its own eigenvalue exceeds sqrt(D / N). That is the edge counted
+from. Columns of W would not do: under a rotation-invariant prior they are a mixture of all factors, and their share of the
 variance depends on the frame.
 """
 
@@ -106,8 +106,8 @@ def _sensitivity(found: ActiveFactors) -> list[str]:
     if modes == [found.mode, found.mode]:
         return []
     return [
-        f"Note: the most probable number is {modes[0]} above half the edge and {modes[1]} above twice it: it depends on "
-        "where weak factors begin to count."
+        f"Note: the most probable number is {modes[0]} above half the edge and {modes[1]} above twice it: it depends "
+        "on where weak factors begin to count."
     ]
 
 
@@ -122,9 +122,9 @@ def active_factors(run: Fit, x: Any = None, *, edge: float | None = None) -> Act
     Parameters
     ----------
     run : Fit
-        With draws of the parameters, under a prior that can switch factors off: `ARD`, `MultiplicativeGamma`,
-        `Horseshoe` or `SpikeSlab` of :mod:`probae.parameter_priors`. Under one normal law for all loadings every factor is
-        used, and the count says little about their number.
+        With draws of the parameters, under a prior that can switch factors off: ``ARD``, ``MultiplicativeGamma``,
+        ``Horseshoe`` or ``SpikeSlab`` of :mod:`probae.parameter_priors`. Under one normal law for all loadings every
+        factor is used, and the count says little about their number.
     x : array, DataFrame or Tensor (N, D), or SufficientStatistics, optional
         The rows of the fit, for their number.
     edge : float, optional
@@ -153,8 +153,8 @@ def active_factors(run: Fit, x: Any = None, *, edge: float | None = None) -> Act
     check_fit(run, "active_factors")
     if not run.draws or "loadings" not in run.draws:
         raise ParameterError(
-            f"active_factors needs draws of the loadings, and {type(run.method).__name__} gave none: fit with Gibbs() or "
-            "NUTS(), or ask number_of_factors(x)."
+            f"active_factors needs draws of the loadings, and {type(run.method).__name__} gave none: fit with Gibbs() "
+            "or NUTS(), or ask number_of_factors(x)."
         )
     if not isinstance(run.model, LinearFactorModel) or run.model.invertible:
         raise NotExactError(
