@@ -1,15 +1,15 @@
 r"""How many factors are at work? The posterior of a number that no rotation and no unit changes.
 
 The factors of a draw of the parameters, free of rotation and of the units of x, are the canonical ones: in the frame
-where W' Psi^-1 W is diagonal, factor k adds its eigenvalue lambda_k to a noise of variance 1. The covariance of N rows of
-noise alone in D features has eigenvalues up to (1 + sqrt(D / N))^2. Factors that are not there are fitted to those, and
-their draws reach
+where W' Psi^-1 W is diagonal, factor k adds its eigenvalue lambda_k to a noise of variance 1. The covariance of N rows
+of noise alone in D features has eigenvalues up to (1 + sqrt(D / N))^2. Factors that are not there are fitted to those,
+and their draws reach
 
 .. math:: \lambda = (1 + \sqrt{D / N})^2 - 1,
 
 while a factor that is there is seen above it only if its own eigenvalue exceeds sqrt(D / N). That is the edge counted
-from. Columns of W would not do: under a rotation-invariant prior they are a mixture of all factors, and their share of the
-variance depends on the frame.
+from. Columns of W would not do: under a rotation-invariant prior they are a mixture of all factors, and their share of
+the variance depends on the frame.
 """
 
 from __future__ import annotations

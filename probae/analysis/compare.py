@@ -43,6 +43,16 @@ class Comparison:
         one may get all the weight, so it is no probability of a model.
     notes : tuple of str
 
+    Examples
+    --------
+    >>> import probae as pa
+    >>> x = pa.datasets.holzinger_swineford().x
+    >>> print(pa.compare({f"{k} factors": pa.k_fold(pa.FactorAnalysis(9, k), x, folds=3) for k in (1, 2)}))
+    Prediction of 301 rows (3 folds of rows, seed 0), in nats
+                  elpd  difference  its error  p  weight
+    2 factors  -3820.9         0.0        0.0  -    0.91
+    1 factors  -3875.4       -54.5       16.5  -    0.09
+
     References
     ----------
     .. [1] Yao, Y., Vehtari, A., Simpson, D. & Gelman, A. (2018). Using stacking to average Bayesian predictive
