@@ -1,8 +1,8 @@
 r"""How many factors are there, and which way of counting finds the planted number?
 
 Three factors are planted in columns with noise of unequal size, the last of them with loadings of a fraction of the
-size of the others. Five ways of counting look at the same rows: BIC over maximum likelihood fits, parallel analysis, the
-posterior of the number of active factors under ARD and under the multiplicative gamma process with eight factors
+size of the others. Five ways of counting look at the same rows: BIC over maximum likelihood fits, parallel analysis,
+the posterior of the number of active factors under ARD and under the multiplicative gamma process with eight factors
 offered, and leave-one-out prediction of fits with one, two, ... factors. The covariance of N rows in D columns can show
 a factor only if its variance in units of the noise exceeds sqrt(D / N), so a last factor below that should be missed.
 

@@ -50,8 +50,8 @@ class Comparison:
     >>> print(pa.compare({f"{k} factors": pa.k_fold(pa.FactorAnalysis(9, k), x, folds=3) for k in (1, 2)}))
     Prediction of 301 rows (3 folds of rows, seed 0), in nats
                   elpd  difference  its error  p  weight
-    2 factors  -3820.9         0.0        0.0  -    0.91
-    1 factors  -3875.4       -54.5       16.5  -    0.09
+    2 factors  -3812.3         0.0        0.0  -    0.84
+    1 factors  -3879.9       -67.5       16.4  -    0.16
 
     References
     ----------
@@ -161,7 +161,7 @@ def paired(first: Float[Tensor, " samples"], second: Float[Tensor, " samples"]) 
 
     Examples
     --------
-    >>> paired(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 0.0]))
+    >>> paired(torch.tensor([1.0, 3.0]).double(), torch.tensor([0.0, 0.0]).double())
     (4.0, 2.0)
     """
     gap = first - second
