@@ -8,8 +8,8 @@ those, and the posterior of an eigenvalue l has a standard deviation of l sqrt(2
 .. math:: \lambda = (1 + \sqrt{D / N})^2 (1 + 2 \sqrt{2 / N}) - 1
 
 with two standard deviations, and that is the edge counted from. A factor of eigenvalue below sqrt(D / N) leaves no
-trace in the covariance at all. Columns of W would not do: under a rotation-invariant prior they are a mixture of all factors,
-and their share of the variance depends on the frame.
+trace in the covariance at all. Columns of W would not do: under a rotation-invariant prior they are a mixture of all
+factors, and their share of the variance depends on the frame.
 """
 
 from __future__ import annotations
