@@ -6,6 +6,7 @@ from probae.inference.checkpoint import Checkpoint
 from probae.inference.draws import Draws
 from probae.inference.em import EM
 from probae.inference.gaussian_posterior import GaussianPosterior
+from probae.inference.gibbs import Gibbs
 from probae.inference.gibbs_posterior import GibbsPosterior
 from probae.inference.hmc import HMCPosterior
 from probae.inference.importance import ImportancePosterior, WeightedDraws
@@ -70,6 +71,7 @@ __all__ = [
     "GaussianPosterior",
     "GreedyLayers",
     "PrincipalLayers",
+    "Gibbs",
     "GibbsPosterior",
     "HMCPosterior",
     "HigherOrderContraction",

@@ -1,9 +1,10 @@
 r"""Exact moves z -> A z, W -> W A^{-1}, along which the likelihood is constant.
 
-A from its law along the orbit leaves the posterior as it is (Liu and Sabatti, 2000). Under Haar measure, with n rows of Z
-and D of W, whose entries have variances v,
+A from its law along the orbit leaves the posterior as it is (Liu and Sabatti, 2000). Under Haar measure, with n rows of
+Z and D of W, whose entries have variances v,
 
-.. math:: p(A) \propto |A|^{n - D} \exp(-\tfrac12 \mathrm{tr}(A Z'Z A') - \tfrac12 \textstyle\sum (W A^{-1})_{dk}^2 / v_{dk})
+.. math:: p(A) \propto |A|^{n - D}
+    \exp(-\tfrac12 \mathrm{tr}(A Z'Z A') - \tfrac12 \textstyle\sum_{dk} (W A^{-1})_{dk}^2 / v_{dk})
 
 Z is drawn anew in the next sweep: only W is moved.
 
@@ -69,7 +70,7 @@ def move_frame(
     Parameters
     ----------
     turn : bool
-        Whether W may come out in another orthogonal frame, to be turned at random by the caller; otherwise A is symmetric.
+        Whether W may come out in another orthogonal frame, for the caller to turn at random; otherwise A is symmetric.
     """
     latents = loadings.shape[-1]
     freedom = count - loadings.shape[-2] - latents - 1
@@ -87,7 +88,7 @@ def move_frame(
     inverse = unturned @ inner.mT
 
     def gain(log_det: Tensor, diagonal: Tensor, inverse_trace: Tensor) -> Tensor:
-        """log target / proposal at X, given log |X|, the diagonal of X in the axes, and tr X^{-1}."""
+        """Log target / proposal at X, given log |X|, the diagonal of X in the axes, and tr X^{-1}."""
         return 0.5 * ((freedom - weight) * log_det - ((values - rate) * diagonal).sum(-1) - inverse_trace)
 
     log_det = 2.0 * triangle.diagonal(dim1=-2, dim2=-1).log().sum(-1) - rate.log().sum(-1)
