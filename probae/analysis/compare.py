@@ -43,6 +43,16 @@ class Comparison:
         one may get all the weight, so it is no probability of a model.
     notes : tuple of str
 
+    Examples
+    --------
+    >>> import probae as pa
+    >>> x = pa.datasets.holzinger_swineford().x
+    >>> print(pa.compare({f"{k} factors": pa.k_fold(pa.FactorAnalysis(9, k), x, folds=3) for k in (1, 2)}))
+    Prediction of 301 rows (3 folds of rows, seed 0), in nats
+                  elpd  difference  its error  p  weight
+    2 factors  -3812.3         0.0        0.0  -    0.84
+    1 factors  -3879.9       -67.5       16.4  -    0.16
+
     References
     ----------
     .. [1] Yao, Y., Vehtari, A., Simpson, D. & Gelman, A. (2018). Using stacking to average Bayesian predictive
@@ -151,7 +161,7 @@ def paired(first: Float[Tensor, " samples"], second: Float[Tensor, " samples"]) 
 
     Examples
     --------
-    >>> paired(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 0.0]))
+    >>> paired(torch.tensor([1.0, 3.0]).double(), torch.tensor([0.0, 0.0]).double())
     (4.0, 2.0)
     """
     gap = first - second

@@ -3,10 +3,10 @@
 Legends and colour bars stand beside the plot: Axes of one's own are best made with ``layout="constrained"``.
 """
 
-from probae.plots.comparison import comparison
+from probae.plots.differences import comparison
 from probae.plots.eigenvalues import scree
 from probae.plots.heat_map import loadings
-from probae.plots.predictive import predictive
+from probae.plots.replicated import predictive
 from probae.plots.profiles import rotation
 from probae.plots.scatter import scores
 from probae.plots.tiles import dictionary

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import probae as pa
-from probae.analysis.active_factors import signal_to_noise
+from probae.analysis.active_factors import noise_edge, signal_to_noise
 from probae.linalg import haar_rotation
 
 
@@ -59,17 +59,27 @@ def test_rotation_and_units_change_nothing(drawn):
     assert torch.allclose(signal_to_noise(turned), found, rtol=1e-9, atol=1e-12)
 
 
-def test_the_edge_is_that_of_the_eigenvalues_of_noise(drawn):
-    """(1 + sqrt(D / N))^2 - 1, of N rows however they are given."""
+def test_rows_are_counted_however_they_are_given(drawn):
     run = drawn(*draws())
     x = torch.randn(50, 8, dtype=torch.float64)
     found = pa.active_factors(run, x)
-    assert found.edge == pytest.approx((1 + math.sqrt(8 / 50)) ** 2 - 1)
+    assert found.edge == pytest.approx((1 + math.sqrt(8 / 50)) ** 2 * (1 + 2 * math.sqrt(2 / 50)) - 1)
     assert pa.active_factors(run, pa.SufficientStatistics.from_data(x)).edge == found.edge
 
 
+def test_the_covariance_of_noise_stays_below_the_edge():
+    """At D / N from 1/40 to 1: the largest of 20 sample eigenvalues, and not by far."""
+    generator = torch.Generator().manual_seed(0)
+    for samples, features in ((400, 10), (100, 20), (60, 60)):
+        x = torch.randn(20, samples, features, generator=generator, dtype=torch.float64)
+        largest = torch.linalg.eigvalsh(x.mT @ x / samples)[:, -1] - 1
+        edge = noise_edge(samples, features)
+        assert float(largest.max()) < edge
+        assert float(largest.mean()) > edge / 2
+
+
 def test_sample_eigenvalues_of_weak_factors_are_those_of_noise():
-    """The reason of the edge: below sqrt(D / N) the largest sample eigenvalue stays at (1 + sqrt(D / N))^2.
+    """Below sqrt(D / N) the largest sample eigenvalue stays at (1 + sqrt(D / N))^2.
 
     A spike of 1 + l is seen at (1 + l)(1 + D / (N l)): 2.25 at l = 1 for D / N = .125, and 1.83 for noise alone; the
     fluctuation at N = 1600 is of the order N^(-2/3) = .01 for noise and l sqrt(2 / N) = .05 for the spike.

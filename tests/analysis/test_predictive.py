@@ -14,7 +14,6 @@ from probae.analysis.predictive_result import joint_p_value
 from probae.analysis.replicates import covariance_of
 from probae.analysis.row_statistics import (
     SRMR,
-    Correlations,
     ExcessKurtosis,
     MardiaKurtosis,
     Mean,

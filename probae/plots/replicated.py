@@ -23,8 +23,8 @@ INSIDE, OUTSIDE, SETS = (
 def predictive(check: StatisticCheck, ax: Axes | None = None, *, largest: int = 30) -> Axes:
     """Draw where a statistic of x lies among those of simulated sets: a histogram, or an interval for each entry.
 
-    Intervals hold 95 % of the sets. Where their widths differ by more than a factor of five, as with columns in different
-    units, all are drawn in standard deviations of the simulated sets.
+    Intervals hold 95 % of the sets. Where their widths differ by more than a factor of five, as with columns in
+    different units, all are drawn in standard deviations of the simulated sets.
 
     Parameters
     ----------
