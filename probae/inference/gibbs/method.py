@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from probae.checks import Data, check_count
 from probae.inference.base import Loop, Method, Outcome, few_threads
 from probae.inference.gibbs.chains import Chains
-from probae.inference.gibbs.record import Record
+from probae.inference.gibbs.record import finish
 from probae.inference.parameter_draws import outcome_of, problem_of
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
 from probae.statistics import SufficientStatistics
+
+BLOCK = 50  # sweeps between two looks at the keyboard
 
 
 @dataclass(frozen=True)
@@ -44,19 +47,27 @@ class Gibbs(Method):
         """Sample in place."""
         problem = problem_of(model, data, "Gibbs")
         generator = np.random.Generator(np.random.SFC64(seed))
-        record = Record(self.draws)
+        blocks: list[dict[str, Tensor]] = []
         with few_threads(self.chains * model.features * model.latents * model.features):
             chains = Chains(problem, self.chains, generator, turn=self.rotate)
+            engine = engine_of(chains)
             with Loop("sampling") as loop:
-                for step in loop.steps(self.warmup + self.draws + 1):  # the last finds the density of the last draw
-                    chains.sweep()
-                    if step > self.warmup:
-                        record.density(chains)
-                    if step >= self.warmup and record.complete < self.draws:
-                        record.draw(chains)
-            if not record.complete:  # interrupted before the first: the present state is the one draw
-                record.draw(chains)
-                chains.sweep()
-                record.density(chains)
-            draws, stats = record.finish(chains, generator)
+                for first in loop.steps(-(-self.warmup // BLOCK)):
+                    engine.sweeps(min(BLOCK, self.warmup - first * BLOCK))
+                    engine.adapt()
+                last = self.draws + 1  # the sweep after the last draw finds its likelihood
+                for first in loop.steps(-(-last // BLOCK)):
+                    blocks.append(engine.sweeps(min(BLOCK, last - first * BLOCK)))
+            if not blocks:  # interrupted before: the next state is the one draw
+                blocks.append(engine.sweeps(2))
+            draws, stats = finish(blocks, chains, generator)
         return outcome_of(problem, draws, stats, interrupted=loop.interrupted)
+
+
+def engine_of(chains: Chains) -> Any:
+    """Return the compiled engine where it serves; numba is imported only then."""
+    if not chains.compilable:
+        return chains
+    from probae.inference.gibbs.compiled_chains import CompiledChains
+
+    return CompiledChains(chains)
