@@ -5,12 +5,12 @@ effective sample size (ArviZ) over all uniquenesses and all entries of W W', whi
 processor time. Each run has a process of its own with one thread; its clock holds compilation, adaptation and warm-up.
 Gibbs runs with what numba compiled before on this machine, as every run after the first does, and once without.
 
-Peers: NumPyro's NUTS on the density with z integrated out, from the moments, chains vectorised; the same with z sampled;
-Pyro's NUTS with z sampled, its potential compiled. Pyro is too slow for a whole run. It is the same algorithm on the
-same density as NumPyro's, so a leapfrog step is worth the same: what is measured is the time of a step, and what is
-claimed is NumPyro's effective draws per step over that time. Compilation, adaptation and warm-up are left out, to Pyro's
-advantage. With z sampled the smallest effective sample size of a run that can be waited for is some tens: its rate is
-known to a third or so.
+Peers: NumPyro's NUTS on the density with z integrated out, from the moments, chains vectorised; the same with z
+sampled; Pyro's NUTS with z sampled, its potential compiled. Pyro is too slow for a whole run. It is the same algorithm
+on the same density as NumPyro's, so a leapfrog step is worth the same: what is measured is the time of a step, and what
+is claimed is NumPyro's effective draws per step over that time. Compilation, adaptation and warm-up are left out, to
+Pyro's advantage. With z sampled the smallest effective sample size of a run that can be waited for is some tens: its
+rate is known to a third or so.
 
 That all sample one law is seen by their means: the largest difference in combined standard errors.
 
@@ -135,7 +135,7 @@ def line(found: dict[str, Any]) -> str:
     worth, seconds, rates = found["effective draws"], found["seconds"], found["per second"]
     return (
         f"{found['case']}: {found['ratio']:.3g} times {found['peer']}{claim}; {worth[0]:.0f} effective draws in "
-        f"{seconds[0]:.2f} s against {worth[1]:.0f} in {seconds[1]:.1f} s, {rates[0]:.0f} and {rates[1]:.3g} per second; "
+        f"{seconds[0]:.2f} s against {worth[1]:.0f} in {seconds[1]:.1f} s, {rates[0]:.0f} and {rates[1]:.3g} a second; "
         f"means {found['means apart']:.1f} standard errors apart"
     )
 

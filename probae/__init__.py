@@ -31,6 +31,7 @@ _HOME = {
     "probae.analysis.predictive": ("posterior_predictive_check", "prior_predictive_check"),
     "probae.analysis.predictive_density": ("log_predictive_density",),
     "probae.analysis.predictive_result": ("PredictiveCheck", "StatisticCheck"),
+    "probae.analysis.rank_tables": ("ranks_to_csv", "ranks_to_datatree"),
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.analysis.tangents": ("Tangents", "tangents"),
@@ -190,6 +191,7 @@ if TYPE_CHECKING:
     from probae.analysis.predictive import posterior_predictive_check, prior_predictive_check
     from probae.analysis.predictive_density import log_predictive_density
     from probae.analysis.predictive_result import PredictiveCheck, StatisticCheck
+    from probae.analysis.rank_tables import ranks_to_csv, ranks_to_datatree
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.analysis.tangents import Tangents, tangents

@@ -48,7 +48,8 @@ class Case:
         else:
             data = SufficientStatistics.from_data(x)
         model = kind(self.features, self.latents)
-        return Problem(model, data, loadings or self.loadings, self.noise, self.mean, zero, unit)
+        laws = [law.in_units(unit) for law in (loadings or self.loadings, self.noise, self.mean)]
+        return Problem(model, data, *laws, zero, unit)
 
     @property
     def hidden(self):
@@ -104,7 +105,10 @@ class Simulations:
         own, chains = self.engine, len(x)
         self.give(x)
         if own.imputation is not None:
-            own.centred = own.imputation.start(self.generator)
+            prior = self.parameters(chains)
+            own.centred = own.imputation.draw(
+                prior["loadings"], prior["noise"], prior["mean"], self.generator
+            )
         about = own.centred.about_their_mean()
         noise = start_noise(about, chains, self.case.isotropic, self.generator)
         loadings = start_loadings(about, noise, self.case.latents, self.generator)
@@ -174,6 +178,11 @@ KERNELS = {
     "normal mean": Case(mean=LAWS.Normal(0.7)),
     "missing entries": Case(missing=True),
     "missing entries, normal mean": Case(missing=True, mean=LAWS.Normal(0.7), rows=5),
+    "ARD": Case(loadings=LAWS.ARD()),
+    "multiplicative gamma": Case(loadings=LAWS.MultiplicativeGamma()),
+    "horseshoe": Case(loadings=LAWS.Horseshoe()),
+    "spike and slab": Case(loadings=LAWS.SpikeSlab()),
+    "half-normal noise": Case(noise=LAWS.HalfNormal(0.8)),
 }
 
 
@@ -211,10 +220,10 @@ def quantities(case, theta, x):
     likelihood = -0.5 * (log_det + distance).sum(-1)
     prior = case.loadings.log_prob(theta["hyper"], W) + case.noise.log_prob(theta["noise"]).sum(-1)
     z = torch.linalg.solve_triangular(lower[:, 0].mT, inner[:, 0], upper=True)[..., 0]
-    found = {f"psi[{d}]": theta["noise"][:, d] for d in range(theta["noise"].shape[1])}
-    found |= {f"(WW')[{d},{d}]": W[:, d].square().sum(-1) for d in range(case.features)}
+    found = {f"log psi[{d}]": theta["noise"][:, d].log() for d in range(theta["noise"].shape[1])}
+    found |= {f"log (WW')[{d},{d}]": W[:, d].square().sum(-1).log() for d in range(case.features)}
     found |= {f"(WW')[{d},{e}]": (W[:, d] * W[:, e]).sum(-1) for d, e in ((0, 1), (0, -1), (1, -1))}
-    found["largest eigenvalue"] = torch.linalg.eigvalsh(W.mT @ W)[:, -1]
+    found["log largest eigenvalue"] = torch.linalg.eigvalsh(W.mT @ W)[:, -1].log()
     found |= {"log p(x | theta)": likelihood, "log p(x, theta)": likelihood + prior}
     found["E(x[0,0] | x[0])"] = (W[:, 0] * z).sum(-1) + theta["mean"][:, 0] - x[:, :, 0].nanmean(1)
     if not isinstance(case.mean, LAWS.Fixed):
