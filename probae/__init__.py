@@ -28,6 +28,11 @@ _HOME = {
     "probae.analysis.loo": ("loo",),
     "probae.analysis.parameter_calibration": ("parameter_calibration",),
     "probae.analysis.pareto": ("pareto_k",),
+    "probae.analysis.posterior_comparison": (
+        "PosteriorComparison",
+        "PosteriorDifference",
+        "compare_posteriors",
+    ),
     "probae.analysis.predictive": ("posterior_predictive_check", "prior_predictive_check"),
     "probae.analysis.predictive_density": ("log_predictive_density",),
     "probae.analysis.predictive_result": ("PredictiveCheck", "StatisticCheck"),
@@ -104,11 +109,13 @@ _HOME = {
         "Fit",
         "GaussianNoise",
         "GaussianPosterior",
+        "Gibbs",
         "GibbsPosterior",
         "HMCPosterior",
         "HigherOrderContraction",
         "JointDensity",
         "Masking",
+        "LaplaceApproximation",
         "LassoEnergy",
         "MaximumLikelihood",
         "MinimumResiduals",
@@ -125,6 +132,7 @@ _HOME = {
         "SegmentedLikelihood",
         "SquaredError",
         "StochasticEM",
+        "VariationalBayes",
         "VariationalEM",
         "VariationalPosterior",
         "WeightDecay",
@@ -188,6 +196,11 @@ if TYPE_CHECKING:
     from probae.analysis.loo import loo
     from probae.analysis.parameter_calibration import parameter_calibration
     from probae.analysis.pareto import pareto_k
+    from probae.analysis.posterior_comparison import (
+        PosteriorComparison,
+        PosteriorDifference,
+        compare_posteriors,
+    )
     from probae.analysis.predictive import posterior_predictive_check, prior_predictive_check
     from probae.analysis.predictive_density import log_predictive_density
     from probae.analysis.predictive_result import PredictiveCheck, StatisticCheck
@@ -259,10 +272,12 @@ if TYPE_CHECKING:
         Fit,
         GaussianNoise,
         GaussianPosterior,
+        Gibbs,
         GibbsPosterior,
         HigherOrderContraction,
         HMCPosterior,
         JointDensity,
+        LaplaceApproximation,
         LassoEnergy,
         Masking,
         MaximumLikelihood,
@@ -280,6 +295,7 @@ if TYPE_CHECKING:
         SegmentedLikelihood,
         SquaredError,
         StochasticEM,
+        VariationalBayes,
         VariationalEM,
         VariationalPosterior,
         WeightDecay,

@@ -71,7 +71,7 @@ class CompiledChains:
         self.width = first_width(self.given, self.loadings)
 
     def adapt(self) -> None:
-        """Fit the width of the proposal of the move to the last block; not once draws count, or they would not be exact."""
+        """Fit the width of the move's proposal to the last block; not once draws count, or they would not be exact."""
         self.width = float(self.last.width.mean())
 
     def sweeps(self, count: int) -> dict[str, Tensor]:

@@ -15,19 +15,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from probae.inference.gibbs.small_matrices import Array, compiled, factor, solve, solve_transposed
+from probae.inference.gibbs.small_matrices import (
+    Array,
+    compiled,
+    factor,
+    gram,
+    solve,
+    solve_transposed,
+    weighted_gram,
+)
 
 EPS = float(np.finfo(np.float64).eps)
-
-
-@compiled
-def inverse(matrix: Array) -> Array:
-    """Return the inverse of a symmetric positive definite matrix, and overwrite it by its factor."""
-    factor(matrix)
-    out = np.eye(len(matrix))
-    solve(matrix, out)
-    solve_transposed(matrix, out)
-    return out
 
 
 @compiled
@@ -51,16 +49,15 @@ def draw_noise_alone(
     """Draw each noise variance in place; ``fitted`` W' Psi^{-1} T' (K, r) follows. ``columns`` is T' (D, r)."""
     latents, features = loadings.shape
     shape, scales = prior
-    cover, product = np.eye(latents), np.zeros((latents, latents))
+    cover, product, lower = np.zeros((3, latents, latents))
+    weighted_gram(loadings, noise, 1.0, lower)
+    factor(lower)
     for i in range(latents):
-        for j in range(i + 1):
-            for d in range(features):
-                cover[i, j] += loadings[i, d] * loadings[j, d] / noise[d]
-            for m in range(fitted.shape[1]):
-                product[i, j] += fitted[i, m] * fitted[j, m]
-            cover[j, i], product[j, i] = cover[i, j], product[i, j]
-    cover = inverse(cover)
-    q, g, w = np.empty(latents), np.empty(latents), np.empty(latents)
+        cover[i, i] = 1.0
+    solve(lower, cover)
+    solve_transposed(lower, cover)
+    gram(fitted, product)
+    q, g, w = np.empty((3, latents))
     for d in range(features):
         column, psi, extent = columns[d], noise[d], 0.0
         for i in range(latents):

@@ -15,12 +15,15 @@ from probae.inference.gibbs.compiled_noise import draw_noise_alone
 from probae.inference.gibbs.small_matrices import (
     Array,
     compiled,
+    entry,
     diagonalize,
     factor,
     gram,
     multiply,
     solve,
     solve_transposed,
+    transpose,
+    weighted_gram,
 )
 
 EPS = float(np.finfo(np.float64).eps)
@@ -82,14 +85,8 @@ def draw_scores(
     """Write Z'Z and Z'X; return the log-likelihood of the parameters. ``fitted`` is W' Psi^{-1} T', and is lost."""
     latents, features = loadings.shape
     rank = len(given.root)
-    weighted = loadings / noise
     lower = np.empty((latents, latents))
-    for i in range(latents):
-        for j in range(i + 1):
-            total = 1.0 if i == j else 0.0
-            for d in range(features):
-                total += weighted[i, d] * loadings[j, d]
-            lower[i, j] = lower[j, i] = total
+    weighted_gram(loadings, noise, 1.0, lower)
     factor(lower)
     solve(lower, fitted)
     log_det, distance = 0.0, 0.0
@@ -111,10 +108,14 @@ def draw_scores(
 
 
 @compiled
-def draw_loadings(given: Given, loadings: Array, noise: Array, normals: Array, square: Array, cross: Array) -> Array:
+def draw_loadings(
+    given: Given, loadings: Array, noise: Array, normals: Array, square: Array, cross: Array
+) -> Array:
     """Turn the scores to their axes and write the loadings there; return the residual squares."""
     diagonalize(square, cross)
-    rest = given.squares.copy()
+    rest = np.empty(loadings.shape[1])
+    for d in range(len(rest)):
+        rest[d] = given.squares[d]
     for j in range(len(loadings)):
         size = max(square[j, j], 0.0)
         for d in range(loadings.shape[1]):
@@ -130,11 +131,14 @@ def draw_loadings(given: Given, loadings: Array, noise: Array, normals: Array, s
 @compiled
 def draw_noise(given: Given, rest: Array, gammas: Array, noise: Array) -> None:
     """Write the noise variances."""
-    if given.isotropic:
-        noise[:] = (given.scale[0] + 0.5 * rest.sum()) / gammas[0]
-    else:
-        for d in range(len(rest)):
+    total = 0.0
+    for d in range(len(rest)):
+        total += rest[d]
+        if not given.isotropic:
             noise[d] = (given.scale[d] + 0.5 * rest[d]) / gammas[d]
+    if given.isotropic:
+        for d in range(len(rest)):
+            noise[d] = (given.scale[0] + 0.5 * total) / gammas[0]
 
 
 @compiled
@@ -145,12 +149,7 @@ def move_frame(
     latents, features = loadings.shape
     freedom = given.count - features - latents - 1.0
     lower, turned = np.empty((latents, latents)), np.empty((latents, latents))
-    for i in range(latents):
-        for j in range(i + 1):
-            total = 0.0
-            for d in range(features):
-                total += loadings[i, d] * loadings[j, d] / given.variance[d]
-            lower[i, j] = lower[j, i] = total
+    weighted_gram(loadings, given.variance, 0.0, lower)
     factor(lower)
     for i in range(latents):
         for j in range(latents):
@@ -158,9 +157,11 @@ def move_frame(
             for m in range(latents):
                 total += lower[m, i] * max(square[m, m], 0.0) * lower[m, j]
             turned[i, j] = total
-    axes, inner = np.eye(latents), np.zeros((latents, latents))
+    axes, inner, unturned = np.zeros((3, latents, latents))
+    for i in range(latents):
+        axes[i, i] = 1.0
     diagonalize(turned, axes)
-    unturned = axes.T.copy()
+    transpose(axes, unturned)
     solve_transposed(lower, unturned)
     gain, best, rates = 0.0, 0.0, np.empty(latents)
     for i in range(latents):
@@ -183,13 +184,27 @@ def move_frame(
             gain -= inner[i, m] * inner[i, m]
     acceptance = np.exp(min(0.5 * gain, 0.0))
     if uniform < acceptance:
-        back, before = np.empty((latents, latents)), loadings.copy()
-        multiply(inner, unturned.T.copy(), back)
-        multiply(back, before, loadings)
+        before = np.empty((latents, features))
+        transpose(unturned, axes)
+        multiply(inner, axes, turned)
+        for i in range(latents):
+            for d in range(features):
+                before[i, d] = loadings[i, d]
+        multiply(turned, before, loadings)
     return acceptance, best
 
 
 @compiled
+def fit_scores(given: Given, loadings: Array, noise: Array, fitted: Array) -> None:
+    """Write W' Psi^{-1} T'."""
+    weighted = np.empty(loadings.shape)
+    for j in range(loadings.shape[0]):
+        for d in range(loadings.shape[1]):
+            weighted[j, d] = loadings[j, d] / noise[d]
+    multiply(weighted, given.root_transposed, fitted)
+
+
+@entry
 def sweep_chains(
     given: Given, loadings: Array, noise: Array, width: float, numbers: Numbers, kept: Kept
 ) -> None:
@@ -199,7 +214,7 @@ def sweep_chains(
     fitted = np.empty((latents, len(given.root)))
     for c in range(chains):
         w, psi = loadings[c], noise[c]
-        multiply(w / psi, given.root_transposed, fitted)
+        fit_scores(given, w, psi, fitted)
         for b in range(len(numbers.uniforms)):
             kept.likelihood[b, c] = draw_scores(
                 given, w, psi, fitted, numbers.scores[b, c], numbers.remainder[b, c], square, cross
@@ -209,16 +224,14 @@ def sweep_chains(
             kept.acceptance[b, c], kept.width[b, c] = move_frame(
                 given, w, square, width, numbers.triangles[b, c], numbers.uniforms[b, c]
             )
-            multiply(w / psi, given.root_transposed, fitted)
+            fit_scores(given, w, psi, fitted)
             if not given.isotropic:
+                gammas, uniforms = numbers.alone_gammas[b, c], numbers.alone_uniforms[b, c]
+                prior = given.shape, given.scale
                 draw_noise_alone(
-                    given.root_transposed,
-                    given.squares,
-                    (given.shape, given.scale),
-                    w,
-                    psi,
-                    fitted,
-                    numbers.alone_gammas[b, c],
-                    numbers.alone_uniforms[b, c],
+                    given.root_transposed, given.squares, prior, w, psi, fitted, gammas, uniforms
                 )
-            kept.loadings[b, c], kept.noise[b, c] = w, psi
+            for d in range(features):
+                kept.noise[b, c, d] = psi[d]
+                for j in range(latents):
+                    kept.loadings[b, c, j, d] = w[j, d]

@@ -23,6 +23,58 @@ BLOCK = 50  # sweeps between two looks at the keyboard
 
 @dataclass(frozen=True)
 class Gibbs(Method):
+    r"""Sample the posterior of loadings, noise variances and mean of a factor model, exactly, whatever n.
+
+    A sweep draws Z'Z and Z'X given (W, Psi) from the scatter of x alone, so that it costs the same for a thousand rows
+    and for a million; then the rows of W and the noise variances from their conditionals; then A on the orbit
+    z -> A z, W -> W A^{-1}, along which the likelihood is constant, and a random orthogonal frame. With normal
+    loadings and inverse-gamma noise each noise variance is drawn once more with the scores integrated out, where draws
+    are nearly independent, and sweeps are compiled. Missing entries are drawn given the observed ones of their row.
+
+    Parameters
+    ----------
+    draws : int
+        Sweeps of each chain that are kept.
+    warmup : int
+        Sweeps before, which are not.
+    chains : int
+        Chains, moved together; they start apart.
+    rotate : bool
+        Whether each draw comes in an orthogonal frame of its own, where the prior of the loadings is the same in all:
+        it is the exact law of W. Without it chains keep the frame they fell into, of use only to see what that does.
+
+    Raises
+    ------
+    NotExactError
+        A model that is not linear with Gaussian factors and noise: `StochasticEM` and `NUTS` take others.
+    ParameterError
+        A wrong count; a prior that is not of :mod:`probae.parameter_priors`.
+
+    Notes
+    -----
+    Priors are those of ``model.with_priors``; without them W_dk ~ N(0, s_d^2), psi_d ~ IG(2, s_d^2 / 2), with s_d the
+    standard deviation of column d, and a flat mean. ``run.draws`` holds ``loadings`` (chain, draw, D, K),
+    ``noise_variance`` (chain, draw, D), or (chain, draw) if isotropic, ``mean`` (chain, draw, D) and the
+    hyperparameters; ``run.sample_stats`` the log joint density ``lp`` in nats, scores integrated out, and the
+    ``acceptance_rate`` of the move along the orbit. The columns of loadings in different draws need not be the same
+    factors: align them before looking at one.
+
+    References
+    ----------
+    .. [1] Liu, J. S. & Sabatti, C. (2000). Generalised Gibbs sampler and multigrid Monte Carlo for Bayesian
+       computation. Biometrika 87, 353-369, theorem 1.
+    .. [2] van Dyk, D. A. & Park, T. (2008). Partially collapsed Gibbs samplers: theory and methods. Journal of the
+       American Statistical Association 103, 790-796.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> x = pa.datasets.linear_factors(500, 6, 2, noise=0.4, seed=0).x
+    >>> run = pa.fit(pa.FactorAnalysis(6, 2), x, pa.Gibbs(draws=500))
+    >>> run.draws["loadings"].shape, run.converged
+    (torch.Size([4, 500, 6, 2]), True)
+    """
+
     draws: int = 1000
     warmup: int = 200
     chains: int = 4
@@ -44,7 +96,7 @@ class Gibbs(Method):
     @local_parameters
     @torch.no_grad()
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
-        """Sample in place."""
+        """Draw from the posterior; the model gets the mean of the draws, aligned."""
         problem = problem_of(model, data, "Gibbs")
         generator = np.random.Generator(np.random.SFC64(seed))
         blocks: list[dict[str, Tensor]] = []

@@ -54,7 +54,7 @@ def log_density(
     distance: Float[Tensor, " chains"],
     count: int,
 ) -> Float[Tensor, " chains"]:
-    """Return log p of ``count`` rows N(0, W W' + Psi) whose squared Mahalanobis lengths sum to ``distance``, in nats."""
+    """Return log p of ``count`` rows N(0, W W' + Psi), in nats; ``distance`` sums their squared Mahalanobis lengths."""
     log_det = noise.log().sum(-1) + 2.0 * where.lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     return -0.5 * (count * (log_det + noise.shape[-1] * math.log(2.0 * math.pi)) + distance)
 
@@ -87,7 +87,9 @@ def bartlett(
     """Draw the lower-triangular A of A A' ~ Wishart(freedom, I), freedom > size - 1 (Bartlett, 1933)."""
     factors = np.tril(generator.standard_normal((*freedom.shape, size, size)), -1)
     places = np.arange(size)
-    factors[..., places, places] = np.sqrt(2.0 * generator.standard_gamma(0.5 * (freedom[..., None] - places)))
+    factors[..., places, places] = np.sqrt(
+        2.0 * generator.standard_gamma(0.5 * (freedom[..., None] - places))
+    )
     return torch.from_numpy(factors)
 
 

@@ -5,13 +5,14 @@ Loops are written out, with the long dimension innermost: for K x K and K x D no
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from probae.compiled import compile_cached
+from probae.compiled import compile_cached, njit
 
 # Sums may be reordered and fused; nothing here is infinite or NaN.
 FAST = {"reassoc", "contract", "arcp", "nsz"}
@@ -19,8 +20,14 @@ Array = NDArray[np.float64]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile at the first call, for the arrays that come."""
-    return compile_cached(function, {"fastmath": FAST})
+    """Compile into the functions that call it, for the arrays that come."""
+    options = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return njit(fastmath=FAST, **options)(inspect.unwrap(function))
+
+
+def entry(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile at the first call, to be called from Python, and keep the result on disk."""
+    return compile_cached(function, {"fastmath": FAST, "no_cfunc_wrapper": True})
 
 
 @compiled
@@ -70,10 +77,30 @@ def gram(a: Array, out: Array) -> None:
 
 
 @compiled
+def weighted_gram(a: Array, weights: Array, ridge: float, out: Array) -> None:
+    """Write a diag(1 / weights) a' + ridge I."""
+    for i in range(len(a)):
+        for j in range(i + 1):
+            total = ridge if i == j else 0.0
+            for c in range(a.shape[1]):
+                total += a[i, c] * a[j, c] / weights[c]
+            out[i, j] = out[j, i] = total
+
+
+@compiled
+def transpose(a: Array, out: Array) -> None:
+    """Write a' of a square matrix."""
+    for i in range(len(a)):
+        for j in range(len(a)):
+            out[i, j] = a[j, i]
+
+
+@compiled
 def multiply(a: Array, b: Array, out: Array) -> None:
     """Write a b; a may have more columns than b has rows."""
-    out[:] = 0.0
     for i in range(a.shape[0]):
+        for c in range(b.shape[1]):
+            out[i, c] = 0.0
         for m in range(b.shape[0]):
             for c in range(b.shape[1]):
                 out[i, c] += a[i, m] * b[m, c]
