@@ -28,6 +28,7 @@ from probae.inference import (
     LassoEnergy,
     MaximumLikelihood,
     MinimumResiduals,
+    NUTS,
     PredictiveSparseDecomposition,
     PrincipalAxis,
     RefinedPosterior,
@@ -122,6 +123,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
     **_fields(
         MaximumLikelihood,
         MinimumResiduals,
+        NUTS,
         PrincipalAxis,
         EM,
         MAP,
