@@ -40,6 +40,10 @@ _HOME = {
         "PosteriorDifference",
         "compare_posteriors",
     ),
+    "probae.analysis.predictive": ("posterior_predictive_check", "prior_predictive_check"),
+    "probae.analysis.predictive_density": ("log_predictive_density",),
+    "probae.analysis.predictive_result": ("PredictiveCheck", "StatisticCheck"),
+    "probae.analysis.rank_tables": ("ranks_to_csv", "ranks_to_datatree"),
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.analysis.tangents": ("Tangents", "tangents"),
@@ -221,6 +225,10 @@ if TYPE_CHECKING:
         PosteriorDifference,
         compare_posteriors,
     )
+    from probae.analysis.predictive import posterior_predictive_check, prior_predictive_check
+    from probae.analysis.predictive_density import log_predictive_density
+    from probae.analysis.predictive_result import PredictiveCheck, StatisticCheck
+    from probae.analysis.rank_tables import ranks_to_csv, ranks_to_datatree
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.analysis.tangents import Tangents, tangents

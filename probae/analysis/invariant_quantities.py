@@ -21,11 +21,12 @@ def invariant_quantities(
 ) -> dict[str, Float[Tensor, " draws"]]:
     r"""Return what is ranked when a sampler of (W, psi, mean) is calibrated, by name.
 
-    The noise variances, the communalities (WW')_dd, three covariances (WW')_de, the largest eigenvalue of WW', the mean
-    from that of the observed values where it is random, and what depends on the data as a whole, which catches errors
-    that quantities of the parameters alone cannot [1]_: log p(x | W, psi, mean), the same plus the log density of W,
-    its hyperparameters and psi, and the expectation of the first entry of x given its row, from the mean of the
-    observed values too.
+    Logarithms of the noise variances, of the communalities (WW')_dd and of the largest eigenvalue of WW', which are
+    nearly normal where the variances themselves are skew; three covariances (WW')_de; the mean, from that of the
+    observed values, where it is random; and what depends on the data as a whole, which catches errors that quantities
+    of the parameters alone cannot [1]_: log p(x | W, psi, mean), the same plus the log density of W, its
+    hyperparameters and psi, and the expectation of the first entry of x given its row, from the mean of the observed
+    values too.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def invariant_quantities(
     >>> model = pa.FactorAnalysis(3, 1).with_priors(laws.Normal(), laws.InverseGamma(), laws.Fixed())
     >>> ones = {"loadings": torch.ones(5, 3, 1), "noise_variance": torch.ones(5, 3), "mean": torch.zeros(5, 3)}
     >>> found = invariant_quantities(model, torch.full((4, 3), 2.0, dtype=torch.float64), ones)
-    >>> len(found), found["largest eigenvalue of WW'"][0].item()
+    >>> len(found), round(found["log largest eigenvalue of WW'"][0].exp().item(), 9)
     (13, 3.0)
     >>> found["E(x[0,0] | x[0]) - mean"]                      # 2 x 3 / 4, from the mean of 2
     tensor([-0.5000, -0.5000, -0.5000, -0.5000, -0.5000], dtype=torch.float64)
@@ -62,13 +63,13 @@ def invariant_quantities(
     noise = draws["noise_variance"].double().reshape(len(loadings), -1)
     centre = x.nanmean(0).nan_to_num()
     one, other = torch.triu_indices(model.features, model.features, 1)[:, :PAIRS]
-    found = _numbered("noise_variance[{}]", noise)
-    found |= _numbered("(WW')[{0},{0}]", loadings.square().sum(-1))
+    found = _numbered("log noise_variance[{}]", noise.log())
+    found |= _numbered("log (WW')[{0},{0}]", loadings.square().sum(-1).log())
     for d, e, value in zip(
         one.tolist(), other.tolist(), (loadings[:, one] * loadings[:, other]).sum(-1).T, strict=True
     ):
         found[f"(WW')[{d},{e}]"] = value
-    found["largest eigenvalue of WW'"] = torch.linalg.eigvalsh(loadings.mT @ loadings)[:, -1]
+    found["log largest eigenvalue of WW'"] = torch.linalg.eigvalsh(loadings.mT @ loadings)[:, -1].log()
     if not isinstance(model.parameter_priors.get("mean"), Fixed):
         found |= _numbered("mean[{}] - sample mean", mean - centre)
     likelihood = log_likelihood_of_draws(model, {name: one[None] for name, one in draws.items()}, x)[0].sum(

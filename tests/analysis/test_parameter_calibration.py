@@ -74,9 +74,9 @@ def test_noise_variances_that_are_too_high_are_flagged_by_name():
     """Log psi is half its sd too high: trigamma(5) = .221, sd .47. Loadings, which are not touched, are not flagged."""
     found = calibrate(Conjugate(shift=0.25))
     flagged = {name for name, flag in zip(found.names, found.flagged.tolist(), strict=True) if flag}
-    assert {f"noise_variance[{d}]" for d in range(3)} <= flagged
+    assert {f"log noise_variance[{d}]" for d in range(3)} <= flagged
     assert not any("WW'" in name for name in flagged)
-    assert "noise_variance[0]" in str(found)
+    assert "log noise_variance[0]" in str(found)
     assert "flagged" in str(found)
 
 
