@@ -214,12 +214,9 @@ if TYPE_CHECKING:
     from probae.analysis.importance_weighted import ImportanceWeighted
     from probae.analysis.k_fold import k_fold, k_fold_entries
     from probae.analysis.loo import loo
-    from probae.analysis.parameter_calibration import parameter_calibration
     from probae.analysis.mixing import Mixing, mixing
+    from probae.analysis.parameter_calibration import parameter_calibration
     from probae.analysis.pareto import pareto_k
-    from probae.analysis.predictive import posterior_predictive_check, prior_predictive_check
-    from probae.analysis.predictive_density import log_predictive_density
-    from probae.analysis.predictive_result import PredictiveCheck, StatisticCheck
     from probae.analysis.posterior_comparison import (
         PosteriorComparison,
         PosteriorDifference,
@@ -291,6 +288,7 @@ if TYPE_CHECKING:
         EM,
         IWAE,
         MAP,
+        NUTS,
         SVI,
         Amortization,
         ContractiveEncoder,
@@ -307,7 +305,6 @@ if TYPE_CHECKING:
         LaplaceApproximation,
         LassoEnergy,
         Masking,
-        NUTS,
         MaximumLikelihood,
         MinimumResiduals,
         NearbyRow,

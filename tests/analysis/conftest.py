@@ -7,9 +7,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from probae.inference import SVI, Fit, Method
+from probae.inference import SVI, Fit, MaximumLikelihood, Method
 from probae.inference.base import Outcome
-from probae.inference import SVI, Fit, MaximumLikelihood
 from probae.inference.svi import EncoderPosterior
 from probae.models import FactorAnalysis, LatentModel, LinearFactorModel, SparseCoding
 from probae.priors import Gaussian, Laplace
