@@ -48,7 +48,7 @@ class Numbers(NamedTuple):
 
     Normals for the scores (B, C, K, r) and the loadings (B, C, K, D); factors of the remainder (B, C, K, rest); gammas
     for the noise given the scores (B, C, D) or (B, C, 1); Bartlett factors (B, C, K, K) and uniforms (B, C) of the move
-    along the orbit; gammas and uniforms (B, C, D) for the noise without the scores.
+    along the orbit; uniforms (B, C, D, 2) for the noise without the scores.
     """
 
     scores: Array
@@ -57,8 +57,7 @@ class Numbers(NamedTuple):
     gammas: Array
     triangles: Array
     uniforms: Array
-    alone_gammas: Array
-    alone_uniforms: Array
+    proposals: Array
 
 
 class Kept(NamedTuple):
@@ -226,11 +225,8 @@ def sweep_chains(
             )
             fit_scores(given, w, psi, fitted)
             if not given.isotropic:
-                gammas, uniforms = numbers.alone_gammas[b, c], numbers.alone_uniforms[b, c]
-                prior = given.shape, given.scale
-                draw_noise_alone(
-                    given.root_transposed, given.squares, prior, w, psi, fitted, gammas, uniforms
-                )
+                prior, uniforms = (given.count, given.shape, given.scale), numbers.proposals[b, c]
+                draw_noise_alone(given.root_transposed, given.squares, prior, w, psi, fitted, uniforms)
             for d in range(features):
                 kept.noise[b, c, d] = psi[d]
                 for j in range(latents):

@@ -112,7 +112,7 @@ def test_more_factors_than_features_and_two_rows():
     assert all(value.isfinite().all() for value in (*tiny.draws.values(), *tiny.sample_stats.values()))
 
 
-@pytest.mark.parametrize("model", [pa.SparseCoding(5, 2), pa.LinearFactorModel(5, 2, noise="none")])
+@pytest.mark.parametrize("model", [pa.SparseCoding(5, 2), pa.LinearFactorModel(5, 5, noise="none")])
 def test_other_models_are_refused_with_the_method_that_takes_them(model):
     with pytest.raises(pa.NotExactError, match=r"Gibbs needs a linear model .* StochasticEM"):
         pa.fit(model, X, pa.Gibbs())
