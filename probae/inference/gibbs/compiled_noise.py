@@ -43,7 +43,7 @@ def log_target(y: float, rest: float, residual: float, count: float, shape: floa
 def centre_and_spread(
     rest: float, residual: float, count: float, shape: float, scale: float
 ) -> tuple[float, float]:
-    """Return about the mode and the standard deviation of log psi, by Fisher scoring from where the data alone point."""
+    """Return the mode of log psi, nearly, and its standard deviation there, by Fisher scoring."""
     total = residual / count
     y = np.log(max(total - rest, LEAST * total, scale / (count + shape)))
     information = 1.0

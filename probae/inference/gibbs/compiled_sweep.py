@@ -1,7 +1,8 @@
 r"""The sweep of :mod:`chains` for normal loadings and inverse-gamma noise, compiled.
 
-Every random number comes in, so that nothing here keeps a state. Letters are those of :mod:`scores`, :mod:`loadings` and
-:mod:`group_move`; matrices are transposed, so that the long dimension is innermost.
+Every random number comes in, so that nothing here keeps a state. Letters are those of :mod:`scores`, :mod:`loadings`
+and :mod:`group_move`; matrices are transposed, so that the long dimension is innermost. numba looks at this file alone
+to tell whether what it kept on disk is old: touch it when one that it imports has changed.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from probae.inference.gibbs.compiled_noise import draw_noise_alone
 from probae.inference.gibbs.small_matrices import (
     Array,
     compiled,
-    entry,
     diagonalize,
+    entry,
     factor,
     gram,
     multiply,
@@ -31,7 +32,7 @@ LOG_TWO_PI = math.log(2.0 * math.pi)
 
 
 class Given(NamedTuple):
-    """What stays: T (r, D), T' (D, r), its column norms squared, n, prior variances (D,), noise IG(shape, scale (D,))."""
+    """What stays: T (r, D), T', its column norms squared, n, prior variances (D,) and noise IG(shape, scale (D,))."""
 
     root: Array
     root_transposed: Array
@@ -144,7 +145,7 @@ def draw_noise(given: Given, rest: Array, gammas: Array, noise: Array) -> None:
 def move_frame(
     given: Given, loadings: Array, square: Array, width: float, triangle: Array, uniform: float
 ) -> tuple[float, float]:
-    """Move the loadings along the orbit, in place; return the probability of acceptance and the width that fits best."""
+    """Move the loadings along the orbit, in place; return the probability of acceptance and the best width here."""
     latents, features = loadings.shape
     freedom = given.count - features - latents - 1.0
     lower, turned = np.empty((latents, latents)), np.empty((latents, latents))

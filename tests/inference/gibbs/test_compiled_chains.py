@@ -71,10 +71,11 @@ def test_one_feature_and_one_factor_against_integration():
     total = w.square() + log_psi.exp()
     density = -6 * total.log() - 0.5 * squares / total + noise.log_prob(log_psi.exp()) + log_psi
     weight = (density - 0.5 * (w / float(prior.scale)).square()).flatten().softmax(0).reshape(1500, 1500)
+    psi, square = draws["noise_variance"][..., 0], draws["loadings"][..., 0, 0].square()
     for name, values, exact in (
-        ("log psi", draws["noise_variance"][..., 0].log(), (weight * log_psi).sum()),
-        ("w^2", draws["loadings"][..., 0, 0].square(), (weight * w.square()).sum()),
-        ("log total", (draws["noise_variance"] + draws["loadings"][..., 0].square())[..., 0].log(), (weight * total.log()).sum()),
+        ("log psi", psi.log(), (weight * log_psi).sum()),
+        ("w^2", square, (weight * w.square()).sum()),
+        ("log total", (psi + square).log(), (weight * total.log()).sum()),
     ):
         means = values.mean(0)
         assert means.mean().item() == pytest.approx(exact.item(), abs=4 * means.std().item() / 10), name
