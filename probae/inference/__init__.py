@@ -15,6 +15,7 @@ from probae.inference.layers import GreedyLayers, PrincipalLayers
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
 from probae.inference.minres import MinimumResiduals
+from probae.inference.nuts import NUTS
 from probae.inference.objectives import (
     ELBO,
     IWAE,
@@ -81,6 +82,7 @@ __all__ = [
     "JointDensity",
     "Masking",
     "MaximumLikelihood",
+    "NUTS",
     "Method",
     "MinimumResiduals",
     "NearbyRow",
