@@ -116,14 +116,14 @@ class NUTS(Method):
     @torch.no_grad()
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
         """Sample in place."""
-        from probae.inference.nuts.run import sample  # compiled when it is first imported
-
         problem = problem_of(model, data, "NUTS")
         if problem.loadings.sparse:
             raise NotExactError(
                 f"NUTS follows gradients, and loadings under {type(problem.loadings).__name__} jump to exactly 0: Gibbs() "
                 "draws them."
             )
+        from probae.inference.nuts.run import sample  # compiled when it is first imported
+
         settings = Settings(
             self.draws, self.warmup, self.chains, float(self.target_acceptance), self.tree_depth
         )
