@@ -32,9 +32,6 @@ _HOME = {
     "probae.analysis.parameter_calibration": ("parameter_calibration",),
     "probae.analysis.mixing": ("Mixing", "mixing"),
     "probae.analysis.pareto": ("pareto_k",),
-    "probae.analysis.predictive": ("posterior_predictive_check", "prior_predictive_check"),
-    "probae.analysis.predictive_density": ("log_predictive_density",),
-    "probae.analysis.predictive_result": ("PredictiveCheck", "StatisticCheck"),
     "probae.analysis.posterior_comparison": (
         "PosteriorComparison",
         "PosteriorDifference",
