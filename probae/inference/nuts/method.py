@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from probae.checks import Data, ParameterError, check_choice, check_count
+from probae.checks import Data, NotExactError, ParameterError, check_choice, check_count
 from probae.inference.base import Method, Outcome, few_threads
 from probae.inference.nuts.settings import Settings
 from probae.inference.parameter_draws import outcome_of, problem_of
@@ -116,9 +116,14 @@ class NUTS(Method):
     @torch.no_grad()
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
         """Sample in place."""
+        problem = problem_of(model, data, "NUTS")
+        if problem.loadings.sparse:
+            raise NotExactError(
+                f"NUTS follows gradients, and loadings under {type(problem.loadings).__name__} jump to exactly 0: Gibbs() "
+                "draws them."
+            )
         from probae.inference.nuts.run import sample  # compiled when it is first imported
 
-        problem = problem_of(model, data, "NUTS")
         settings = Settings(
             self.draws, self.warmup, self.chains, float(self.target_acceptance), self.tree_depth
         )
