@@ -45,10 +45,10 @@ def draw_mean(
     generator: np.random.Generator,
 ) -> Float[Tensor, "chains draws features"]:
     """Draw the mean given each draw of loadings and noise; a fixed one is repeated."""
-    data = problem.data
-    assert isinstance(data, SufficientStatistics)
     if isinstance(problem.mean, Fixed):
         return problem.fixed_mean.expand(*loadings.shape[:3]).clone()
+    data = problem.data
+    assert isinstance(data, SufficientStatistics)  # the mean of rows with missing entries is a coordinate
     if isinstance(problem.mean, Flat):
         return draw_flat_mean(data.mean, data.count, loadings, noise, generator)
     location, precision = mean_law(problem)
