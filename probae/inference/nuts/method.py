@@ -10,10 +10,12 @@ import torch
 
 from probae.checks import Data, ParameterError, check_choice, check_count
 from probae.inference.base import Method, Outcome, few_threads
+from probae.inference.nuts.diagnosis import warn_of_moves
 from probae.inference.nuts.settings import Settings
 from probae.inference.parameter_draws import outcome_of, problem_of
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
+from probae.parameter_priors import ParameterPrior
 from probae.statistics import SufficientStatistics
 
 __all__ = ["NUTS"]
@@ -116,13 +118,36 @@ class NUTS(Method):
     @torch.no_grad()
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
         """Sample in place."""
-        from probae.inference.nuts.run import sample  # compiled when it is first imported
-
-        problem = problem_of(model, data, "NUTS")
         settings = Settings(
             self.draws, self.warmup, self.chains, float(self.target_acceptance), self.tree_depth
         )
+        if self._needs_program(model):
+            return self._fit_program(model, data, settings)
+        from probae.inference.nuts.run import sample  # compiled when it is first imported
+
+        problem = problem_of(model, data, "NUTS")
         with few_threads(model.features**2 * model.latents):
             sampled = sample(problem, settings, self.engine, np.random.default_rng(seed))
         draws, statistics, interrupted = sampled
         return outcome_of(problem, draws, statistics, interrupted=interrupted)
+
+    @staticmethod
+    def _needs_program(model: LinearFactorModel) -> bool:
+        """Whether a prior is a distribution of Pyro, or the factors of a model with priors are not Gaussian."""
+        laws = model.parameter_priors.values()
+        noisy = isinstance(model, LinearFactorModel) and not model.invertible
+        foreign = any(not isinstance(law, ParameterPrior) for law in laws)
+        return noisy and (foreign or not model.gaussian)
+
+    def _fit_program(
+        self, model: LinearFactorModel, data: Data | SufficientStatistics, settings: Settings
+    ) -> Outcome:
+        """Sample the program of the model, by Pyro."""
+        from probae.inference.nuts.program import sample_program
+        from probae.inference.nuts.program_outcome import program_outcome
+
+        rows = data.count if isinstance(data, SufficientStatistics) else len(data.values)
+        with few_threads(rows * model.features * model.latents):
+            random, sampled = sample_program(model, data, settings)
+        warn_of_moves(sampled[1], self.tree_depth)
+        return program_outcome(model, random, sampled, rows)
