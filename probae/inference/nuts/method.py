@@ -63,22 +63,28 @@ class NUTS(Method):
     Warns
     -----
     DivergenceWarning, TreeDepthWarning, EnergyWarning, ConvergenceWarning
-        Moves that lost their energy; more than 1% of trees cut off; E-BFMI below 0.3; R-hat above 1.01 or fewer than 400
-        effective draws.
+        Moves that lost their energy; more than 1% of trees cut off; E-BFMI below 0.3; R-hat above 1.01 or fewer than
+        400 effective draws.
+    ProbaeWarning
+        For priors that no compiled density is for: what the run costs.
 
     Notes
     -----
     ``Fit.draws`` are never aligned. Priors are those of ``model.with_priors``, by default N(0, 1) loadings, IG(2, 1/2)
     noise on columns in units of their standard deviation, and a flat mean. Hyperparameters of loadings are drawn from
-    their exact conditional law between moves. With missing entries every pattern of them costs as much as complete
-    rows do together. ``lp`` is log p(x, W, psi, hyperparameters), ``energy`` that of the sampler's own coordinates.
+    their exact conditional law between moves. Distributions of Pyro, and factors that are not Gaussian, go to Pyro's
+    own sampler on the model's program, chain after chain, whatever the engine: Gaussian factors are integrated out of
+    it, others are moved, all N K of them; a flat mean becomes N(mean of x, (10 sd)^2). With missing entries every
+    pattern of them costs as much as complete rows do together. ``lp`` is log p(x, W, psi, hyperparameters), ``energy``
+    that of the sampler's own coordinates.
 
     References
     ----------
-    .. [1] Hoffman, M. D. & Gelman, A. (2014). The no-U-turn sampler. Journal of Machine Learning Research 15, 1593-1623.
+    .. [1] Hoffman, M. D. & Gelman, A. (2014). The no-U-turn sampler. Journal of Machine Learning Research 15,
+       1593-1623.
     .. [2] Betancourt, M. (2017). A conceptual introduction to Hamiltonian Monte Carlo. arXiv:1701.02434, appendix A.
-    .. [3] Geweke, J. & Zhou, G. (1996). Measuring the pricing error of the arbitrage pricing theory. Review of Financial
-       Studies 9, 557-587: the triangular loadings, there with a prior that depends on which rows are the pivots.
+    .. [3] Geweke, J. & Zhou, G. (1996). Measuring the pricing error of the arbitrage pricing theory. Review of
+       Financial Studies 9, 557-587: triangular loadings, there with a prior that depends on which rows are the pivots.
 
     Examples
     --------

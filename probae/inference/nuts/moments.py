@@ -34,7 +34,9 @@ def groups_of(data: SufficientStatistics | Data) -> list[Group]:
     for number, mask in enumerate(patterns.observed):
         seen = torch.nonzero(mask).flatten()
         root = patterns.roots[patterns.owner == number][:, seen]
-        found.append(Group(seen, float(patterns.counts[number]), patterns.means[number][seen], root.mT @ root))
+        found.append(
+            Group(seen, float(patterns.counts[number]), patterns.means[number][seen], root.mT @ root)
+        )
     return found
 
 

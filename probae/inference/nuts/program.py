@@ -32,7 +32,9 @@ from probae.statistics import SufficientStatistics
 
 __all__ = ["random_model", "sample_program"]
 
-WIDE = 10.0  # standard deviations of x: of the normal law that stands for a flat mean, which no program can draw
+WIDE = (
+    10.0  # standard deviations of x: of the normal law that stands for a flat mean, which no program can draw
+)
 JITTER = 0.1  # of first loadings, in standard deviations of x
 SHORT, LONG = 2**3 - 1, 2**7 - 1  # gradients in a move: of an easy law and of a hard one
 
@@ -110,7 +112,9 @@ def sample_program(
             full_mass=size <= FULL,
         )
         found.append(run_chain(kernel, settings))
-    draws = {name: torch.stack([values[name].double() for values, _ in found]) for name in random.random_parameters}
+    draws = {
+        name: torch.stack([values[name].double() for values, _ in found]) for name in random.random_parameters
+    }
     statistics = {name: torch.stack([told[name] for _, told in found]) for name in found[0][1]}
     if "mean" not in draws:
         fixed = model.mean.detach().double()

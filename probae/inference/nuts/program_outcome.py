@@ -18,7 +18,9 @@ from probae.models import LinearFactorModel
 __all__ = ["program_outcome"]
 
 
-def program_outcome(model: LinearFactorModel, random: LinearFactorModel, sampled: Sampled, rows: int) -> Outcome:
+def program_outcome(
+    model: LinearFactorModel, random: LinearFactorModel, sampled: Sampled, rows: int
+) -> Outcome:
     """Write the aligned mean into the model, and say how the chains have mixed."""
     draws, statistics, interrupted = sampled
     loadings, noise, mean = (draws[name].flatten(0, 1) for name in ("loadings", "noise_variance", "mean"))

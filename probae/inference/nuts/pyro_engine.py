@@ -1,4 +1,4 @@
-r"""The density of W, psi and the mean by automatic differentiation, sampled by Pyro: the reference of the other engines.
+r"""The density of W, psi and the mean by automatic differentiation, sampled by Pyro: the reference of other engines.
 
 .. math:: -\tfrac12 \sum_g n_g \big[\log |2 \pi S_g| + \operatorname{tr} S_g^{-1} (C_g + (m_g - \mu)(m_g - \mu)')\big]
 
@@ -7,8 +7,6 @@ is a random mean.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +36,9 @@ def log_density(
 ) -> Float[Tensor, ""]:
     """Return the log density of W, log psi and the mean in nats, differentiable."""
     noise = log_noise.exp()
-    value = problem.loadings.log_prob({}, loadings[None])[0] + (problem.noise.log_prob(noise) + log_noise).sum()
+    value = (
+        problem.loadings.log_prob({}, loadings[None])[0] + (problem.noise.log_prob(noise) + log_noise).sum()
+    )
     location, precision = mean_law(problem)
     normal = 0.5 * ((precision / (2 * torch.pi)).log() - precision * (mean - location).square())
     likelihood = gaussian_log_likelihood(groups, loadings, noise, mean)

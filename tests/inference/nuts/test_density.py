@@ -38,7 +38,9 @@ def problem(latents=2, rows=40, missing=False, isotropic=False, mean=None, noise
     model = (pa.ProbabilisticPCA if isotropic else pa.FactorAnalysis)(FEATURES, latents)
     noise = InverseGamma(2.0, 0.5) if noise is None else noise
     model.mean = torch.linspace(-1, 1, FEATURES).double()
-    model = model.with_priors(Normal(1.3 if isotropic else SCALE), noise, mean if mean is not None else Flat())
+    model = model.with_priors(
+        Normal(1.3 if isotropic else SCALE), noise, mean if mean is not None else Flat()
+    )
     return problem_of(model.point(), table(rows, missing), "NUTS")
 
 
@@ -189,7 +191,9 @@ def test_rows_do_as_well_as_their_scatter():
     rows = target.rows
     layout = target.layout.copy()
     layout[-1] = 1
-    dense = target._replace(layout=layout, scatter=rows.T @ rows, rows=rows[:0], ends=np.zeros(2, dtype=np.int64))
+    dense = target._replace(
+        layout=layout, scatter=rows.T @ rows, rows=rows[:0], ends=np.zeros(2, dtype=np.int64)
+    )
     theta, ones = points(place, 1)[0], np.ones((2, 20))
     value, gradient = density_of(target, ones)(theta)
     other, slope = density_of(dense, ones)(theta)

@@ -5,6 +5,7 @@ import warnings
 
 import arviz as az
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 from scipy import stats
@@ -85,11 +86,18 @@ def test_the_density_of_a_draw_is_that_of_the_model(missing):
         fixed.noise_variance = run.draws["noise_variance"][1, draw]
         fixed.mean = model.mean.detach()
         likelihood = fixed.log_likelihood(x).sum()
-        prior = loadings.log_prob({}, fixed.loadings[None].detach())[0] + noise.log_prob(fixed.noise_variance).sum()
+        prior = (
+            loadings.log_prob({}, fixed.loadings[None].detach())[0]
+            + noise.log_prob(fixed.noise_variance).sum()
+        )
         found.append(run.sample_stats["lp"][1, draw])
         expected.append(likelihood + prior)
-    shift = spread.log() @ ((~x.isnan()).sum(0) + 1 + 2).double()  # of x, of one loading, of psi in squared units
-    torch.testing.assert_close(torch.stack(found), torch.stack(expected).detach() + shift, rtol=1e-9, atol=1e-8)
+    shift = (
+        spread.log() @ ((~x.isnan()).sum(0) + 1 + 2).double()
+    )  # of x, of one loading, of psi in squared units
+    torch.testing.assert_close(
+        torch.stack(found), torch.stack(expected).detach() + shift, rtol=1e-9, atol=1e-8
+    )
 
 
 def test_the_mean_has_its_conditional_law():
@@ -116,7 +124,9 @@ def test_loadings_turn_freely_where_their_prior_lets_them():
     flat = W.flatten(0, 1)
     assert (flat.mean(0).abs() < 5 * flat.std(0) / len(flat) ** 0.5).all()
     lag = ((W[:, 1:] * W[:, :-1]).mean((0, 1)) / W.square().mean((0, 1))).abs()
-    assert (lag < 5 * (3 / len(flat)) ** 0.5).all()  # products of squares of turned loadings: kurtosis below 3
+    assert (
+        lag < 5 * (3 / len(flat)) ** 0.5
+    ).all()  # products of squares of turned loadings: kurtosis below 3
 
 
 def test_statistics_serve_as_well_as_rows():
@@ -219,7 +229,9 @@ def test_pyro_agrees_where_the_loadings_turn():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::probae.ProbaeWarning")
-@pytest.mark.parametrize(("count", "features", "latents", "missing"), [(30, 3, 1, 0.0), (4, 6, 2, 0.0), (15, 4, 2, 0.2)])
+@pytest.mark.parametrize(
+    ("count", "features", "latents", "missing"), [(30, 3, 1, 0.0), (4, 6, 2, 0.0), (15, 4, 2, 0.2)]
+)
 def test_ranks_of_the_truth_are_uniform(count, features, latents, missing):
     """Simulation-based calibration of psi, W W', the mean and the likelihood, also with fewer rows than features."""
     replicates, thin = 200, 20
@@ -236,11 +248,18 @@ def test_ranks_of_the_truth_are_uniform(count, features, latents, missing):
         hidden = torch.rand(x.shape, generator=generator) < missing
         hidden[:2] = False
         x = x.masked_fill(hidden, torch.nan)
-        run = fit(pa.FactorAnalysis(features, latents).with_priors(**priors), x, NUTS(500, 200, 2), seed=number)
+        run = fit(
+            pa.FactorAnalysis(features, latents).with_priors(**priors), x, NUTS(500, 200, 2), seed=number
+        )
         W = truth.loadings.detach()
         true = torch.stack([truth.noise_variance[0], (W @ W.mT)[0, 0], (W @ W.mT)[0, 1], truth.mean[0]])
         square = run.draws["loadings"] @ run.draws["loadings"].mT
-        drawn = [run.draws["noise_variance"][..., 0], square[..., 0, 0], square[..., 0, 1], run.draws["mean"][..., 0]]
+        drawn = [
+            run.draws["noise_variance"][..., 0],
+            square[..., 0, 0],
+            square[..., 0, 1],
+            run.draws["mean"][..., 0],
+        ]
         drawn = torch.stack(drawn, -1)[:, ::thin].flatten(0, 1)
         ranks.append((drawn < true.detach()).sum(0))
     share = (torch.stack(ranks) + torch.rand(replicates, 4, generator=generator)) / (2 * 500 / thin + 1)
@@ -287,6 +306,42 @@ def test_settings_are_checked(settings, message):
         NUTS(**settings)
 
 
-def test_a_model_without_a_gaussian_integral_is_refused():
-    with pytest.raises(NotExactError, match="Gaussian factors"):
-        fit(pa.SparseCoding(4, 6), rows(), NUTS())
+def test_a_model_without_noise_is_refused():
+    with pytest.raises(NotExactError, match="noise"):
+        fit(pa.IndependentComponents(4, 4), rows(), NUTS())
+
+
+@pytest.mark.filterwarnings("ignore::probae.ConvergenceWarning")
+def test_priors_of_pyro_are_sampled_with_the_factors_integrated_out():
+    """A prior that happens to be ours in Pyro's clothes: the program has its density, and says what it costs."""
+    x = rows(25, 3)
+    model = pa.FactorAnalysis(3, 1).with_priors(
+        loadings=dist.Normal(torch.zeros(1).double(), 1.0), mean=Fixed()
+    )
+    with (
+        pytest.warns(pa.ProbaeWarning, match="6 coordinates, the factors integrated out"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        run = fit(model, x, NUTS(draws=6, warmup=4, chains=1, tree_depth=2))
+    assert run.draws["loadings"].shape == (1, 6, 3, 1)
+    assert run.draws["mean"].shape == (1, 6, 3)
+    spread = torch.from_numpy(x.numpy().std(0))
+    W, psi = run.draws["loadings"][0, 4], run.draws["noise_variance"][0, 4]
+    normal = dist.MultivariateNormal(model.point().mean.detach(), W @ W.mT + torch.diag(psi))
+    prior = dist.Normal(0.0, 1.0).log_prob(W).sum() + InverseGamma(2.0, 0.5 * spread**2).log_prob(psi).sum()
+    expected = normal.log_prob(x).sum() + prior + psi.log().sum()  # Pyro moves log psi
+    assert run.sample_stats["lp"][0, 4].item() == pytest.approx(expected.item(), rel=1e-5)  # float32 inside
+
+
+@pytest.mark.filterwarnings("ignore::probae.ConvergenceWarning")
+def test_other_factors_are_sampled_with_the_parameters():
+    x = rows(8, 3)
+    with (
+        pytest.warns(pa.ProbaeWarning, match="26 coordinates, the factors of every row"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        run = fit(pa.SparseCoding(3, 2), x, NUTS(draws=4, warmup=2, chains=1, tree_depth=2))  # 16 + 6 + 1 + 3
+    assert run.draws["loadings"].shape == (1, 4, 3, 2)
+    assert run.posterior(x).mean.shape == (8, 2)
