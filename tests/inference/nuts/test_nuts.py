@@ -318,11 +318,7 @@ def test_priors_of_pyro_are_sampled_with_the_factors_integrated_out():
     model = pa.FactorAnalysis(3, 1).with_priors(
         loadings=dist.Normal(torch.zeros(1).double(), 1.0), mean=Fixed()
     )
-    with (
-        pytest.warns(pa.ProbaeWarning, match="6 coordinates, the factors integrated out"),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with pytest.warns(pa.ProbaeWarning, match="6 coordinates, the factors integrated out"):
         run = fit(model, x, NUTS(draws=6, warmup=4, chains=1, tree_depth=2))
     assert run.draws["loadings"].shape == (1, 6, 3, 1)
     assert run.draws["mean"].shape == (1, 6, 3)
@@ -337,11 +333,7 @@ def test_priors_of_pyro_are_sampled_with_the_factors_integrated_out():
 @pytest.mark.filterwarnings("ignore::probae.ConvergenceWarning")
 def test_other_factors_are_sampled_with_the_parameters():
     x = rows(8, 3)
-    with (
-        pytest.warns(pa.ProbaeWarning, match="26 coordinates, the factors of every row"),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with pytest.warns(pa.ProbaeWarning, match="26 coordinates, the factors of every row"):
         run = fit(pa.SparseCoding(3, 2), x, NUTS(draws=4, warmup=2, chains=1, tree_depth=2))  # 16 + 6 + 1 + 3
     assert run.draws["loadings"].shape == (1, 4, 3, 2)
     assert run.posterior(x).mean.shape == (8, 2)
