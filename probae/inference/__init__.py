@@ -6,9 +6,11 @@ from probae.inference.checkpoint import Checkpoint
 from probae.inference.draws import Draws
 from probae.inference.em import EM
 from probae.inference.gaussian_posterior import GaussianPosterior
+from probae.inference.gibbs import Gibbs
 from probae.inference.gibbs_posterior import GibbsPosterior
 from probae.inference.hmc import HMCPosterior
 from probae.inference.importance import ImportancePosterior, WeightedDraws
+from probae.inference.laplace_approximation import LaplaceApproximation
 from probae.inference.layers import GreedyLayers, PrincipalLayers
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
@@ -47,6 +49,7 @@ from probae.inference.segmented import SegmentedLikelihood
 from probae.inference.stochastic_em import StochasticEM
 from probae.inference.stopping import EarlyStopping
 from probae.inference.svi import SVI
+from probae.inference.variational_bayes import VariationalBayes
 from probae.inference.variational_em import VariationalEM
 from probae.inference.variational_posterior import VariationalPosterior
 
@@ -71,6 +74,7 @@ __all__ = [
     "GaussianPosterior",
     "GreedyLayers",
     "PrincipalLayers",
+    "Gibbs",
     "GibbsPosterior",
     "HMCPosterior",
     "HigherOrderContraction",
@@ -83,6 +87,7 @@ __all__ = [
     "MinimumResiduals",
     "NearbyRow",
     "PointEncoderPosterior",
+    "LaplaceApproximation",
     "LassoEnergy",
     "PredictiveSparseDecomposition",
     "PrincipalAxis",
@@ -97,6 +102,7 @@ __all__ = [
     "SegmentedLikelihood",
     "SquaredError",
     "StochasticEM",
+    "VariationalBayes",
     "VariationalEM",
     "VariationalPosterior",
     "WeightDecay",

@@ -1,12 +1,16 @@
 """Models whose evidence is known, or hard."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import pyro.distributions as dist
 import pytest
 import torch
 
-from probae.inference import SVI, Fit
+from probae.inference import SVI, Fit, MaximumLikelihood, Method
+from probae.inference.base import Outcome
 from probae.inference.svi import EncoderPosterior
-from probae.models import LatentModel, LinearFactorModel, SparseCoding
+from probae.models import FactorAnalysis, LatentModel, LinearFactorModel, SparseCoding
 from probae.priors import Gaussian, Laplace
 
 
@@ -108,3 +112,66 @@ def encoded_fixture():
 @pytest.fixture(name="curved")
 def curved_fixture():
     return Curved
+
+
+@dataclass(frozen=True)
+class NormalMean(Method):
+    """The mean of x alone is unknown, with a flat prior: p(mean | x) = N(sample mean, Sigma / N), drawn exactly."""
+
+    random: ClassVar[bool] = True
+
+    draws: int = 1000
+    chains: int = 4
+    unit_free: ClassVar[bool] = False
+
+    def fit(self, model, data, seed):
+        x = self.rows(data).values
+        law = dist.MultivariateNormal(x.mean(0), model.marginal().covariance_matrix / len(x))
+        mean = law.sample((self.chains, self.draws))
+        model.mean = mean.mean((0, 1))
+        return Outcome(model.posterior, [0.0], True, draws={"mean": mean})
+
+
+@pytest.fixture(name="normal_mean")
+def normal_mean_fixture():
+    return NormalMean
+
+
+def factors(features=6, latents=2, noise=0.5, seed=0):
+    """Factor analysis with communalities of 1, uniquenesses of one size and a mean."""
+    generator = torch.Generator().manual_seed(seed)
+    model = FactorAnalysis(features, latents)
+    loadings = torch.randn(features, latents, generator=generator, dtype=torch.float64)
+    model.loadings = loadings / loadings.norm(dim=1, keepdim=True)
+    model.noise_variance = torch.full((features,), noise, dtype=torch.float64)
+    model.mean = torch.randn(features, generator=generator, dtype=torch.float64)
+    return model
+
+
+@pytest.fixture(name="factors")
+def factors_fixture():
+    return factors
+@pytest.fixture(name="sampled")
+def sampled_fixture():
+    """Return a function that makes the Fit of given draws of the loadings (chain, draw, D, K)."""
+
+    def make(loadings, codes=None, loadings_prior=None, names=None, **sites):
+        chains, draws, features, latents = loadings.shape
+        model = LinearFactorModel(features, latents, prior=codes)
+        model.loadings = loadings[0, 0].clone()
+        program = model if loadings_prior is None else model.with_priors(loadings=loadings_prior)
+        found = {"loadings": loadings, "noise_variance": torch.ones(chains, draws, features).double()}
+        return Fit(
+            model=model.requires_grad_(False),
+            program=program,
+            posterior=model.posterior,
+            method=MaximumLikelihood(),
+            seed=0,
+            names=names,
+            history=torch.zeros(0, dtype=torch.float64),
+            converged=True,
+            seconds=0.0,
+            draws=found | sites,
+        )
+
+    return make

@@ -1,0 +1,202 @@
+r"""Leave-one-out cross-validation by importance sampling, z integrated out.
+
+With draws of the parameters from p(theta | x), those of p(theta | x without row n) have weights
+
+.. math:: w_{ns} \propto 1 / p(x_n \mid \theta_s), \qquad
+          p(x_n \mid x_{-n}) \approx \frac{\sum_s w_{ns} p(x_n \mid \theta_s)}{\sum_s w_{ns}},
+
+whose tail is smoothed by a generalised Pareto distribution; its shape k-hat says whether that can work.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from arviz_stats.base import array_stats
+from jaxtyping import Float
+from torch import Tensor
+
+from probae.analysis.cross_validation import CrossValidation, few_rows, fingerprint
+from probae.analysis.predictive_density import (
+    averaged,
+    check_fit,
+    draws_blocks,
+    rows_of,
+)
+from probae.analysis.result import FEWEST, tail_shape
+from probae.checks import NotExactError, ParameterError
+from probae.inference import Fit
+from probae.inference.fit import fit
+from probae.models import LinearFactorModel
+from probae.models.base import local_parameters
+
+__all__ = ["loo"]
+
+SCHEME = "leave one out"
+FEW_DRAWS = 1000  # below which the tails of the weights have too few draws for a steady k-hat
+EQUAL = 1e-9  # spread of log weights that is rounding
+PROBES = 20  # rows whose effective sample size stands for that of all: each takes a millisecond
+
+
+@local_parameters
+def loo(run: Fit, x: Any, *, refit: bool = False) -> CrossValidation:
+    r"""Estimate the log predictive density of each row given the others, from draws of the parameters (PSIS-LOO).
+
+    Parameters
+    ----------
+    run : Fit
+        With draws of the parameters, from a sampler.
+    x : array, DataFrame or Tensor (N, D)
+        The rows of the fit. NaN entries are integrated out.
+    refit : bool
+        Fit again without each row whose k-hat is above the limit, which is exact up to the draws: one fit a row.
+
+    Returns
+    -------
+    CrossValidation
+
+    Raises
+    ------
+    ParameterError
+        The fit has no draws of the parameters, or fewer than 100: use `k_fold`.
+    NotExactError
+        p(x) has no closed form. The density given z will not do in its place: every row has a z of its own, its
+        weights have no finite variance, and what they estimate is not the prediction of a new row [2]_.
+    DataError
+        For rows the model cannot take.
+
+    References
+    ----------
+    .. [1] Vehtari, A., Gelman, A. & Gabry, J. (2017). Practical Bayesian model evaluation using leave-one-out
+       cross-validation and WAIC. Statistics and Computing 27, 1413-1432.
+    .. [2] Merkle, E. C., Furr, D. & Rabe-Hesketh, S. (2019). Bayesian comparison of latent variable models:
+       conditional versus marginal likelihoods. Psychometrika 84, 802-829.
+    .. [3] Vehtari, A., Simpson, D., Gelman, A., Yao, Y. & Gabry, J. (2024). Pareto smoothed importance sampling.
+       Journal of Machine Learning Research 25(72), 1-58.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> x = pa.datasets.holzinger_swineford().x
+    """
+    check_fit(run, "loo")
+    count = _check_draws(run)
+    data = rows_of(run.model, x)
+    try:
+        share = relative_efficiency(run, data.values)
+    except NotExactError:
+        raise _no_marginal(run) from None
+    parts = [smoothed(block, share) for _, block in draws_blocks(run, data.values)]
+    pointwise, in_sample, k_hat, error = (torch.cat(some) for some in zip(*parts, strict=True))
+    found = CrossValidation(
+        pointwise,
+        SCHEME,
+        fingerprint(data.values),
+        in_sample=in_sample,
+        k_hat=k_hat,
+        monte_carlo_error=error,
+        limit=min(1 - 1 / math.log10(count), 0.7),
+        notes=few_rows(len(pointwise)) + _few_draws(count),
+    )
+    return _with_doubts(_refitted(found, run, data.values) if refit else found, refit)
+
+
+def smoothed(
+    log_likelihood: Float[Tensor, "chain draw samples"], efficiency: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return elpd, log density in sample, k-hat and Monte Carlo error of each row, each (N,), by arviz-stats."""
+    flat = log_likelihood.flatten(0, 1).mT.contiguous()  # (N, S)
+    draws = flat.shape[1]
+    in_sample = averaged(log_likelihood)
+    weights = torch.full_like(flat, -math.log(draws))
+    shape = torch.zeros(len(flat), dtype=torch.float64)
+    lowest = flat.topk(
+        min(math.ceil(min(draws / 5, 3 * (draws / efficiency) ** 0.5)) + 1, draws), 1, largest=False
+    )
+    uneven = lowest.values[:, -1] - lowest.values[:, 0] > EQUAL  # equal weights have no tail to fit
+    if bool(uneven.any()):
+        found, k_hat = array_stats.psislw(flat[uneven].numpy(), r_eff=efficiency)
+        weights[uneven] = torch.from_numpy(np.asarray(found))
+        shape[uneven] = torch.from_numpy(np.asarray(k_hat))
+    elpd = (weights + flat).logsumexp(1)
+    deviation = (weights + flat - elpd.unsqueeze(1)).exp() - weights.exp()  # w_s (p_s / mean - 1)
+    error = (deviation.square().sum(1) / efficiency).sqrt()
+    return elpd, in_sample, shape, error
+
+
+def relative_efficiency(run: Fit, values: Tensor) -> float:
+    """Return effective draws of the density of a row over draws, the mean of some rows, by arviz-stats."""
+    chosen = values[:: max(len(values) // PROBES, 1)]
+    density = torch.cat([block for _, block in draws_blocks(run, chosen)], -1)
+    density = (density - density.amax((0, 1))).exp()
+    varying = density[:, :, density.std((0, 1)) > EQUAL].numpy()
+    if varying.shape[1] < 4 or varying.shape[2] == 0:
+        return 1.0
+    sizes = np.asarray(array_stats.ess(varying, chain_axis=0, draw_axis=1, method="mean"))
+    found = float(np.nanmean(sizes)) / (varying.shape[0] * varying.shape[1])
+    return found if math.isfinite(found) and found > 0 else 1.0
+
+
+def _refitted(found: CrossValidation, run: Fit, values: Tensor) -> CrossValidation:
+    """Replace doubtful rows by what fits without them say; k-hat is then that of their densities in a plain mean."""
+    assert found.k_hat is not None
+    assert found.monte_carlo_error is not None
+    pointwise, k_hat, error = found.pointwise.clone(), found.k_hat.clone(), found.monte_carlo_error.clone()
+    for row in torch.nonzero(found.doubtful).flatten().tolist():
+        without = fit(run.program, torch.cat([values[:row], values[row + 1 :]]), run.method, seed=run.seed)
+        if without.interrupted:
+            raise KeyboardInterrupt
+        one = values[row : row + 1]
+        (_, block), *_ = draws_blocks(without, one)
+        density = (block - block.amax()).exp()
+        size = density.numel() * relative_efficiency(without, one)
+        pointwise[row], error[row] = averaged(block)[0], density.std() / density.mean() / size**0.5
+        k_hat[row] = tail_shape(block.reshape(1, -1))[0]
+    return replace(found, pointwise=pointwise, k_hat=k_hat, monte_carlo_error=error)
+
+
+def _with_doubts(found: CrossValidation, refit: bool) -> CrossValidation:
+    """Say what to do about rows whose weights are too heavy."""
+    bad = int(found.doubtful.sum())
+    if not bad:
+        return found
+    advice = "use k_fold, or a model with room for such rows." if refit else "pass refit=True, or use k_fold."
+    rows = f"{bad} row{'s have' if bad > 1 else ' has'}"
+    note = f"{rows} a Pareto k above {found.limit:.2f}, so the total is unreliable: {advice}"
+    return replace(found, notes=(*found.notes, note))
+
+
+def _few_draws(count: int) -> tuple[str, ...]:
+    if count >= FEW_DRAWS:
+        return ()
+    return (
+        f"with {count} draws, fewer than {FEW_DRAWS}, k-hat and the Monte Carlo error are rough: draw more.",
+    )
+
+
+def _no_marginal(run: Fit) -> NotExactError:
+    return NotExactError(
+        f"loo needs log p(x) with z integrated out, and {run.model!r} has no closed form of it; the density given z "
+        "cannot stand in for it, as each row has a z of its own: use k_fold."
+    )
+
+
+def _check_draws(run: Fit) -> int:
+    """Return how many draws of the parameters there are, or say what is missing."""
+    named = [name for name in run.model.parameter_names if run.draws and name in run.draws]
+    if not named:
+        raise ParameterError(
+            f"loo needs draws of the parameters, and {type(run.method).__name__} gave none: use k_fold(model, x, "
+            "method), which fits again without some rows."
+        )
+    if not isinstance(run.model, LinearFactorModel):
+        raise _no_marginal(run)
+    assert run.draws is not None
+    count = math.prod(run.draws[named[0]].shape[:2])
+    if count < FEWEST:
+        raise ParameterError(f"loo needs at least {FEWEST} draws of the parameters, got {count}: draw more.")
+    return count
