@@ -16,6 +16,7 @@ _HOME = {
     "probae.analysis.annealed": ("AnnealedImportance",),
     "probae.analysis.calibration": ("Calibration", "simulation_based_calibration"),
     "probae.analysis.collapse": ("Collapse", "collapse"),
+    "probae.analysis.covariance_residual": ("CovarianceResidual", "covariance_residual"),
     "probae.analysis.cubature": ("Quadrature",),
     "probae.analysis.denoising_score": ("denoising_score",),
     "probae.analysis.evidence": ("log_evidence",),
@@ -174,6 +175,7 @@ if TYPE_CHECKING:
     from probae.analysis.annealed import AnnealedImportance
     from probae.analysis.calibration import Calibration, simulation_based_calibration
     from probae.analysis.collapse import Collapse, collapse
+    from probae.analysis.covariance_residual import CovarianceResidual, covariance_residual
     from probae.analysis.cubature import Quadrature
     from probae.analysis.denoising_score import denoising_score
     from probae.analysis.evidence import log_evidence
