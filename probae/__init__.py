@@ -25,6 +25,11 @@ _HOME = {
     "probae.analysis.importance_weighted": ("ImportanceWeighted",),
     "probae.analysis.mixing": ("Mixing", "mixing"),
     "probae.analysis.pareto": ("pareto_k",),
+    "probae.analysis.posterior_comparison": (
+        "PosteriorComparison",
+        "PosteriorDifference",
+        "compare_posteriors",
+    ),
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.analysis.tangents": ("Tangents", "tangents"),
@@ -103,11 +108,13 @@ _HOME = {
         "Fit",
         "GaussianNoise",
         "GaussianPosterior",
+        "Gibbs",
         "GibbsPosterior",
         "HMCPosterior",
         "HigherOrderContraction",
         "JointDensity",
         "Masking",
+        "LaplaceApproximation",
         "LassoEnergy",
         "MaximumLikelihood",
         "MinimumResiduals",
@@ -124,6 +131,7 @@ _HOME = {
         "SegmentedLikelihood",
         "SquaredError",
         "StochasticEM",
+        "VariationalBayes",
         "VariationalEM",
         "VariationalPosterior",
         "WeightDecay",
@@ -184,6 +192,11 @@ if TYPE_CHECKING:
     from probae.analysis.importance_weighted import ImportanceWeighted
     from probae.analysis.mixing import Mixing, mixing
     from probae.analysis.pareto import pareto_k
+    from probae.analysis.posterior_comparison import (
+        PosteriorComparison,
+        PosteriorDifference,
+        compare_posteriors,
+    )
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.analysis.tangents import Tangents, tangents
@@ -251,10 +264,12 @@ if TYPE_CHECKING:
         Fit,
         GaussianNoise,
         GaussianPosterior,
+        Gibbs,
         GibbsPosterior,
         HigherOrderContraction,
         HMCPosterior,
         JointDensity,
+        LaplaceApproximation,
         LassoEnergy,
         Masking,
         MaximumLikelihood,
@@ -272,6 +287,7 @@ if TYPE_CHECKING:
         SegmentedLikelihood,
         SquaredError,
         StochasticEM,
+        VariationalBayes,
         VariationalEM,
         VariationalPosterior,
         WeightDecay,

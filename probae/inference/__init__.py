@@ -6,6 +6,7 @@ from probae.inference.checkpoint import Checkpoint
 from probae.inference.draws import Draws
 from probae.inference.em import EM
 from probae.inference.gaussian_posterior import GaussianPosterior
+from probae.inference.gibbs import Gibbs
 from probae.inference.gibbs_posterior import GibbsPosterior
 from probae.inference.hmc import HMCPosterior
 from probae.inference.importance import ImportancePosterior, WeightedDraws
@@ -47,6 +48,7 @@ from probae.inference.segmented import SegmentedLikelihood
 from probae.inference.stochastic_em import StochasticEM
 from probae.inference.stopping import EarlyStopping
 from probae.inference.svi import SVI
+from probae.inference.variational_bayes import VariationalBayes
 from probae.inference.variational_em import VariationalEM
 from probae.inference.variational_posterior import VariationalPosterior
 
@@ -71,6 +73,7 @@ __all__ = [
     "GaussianPosterior",
     "GreedyLayers",
     "PrincipalLayers",
+    "Gibbs",
     "GibbsPosterior",
     "HMCPosterior",
     "HigherOrderContraction",
@@ -82,6 +85,7 @@ __all__ = [
     "MinimumResiduals",
     "NearbyRow",
     "PointEncoderPosterior",
+    "LaplaceApproximation",
     "LassoEnergy",
     "PredictiveSparseDecomposition",
     "PrincipalAxis",
@@ -96,6 +100,7 @@ __all__ = [
     "SegmentedLikelihood",
     "SquaredError",
     "StochasticEM",
+    "VariationalBayes",
     "VariationalEM",
     "VariationalPosterior",
     "WeightDecay",

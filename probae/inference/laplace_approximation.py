@@ -16,7 +16,7 @@ from probae.inference.base import Method, Outcome, few_threads
 from probae.inference.parameter_coordinates import Coordinates
 from probae.inference.parameter_density import CollapsedDensity
 from probae.inference.parameter_draws import Problem, outcome_of, problem_of
-from probae.inference.parameter_mode import find_mode
+from probae.inference.parameter_mode import Mode, find_mode, root_of_inverse
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
 from probae.statistics import SufficientStatistics
@@ -32,10 +32,10 @@ class LaplaceApproximation(Method):
               H = -\nabla^2 \log p(x, \hat\theta)
 
     theta holds the loadings and the logarithms of the noise variances. Where the prior leaves the rotation of the
-    loadings free, H would have K (K - 1) / 2 directions without curvature: theta holds loadings in one frame (those with
-    A'W symmetric, A = Psi^{-1} W at the mode), the density there carries the volume of the orbits, and every draw is
-    turned at random; neither step approximates. Under other priors the draws get the signs, and the order of the factors,
-    that the prior leaves free; the other modes that it may have are not looked for.
+    loadings free, H would have K (K - 1) / 2 directions without curvature: theta holds loadings in one frame (those
+    with A'W symmetric, A = Psi^{-1} W at the mode), the density there carries the volume of the orbits, and every draw
+    is turned at random; neither step approximates. Under other priors the draws get the signs, and the order of the
+    factors, that the prior leaves free; the other modes that it may have are not looked for.
 
     A flat or normal mean and the precisions of ARD are integrated out, and drawn from their exact conditional laws.
     From moments alone: the cost does not depend on the number of rows, but where entries are missing.
@@ -53,8 +53,8 @@ class LaplaceApproximation(Method):
 
     References
     ----------
-    .. [1] Tierney, L. & Kadane, J. B. (1986). Accurate approximations for posterior moments and marginal densities. JASA
-       81, 82-86.
+    .. [1] Tierney, L. & Kadane, J. B. (1986). Accurate approximations for posterior moments and marginal densities.
+       JASA 81, 82-86.
 
     Examples
     --------
@@ -85,10 +85,9 @@ class LaplaceApproximation(Method):
         problem = problem_of(model, data, "LaplaceApproximation")
         with few_threads(model.features * model.features * model.latents):
             mode = find_mode(CollapsedDensity(problem), "LaplaceApproximation")
-            values, axes = torch.linalg.eigh(mode.precision)
             if not mode.converged:
-                warn_no_maximum(values, mode.interrupted)
-            factor = axes * values.abs().clamp_min(torch.finfo(torch.float64).tiny).rsqrt()
+                warn_no_maximum(mode)
+            factor = root_of_inverse(mode.precision)
             return outcome_of_normal(
                 problem,
                 mode.coordinates,
@@ -101,10 +100,10 @@ class LaplaceApproximation(Method):
             )
 
 
-def warn_no_maximum(values: Float[Tensor, " p"], interrupted: bool) -> None:
+def warn_no_maximum(mode: Mode) -> None:
     """Say why the normal law is not one around a maximum."""
-    if not interrupted:
-        flat = int((values <= 0).sum())
+    if not mode.interrupted:
+        flat = int((torch.linalg.eigvalsh(mode.precision) <= 0).sum())
         reason = f"{flat} directions do not curve down" if flat else "the density still rises"
         warn(f"The Laplace approximation is not around a maximum: {reason}.", ConvergenceWarning)
 

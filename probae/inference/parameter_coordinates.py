@@ -50,7 +50,7 @@ class Coordinates:
         return self.density.log_likelihood(*parameters) + self.density.log_prior(*parameters)
 
     def log_prob(self, theta: Float[Tensor, "draws p"]) -> Float[Tensor, " draws"]:
-        """Return the log density of theta and x, up to the volume of an orbit."""
+        """Return the log density of theta and x, integrated over the rotations of the loadings."""
         parameters = self.parameters(theta)
         jacobian = parameters.noise.log().sum(-1) + self.frame.log_volume(parameters.loadings)
         return self.log_joint(parameters) + jacobian
@@ -61,7 +61,7 @@ class Coordinates:
         with torch.enable_grad():
             value = -self.log_prob(point)
             (gradient,) = torch.autograd.grad(value.sum(), point)
-        return float(value), gradient[0].numpy()
+        return float(value.detach()), gradient[0].numpy()
 
     def hessian(self, theta: Float[Tensor, " p"]) -> Float[Tensor, "p p"]:
         """Return the exact second derivatives of the log density: one batched backward pass twice."""

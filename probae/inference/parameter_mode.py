@@ -43,8 +43,8 @@ def find_mode(density: CollapsedDensity, method: str) -> Mode:
     invariant = density.problem.loadings.rotation_invariant
     if invariant and density.latents > density.features:
         raise ParameterError(
-            f"{method} needs no more latents than features, got {density.latents} and {density.features}: Gibbs() takes "
-            "any number."
+            f"{method} needs no more latents than features, got {density.latents} and {density.features}: "
+            "Gibbs() takes any number."
         )
     free = Coordinates(density, Frame(torch.zeros(density.features, density.latents).double(), fixed=False))
     options = {"maxiter": 2000, "maxfun": 4000, "gtol": 1e-4, "ftol": 1e-13}
@@ -114,3 +114,9 @@ def _climb(coordinates: Coordinates, theta: Float[Tensor, " p"]) -> Mode:
             history.append(float(tried[best]))
             loop.value = history[-1]
     return Mode(coordinates, theta, precision, converged, history, loop.interrupted)
+
+
+def root_of_inverse(precision: Float[Tensor, "p p"]) -> Float[Tensor, "p p"]:
+    """Return C with C C' = H^{-1}; directions that curve up count as if they curved down."""
+    values, axes = torch.linalg.eigh(precision)
+    return axes * values.abs().clamp_min(torch.finfo(torch.float64).tiny).rsqrt()

@@ -104,6 +104,12 @@ class LoadingsPrior(ParameterPrior):
         """
         raise NotImplementedError
 
+    def turned(
+        self, loadings: Float[Tensor, "chains features latents"]
+    ) -> Float[Tensor, "chains features latents"]:
+        """Rotate factors at random where a sparse law leaves that free."""
+        return loadings
+
 
 @dataclass(frozen=True, eq=False)
 class NoisePrior(ParameterPrior):

@@ -23,12 +23,15 @@ from probae.inference import (
     IWAE,
     MAP,
     SVI,
+    Gibbs,
+    LaplaceApproximation,
     MaximumLikelihood,
     MinimumResiduals,
     PrincipalAxis,
     SegmentedLikelihood,
     SquaredError,
     StochasticEM,
+    VariationalBayes,
     VariationalEM,
 )
 from probae.inference.fit import fit
@@ -99,6 +102,21 @@ FITS = {
     "t-vem": lambda d: Case(LinearFactorModel(d, 1, prior=StudentT(5, learn=True)), VariationalEM(steps=4)),
     "sparse-sem": lambda d: Case(SparseCoding(d, d + 1), StochasticEM(steps=4, batch=25)),
     "laplace-sem": lambda d: Case(LinearFactorModel(d, 1, prior=Laplace()), StochasticEM(steps=4)),
+    "fa-gibbs": lambda d: Case(
+        FactorAnalysis(d, 1), Gibbs(draws=50, warmup=50), missing=True, statistics=True
+    ),
+    "ppca-gibbs": lambda d: Case(
+        ProbabilisticPCA(d, 2), Gibbs(draws=50, warmup=50), missing=True, statistics=True
+    ),
+    "fa-laplace": lambda d: Case(
+        FactorAnalysis(d, 1), LaplaceApproximation(draws=20), missing=True, statistics=True
+    ),
+    "ppca-laplace": lambda d: Case(
+        ProbabilisticPCA(d, 2), LaplaceApproximation(draws=20), missing=True, statistics=True
+    ),
+    "fa-vb": lambda d: Case(
+        FactorAnalysis(d, 1), VariationalBayes(steps=60, draws=20), missing=True, statistics=True
+    ),
     "fa-svi": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1))),
     "fa-tied-svi": lambda d: Case(FactorAnalysis(d, 1), svi(TiedEncoder(d, 1))),
     "spike-slab-svi": lambda d: Case(

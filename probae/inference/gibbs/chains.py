@@ -13,10 +13,10 @@ from probae.inference.gibbs.imputation import Imputation
 from probae.inference.gibbs.loadings import draw_loadings, draw_loadings_by_axes, residual_squares
 from probae.inference.gibbs.mean import draw_flat_mean, draw_normal_mean
 from probae.inference.gibbs.rows import Centred, Rows, centred
-from probae.inference.gibbs.scores import Map, Scores, draw_scores, log_density, map_of, remainders
+from probae.inference.gibbs.scores import Map, Scores, draw_scores, log_density, map_of, remainder
 from probae.inference.gibbs.start import start_loadings, start_noise
 from probae.inference.parameter_draws import Problem
-from probae.parameter_priors import Fixed, Flat, Normal
+from probae.parameter_priors import Fixed, Flat, InverseGamma, Normal
 
 
 class Chains:
@@ -24,8 +24,8 @@ class Chains:
 
     Attributes
     ----------
-    log_joint : Tensor (C,)
-        log p(x, W, Psi, hyperparameters) of the state that the last sweep started from, scores integrated out, in nats.
+    likelihood : Tensor (C,)
+        log p(x | parameters) of the state that the last sweep started from, scores integrated out, in nats.
     acceptance : Tensor (C,)
         Probability with which the last move along the orbit was accepted.
     """
@@ -51,8 +51,7 @@ class Chains:
         self.hyper = self.prior.start(chains, features, self.latents)
         self.mean = (problem.fixed_mean if self._fixed else self.centred.mean).expand(chains, features)
         self.rows = self._rows()
-        self.remainders = remainders(generator, chains, self.latents, self.rows.count - self.rows.root.shape[-2])
-        self.acceptance = self.log_joint = torch.zeros(chains, dtype=torch.float64)
+        self.acceptance = self.likelihood = torch.zeros(chains, dtype=torch.float64)
 
     @property
     def _fixed(self) -> bool:
@@ -73,23 +72,58 @@ class Chains:
             return self.centred.about_their_mean()
         return self.centred.about(self.mean[0] if self._fixed and self.imputation is None else self.mean)
 
+    @property
+    def constant_rows(self) -> bool:
+        """Whether every sweep sees the same rows: complete ones, about a mean that is not drawn."""
+        return self.imputation is None and not isinstance(self.problem.mean, Normal)
+
+    @property
+    def compilable(self) -> bool:
+        """Whether the compiled sweep serves: complete rows, one normal law for all factors, inverse-gamma noise."""
+        normal = type(self.prior) is Normal and self.prior.rotation_invariant
+        conjugate = normal and type(self.noise_prior) is InverseGamma
+        return conjugate and self.constant_rows and self.turn and self.latents <= self.loadings.shape[-2]
+
+    def adapt(self) -> None:
+        """Nothing: every law of the sweep fits the present state."""
+
+    def sweeps(self, count: int) -> dict[str, Tensor]:
+        """Sweep ``count`` times; return every state and the likelihood before each sweep, (count, C, ...)."""
+        kept = []
+        for _ in range(count):
+            self.sweep()
+            state = {"loadings": self.loadings, "noise_variance": self.noise, "mean": self.mean} | self.hyper
+            kept.append(state | {"likelihood": self.likelihood, "acceptance_rate": self.acceptance})
+        return {name: torch.stack([one[name] for one in kept]) for name in kept[0]}
+
     def sweep(self) -> None:
         """Draw everything once given the rest."""
         if self.imputation is not None:
             self.centred = self.imputation.draw(self.loadings, self.noise, self.mean, self.generator)
             self.rows = self._rows()
         where = map_of(self.loadings, self.noise, self.rows.root)
-        self.log_joint = self._log_joint(where)
-        scores = draw_scores(where, self.rows.root, next(self.remainders), self.generator)
+        self.likelihood = self._likelihood(where)
+        freedom = self.rows.count - self.rows.root.shape[-2]
+        rest = remainder(self.generator, where.lower.shape[:1], self.latents, freedom)
+        scores = draw_scores(where, self.rows.root, rest, self.generator)
         variance = self.prior.variance(self.hyper)
         if self.prior.rotation_invariant:
             self._draw_by_axes(scores, variance[..., :1])
         else:
-            self.loadings = draw_loadings(scores, self.noise, variance, self.generator)
+            variance = self._draw_loadings(scores, variance)
             self._draw_noise(self.loadings, scores)
             self._take(scale_columns(self.loadings, scores.square, variance, self.rows.count))
+            self.loadings = self.prior.turned(self.loadings)
         self.hyper = self.prior.update(self.hyper, self.loadings)
         self._draw_mean()
+
+    def _draw_loadings(self, scores: Scores, variance: Tensor) -> Tensor:
+        """Draw the loadings; return their variances, which change with the indicators of a sparse law."""
+        if not self.prior.sparse:
+            self.loadings = draw_loadings(scores, self.noise, variance, self.generator)
+            return variance
+        self.hyper, self.loadings = self.prior.draw_loadings(self.hyper, self.loadings, *scores, self.noise)
+        return self.prior.variance(self.hyper)
 
     def _draw_by_axes(self, scores: Scores, variance: Tensor) -> None:
         """Draw loadings and noise in the axes of Z'Z, and move the frame; turn back where it may not turn."""
@@ -124,16 +158,10 @@ class Chains:
         elif self._flat and not self.mean_is_integrated:
             self.mean = draw_flat_mean(*given, self.generator)
 
-    def _log_joint(self, where: Map) -> Float[Tensor, " chains"]:
-        """Return the log density of what the sweep starts from."""
+    def _likelihood(self, where: Map) -> Float[Tensor, " chains"]:
+        """Return log p(x) of the parameters that the sweep starts from."""
+        if self.imputation is not None:
+            return self.imputation.log_likelihood
         noise = self.noise.expand(self.loadings.shape[:-1])
-        if self.imputation is None:
-            distance = (self.rows.squares / noise).sum(-1) - where.fitted.square().sum((-2, -1))
-            likelihood = log_density(where, noise, distance, self.rows.count)
-        else:
-            likelihood = self.imputation.log_likelihood
-        prior = self.prior.log_prob(self.hyper, self.loadings) + self.noise_prior.log_prob(self.noise).sum(-1)
-        if isinstance(self.problem.mean, Normal):
-            scale = torch.as_tensor(self.problem.mean.scale, dtype=torch.float64)
-            prior = prior + torch.distributions.Normal(self.problem.mean.loc, scale).log_prob(self.mean).sum(-1)
-        return likelihood + prior
+        distance = (self.rows.squares / noise).sum(-1) - where.fitted.square().sum((-2, -1))
+        return log_density(where, noise, distance, self.rows.count)

@@ -1,9 +1,10 @@
 r"""Exact moves z -> A z, W -> W A^{-1}, along which the likelihood is constant.
 
-A from its law along the orbit leaves the posterior as it is (Liu and Sabatti, 2000). Under Haar measure, with n rows of Z
-and D of W, whose entries have variances v,
+A from its law along the orbit leaves the posterior as it is (Liu and Sabatti, 2000). Under Haar measure, with n rows of
+Z and D of W, whose entries have variances v,
 
-.. math:: p(A) \propto |A|^{n - D} \exp(-\tfrac12 \mathrm{tr}(A Z'Z A') - \tfrac12 \textstyle\sum (W A^{-1})_{dk}^2 / v_{dk})
+.. math:: p(A) \propto |A|^{n - D}
+    \exp(-\tfrac12 \mathrm{tr}(A Z'Z A') - \tfrac12 \textstyle\sum_{dk} (W A^{-1})_{dk}^2 / v_{dk})
 
 Z is drawn anew in the next sweep: only W is moved.
 
@@ -39,10 +40,14 @@ def scale_columns(
     variance: Tensor,
     count: int,
 ) -> Moved:
-    r"""Stretch each factor: a_k^2 ~ GIG((n - D) / 2, (Z'Z)_kk, \sum_d W_dk^2 / v_dk), an exact draw for any v."""
-    features = loadings.shape[-2]
-    length = (loadings.square() / variance).sum(-2)
-    order = torch.full_like(length, 0.5 * (count - features))
+    r"""Stretch each factor: a_k^2 ~ GIG((n - D_k) / 2, (Z'Z)_kk, \sum_d W_dk^2 / v_dk), an exact draw for any v.
+
+    D_k counts the loadings that are not fixed at 0 by v_dk = 0, as those of a sparse law may be.
+    """
+    active = (variance > 0).expand_as(loadings)
+    length = torch.where(active, loadings.square() / variance, 0.0).sum(-2)
+    length = length.clamp_min(1e-290)  # without loadings any stretch will do
+    order = 0.5 * (count - active.sum(-2)).double()
     stretch = draw_generalized_inverse_gaussian(order, square.diagonal(dim1=-2, dim2=-1), length)
     return Moved(loadings * stretch.rsqrt()[:, None], torch.ones(len(loadings), dtype=torch.float64))
 
@@ -69,7 +74,7 @@ def move_frame(
     Parameters
     ----------
     turn : bool
-        Whether W may come out in another orthogonal frame, to be turned at random by the caller; otherwise A is symmetric.
+        Whether W may come out in another orthogonal frame, for the caller to turn at random; otherwise A is symmetric.
     """
     latents = loadings.shape[-1]
     freedom = count - loadings.shape[-2] - latents - 1
@@ -87,7 +92,7 @@ def move_frame(
     inverse = unturned @ inner.mT
 
     def gain(log_det: Tensor, diagonal: Tensor, inverse_trace: Tensor) -> Tensor:
-        """log target / proposal at X, given log |X|, the diagonal of X in the axes, and tr X^{-1}."""
+        """Log target / proposal at X, given log |X|, the diagonal of X in the axes, and tr X^{-1}."""
         return 0.5 * ((freedom - weight) * log_det - ((values - rate) * diagonal).sum(-1) - inverse_trace)
 
     log_det = 2.0 * triangle.diagonal(dim1=-2, dim2=-1).log().sum(-1) - rate.log().sum(-1)

@@ -46,7 +46,9 @@ def draw_normal_mean(
     precision = weighted @ scaled + torch.eye(loadings.shape[-1], dtype=loadings.dtype)
     lower = torch.linalg.cholesky(precision)
     apart = sample_mean - location
-    factor = torch.linalg.solve_triangular(lower, weighted @ apart[..., None].expand(len(loadings), -1, 1), upper=False)
+    factor = torch.linalg.solve_triangular(
+        lower, weighted @ apart[..., None].expand(len(loadings), -1, 1), upper=False
+    )
     factor = torch.linalg.solve_triangular(lower.mT, factor + normals(generator, factor.shape), upper=True)
     weight = 1.0 / (count / noise + 1.0 / variance)
     pulled = apart - (scaled @ factor)[..., 0]

@@ -1,4 +1,4 @@
-r"""The rows of x as a sweep sees them: a root T of their scatter, T'T = X'X, with no more rows than there are features."""
+r"""The rows of x as a sweep sees them: a root T of their scatter, T'T = X'X, of no more rows than features."""
 
 from __future__ import annotations
 
@@ -41,13 +41,20 @@ class Centred(NamedTuple):
 def centred(statistics: SufficientStatistics) -> Centred:
     """Take the rows from their count, mean and scatter."""
     if statistics.root is not None:
-        return Centred(contrasts(statistics.root), statistics.variances * statistics.count, statistics.mean, statistics.count)
+        return Centred(
+            contrasts(statistics.root),
+            statistics.variances * statistics.count,
+            statistics.mean,
+            statistics.count,
+        )
     rank = min(statistics.count - 1, statistics.features)
     root = root_of(statistics.scatter)[-rank:]
     return Centred(root, statistics.scatter.diagonal(), statistics.mean, statistics.count)
 
 
-def root_of(scatter: Float[Tensor, "*chains features features"]) -> Float[Tensor, "*chains features features"]:
+def root_of(
+    scatter: Float[Tensor, "*chains features features"],
+) -> Float[Tensor, "*chains features features"]:
     """Return T with T'T = scatter, its rows in order of size; a singular scatter has one too."""
     values, axes = torch.linalg.eigh(scatter)
     return values.clamp_min(0.0).sqrt()[..., None] * axes.mT

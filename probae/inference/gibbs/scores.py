@@ -13,15 +13,12 @@ with G (k, r) standard normal. No row of X is looked at: a sweep costs the same 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-BLOCK = 64  # factors of the remainder drawn at once
 
 
 class Map(NamedTuple):
@@ -57,7 +54,7 @@ def log_density(
     distance: Float[Tensor, " chains"],
     count: int,
 ) -> Float[Tensor, " chains"]:
-    """Return log p of ``count`` rows N(0, W W' + Psi) whose squared Mahalanobis lengths sum to ``distance``, in nats."""
+    """Return log p of ``count`` rows N(0, W W' + Psi), in nats; ``distance`` sums their squared Mahalanobis lengths."""
     log_det = noise.log().sum(-1) + 2.0 * where.lower.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     return -0.5 * (count * (log_det + noise.shape[-1] * math.log(2.0 * math.pi)) + distance)
 
@@ -65,25 +62,23 @@ def log_density(
 def draw_scores(
     where: Map,
     root: Float[Tensor, "*chains rank features"],
-    remainder: Float[Tensor, "chains latents rest"],
+    rest: Float[Tensor, "chains latents rest"],
     generator: np.random.Generator,
 ) -> Scores:
-    """Draw (Z'Z, Z'X); ``remainder`` is a factor of Wishart_k(n - r, I), as `remainders` gives."""
+    """Draw (Z'Z, Z'X); ``rest`` is a factor of Wishart_k(n - r, I), as `remainder` draws."""
     rank = where.fitted.shape[-1]
     inner = where.fitted + normals(generator, where.fitted.shape)
-    inner = torch.linalg.solve_triangular(where.lower.mT, torch.cat([inner, remainder], -1), upper=True)
+    inner = torch.linalg.solve_triangular(where.lower.mT, torch.cat([inner, rest], -1), upper=True)
     return Scores(inner @ inner.mT, inner[..., :rank] @ root)
 
 
-def remainders(
-    generator: np.random.Generator, chains: int, latents: int, freedom: int
-) -> Iterator[Float[Tensor, "chains latents rest"]]:
-    """Yield, for ever, A with A A' ~ Wishart_k(freedom, I): Bartlett's triangle, or few columns where it is singular."""
-    while True:
-        if freedom < latents:
-            yield from normals(generator, (BLOCK, chains, latents, freedom))
-        else:
-            yield from bartlett(generator, np.full((BLOCK, chains), float(freedom)), latents)
+def remainder(
+    generator: np.random.Generator, lead: tuple[int, ...], latents: int, freedom: int
+) -> Float[Tensor, "*lead latents rest"]:
+    """Draw A with A A' ~ Wishart_k(freedom, I): Bartlett's triangle, or few columns where that law is singular."""
+    if freedom < latents:
+        return normals(generator, (*lead, latents, freedom))
+    return bartlett(generator, np.full(lead, float(freedom)), latents)
 
 
 def bartlett(
@@ -92,7 +87,9 @@ def bartlett(
     """Draw the lower-triangular A of A A' ~ Wishart(freedom, I), freedom > size - 1 (Bartlett, 1933)."""
     factors = np.tril(generator.standard_normal((*freedom.shape, size, size)), -1)
     places = np.arange(size)
-    factors[..., places, places] = np.sqrt(2.0 * generator.standard_gamma(0.5 * (freedom[..., None] - places)))
+    factors[..., places, places] = np.sqrt(
+        2.0 * generator.standard_gamma(0.5 * (freedom[..., None] - places))
+    )
     return torch.from_numpy(factors)
 
 

@@ -15,7 +15,7 @@ LEAST, MOST = 0.15, 0.85  # share of each variance that is noise at the start
 def start_noise(
     rows: Rows, chains: int, isotropic: bool, generator: np.random.Generator
 ) -> Float[Tensor, "chains width"]:
-    """Draw the share of noise in each variance at random, (C, D); one share of the mean variance, (C, 1), if isotropic."""
+    """Draw the share of noise in each variance at random, (C, D); if isotropic, in the mean variance, (C, 1)."""
     variances = rows.squares / max(rows.count, 1)
     variances = variances.mean(-1, keepdim=True) if isotropic else variances
     variances = torch.where(variances > 0, variances, torch.ones_like(variances))
