@@ -131,13 +131,13 @@ def counted(monkeypatch):
     from probae.analysis import recipes
 
     asked = []
-    real = recipes.log_likelihood_of_draws
+    real = recipes.of_checked_rows
 
     def count(model, draws, x):
         asked.append((draws["mean"].shape[1], len(x)))
         return real(model, draws, x)
 
-    monkeypatch.setattr(recipes, "log_likelihood_of_draws", count)
+    monkeypatch.setattr(recipes, "of_checked_rows", count)
     return asked
 
 
@@ -157,13 +157,17 @@ def test_the_likelihood_is_computed_when_asked_for_and_only_that_part(run, monke
 
 def test_missing_entries_stay_missing_and_are_integrated_out(run):
     frame = FRAME.mask(normal(ROWS, D, seed=12).numpy() > 1)
-    tree = pa.to_datatree(run, frame, draws=3)
+    frame.iloc[3] = np.nan
+    with pytest.warns(pa.MissingRowWarning):
+        tree = pa.to_datatree(run, frame, draws=3)
     assert np.array_equal(tree["observed_data"]["x"].values, frame.to_numpy(), equal_nan=True)
     one = pa.FactorAnalysis(D, K)
     for name in one.parameter_names:
         setattr(one, name, run.draws[name][1, 2])
     found = tree["log_likelihood"]["x"][1, 2].values
-    np.testing.assert_allclose(found, one.log_likelihood(frame).numpy(), rtol=1e-10, atol=1e-10)
+    seen = np.arange(ROWS) != 3
+    np.testing.assert_allclose(found[seen], one.log_likelihood(frame[seen]).numpy(), rtol=1e-10, atol=1e-10)
+    assert found[3] == 0  # a row without values says nothing, and has been warned of once
     assert np.isfinite(tree["posterior_predictive"]["x"].values).all()
 
 
