@@ -82,6 +82,10 @@ def loo(run: Fit, x: Any, *, refit: bool = False) -> CrossValidation:
     --------
     >>> import probae as pa
     >>> x = pa.datasets.holzinger_swineford().x
+    >>> run = pa.fit(pa.FactorAnalysis(9, 3), x, pa.Gibbs())
+    >>> found = pa.loo(run, x)
+    >>> round(found.total / 10) * 10, bool(found.doubtful.any())
+    (-3750, False)
     """
     check_fit(run, "loo")
     count = _check_draws(run)
