@@ -13,23 +13,34 @@ __version__ = "0.1.0"
 _HOME = {
     "probae.agreement": ("amari_distance", "mean_correlation"),
     "probae.analysis.active_factors": ("ActiveFactors", "active_factors"),
+    "probae.analysis.alignment": ("Alignment", "align"),
     "probae.analysis.annealed": ("AnnealedImportance",),
     "probae.analysis.calibration": ("Calibration", "simulation_based_calibration"),
     "probae.analysis.collapse": ("Collapse", "collapse"),
     "probae.analysis.compare": ("Comparison", "compare"),
     "probae.analysis.cross_validation": ("CrossValidation",),
     "probae.analysis.cubature": ("Quadrature",),
+    "probae.analysis.datatree": ("to_datatree",),
     "probae.analysis.denoising_score": ("denoising_score",),
     "probae.analysis.evidence": ("log_evidence",),
     "probae.analysis.exact": ("Exact",),
     "probae.analysis.gaps": ("Gap", "Gaps", "gaps"),
+    "probae.analysis.geweke": ("JointDistributionTest", "joint_distribution_test"),
     "probae.analysis.importance_weighted": ("ImportanceWeighted",),
     "probae.analysis.k_fold": ("k_fold", "k_fold_entries"),
     "probae.analysis.loo": ("loo",),
+    "probae.analysis.parameter_calibration": ("parameter_calibration",),
+    "probae.analysis.mixing": ("Mixing", "mixing"),
     "probae.analysis.pareto": ("pareto_k",),
+    "probae.analysis.posterior_comparison": (
+        "PosteriorComparison",
+        "PosteriorDifference",
+        "compare_posteriors",
+    ),
     "probae.analysis.predictive": ("posterior_predictive_check", "prior_predictive_check"),
     "probae.analysis.predictive_density": ("log_predictive_density",),
     "probae.analysis.predictive_result": ("PredictiveCheck", "StatisticCheck"),
+    "probae.analysis.rank_tables": ("ranks_to_csv", "ranks_to_datatree"),
     "probae.analysis.result": ("Evidence",),
     "probae.analysis.sandwich": ("EvidenceSandwich", "evidence_sandwich"),
     "probae.analysis.tangents": ("Tangents", "tangents"),
@@ -55,6 +66,8 @@ _HOME = {
         "ConstantColumnWarning",
         "ConvergenceWarning",
         "DataError",
+        "DivergenceWarning",
+        "EnergyWarning",
         "FileError",
         "FitError",
         "GuideWarning",
@@ -65,6 +78,7 @@ _HOME = {
         "ParameterError",
         "ProbaeError",
         "ProbaeWarning",
+        "TreeDepthWarning",
         "UnderidentifiedWarning",
     ),
     "probae.factors.alpha": ("Alpha", "alpha"),
@@ -84,6 +98,12 @@ _HOME = {
     "probae.identifiability.segment_information": ("segment_information",),
     "probae.identifiability.nullity": ("fisher_nullity",),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
+    "probae.inference.aligned": (
+        "OrthogonalProcrustes",
+        "PivotMatch",
+        "SignedPermutations",
+        "VarimaxPermutations",
+    ),
     "probae.inference.checkpoint": ("Checkpoint",),
     "probae.inference.layers": ("GreedyLayers", "PrincipalLayers"),
     "probae.inference.pretraining": ("pretrain",),
@@ -108,8 +128,10 @@ _HOME = {
         "HigherOrderContraction",
         "JointDensity",
         "Masking",
+        "LaplaceApproximation",
         "LassoEnergy",
         "MaximumLikelihood",
+        "NUTS",
         "MinimumResiduals",
         "NearbyRow",
         "PredictiveSparseDecomposition",
@@ -124,6 +146,7 @@ _HOME = {
         "SegmentedLikelihood",
         "SquaredError",
         "StochasticEM",
+        "VariationalBayes",
         "VariationalEM",
         "VariationalPosterior",
         "WeightDecay",
@@ -172,23 +195,34 @@ if TYPE_CHECKING:
     from probae import datasets, decoders, likelihoods, parameter_priors, plots, priors, rotation
     from probae.agreement import amari_distance, mean_correlation
     from probae.analysis.active_factors import ActiveFactors, active_factors
+    from probae.analysis.alignment import Alignment, align
     from probae.analysis.annealed import AnnealedImportance
     from probae.analysis.calibration import Calibration, simulation_based_calibration
     from probae.analysis.collapse import Collapse, collapse
     from probae.analysis.compare import Comparison, compare
     from probae.analysis.cross_validation import CrossValidation
     from probae.analysis.cubature import Quadrature
+    from probae.analysis.datatree import to_datatree
     from probae.analysis.denoising_score import denoising_score
     from probae.analysis.evidence import log_evidence
     from probae.analysis.exact import Exact
     from probae.analysis.gaps import Gap, Gaps, gaps
+    from probae.analysis.geweke import JointDistributionTest, joint_distribution_test
     from probae.analysis.importance_weighted import ImportanceWeighted
     from probae.analysis.k_fold import k_fold, k_fold_entries
     from probae.analysis.loo import loo
+    from probae.analysis.mixing import Mixing, mixing
+    from probae.analysis.parameter_calibration import parameter_calibration
     from probae.analysis.pareto import pareto_k
+    from probae.analysis.posterior_comparison import (
+        PosteriorComparison,
+        PosteriorDifference,
+        compare_posteriors,
+    )
     from probae.analysis.predictive import posterior_predictive_check, prior_predictive_check
     from probae.analysis.predictive_density import log_predictive_density
     from probae.analysis.predictive_result import PredictiveCheck, StatisticCheck
+    from probae.analysis.rank_tables import ranks_to_csv, ranks_to_datatree
     from probae.analysis.result import Evidence
     from probae.analysis.sandwich import EvidenceSandwich, evidence_sandwich
     from probae.analysis.tangents import Tangents, tangents
@@ -214,6 +248,8 @@ if TYPE_CHECKING:
         ConstantColumnWarning,
         ConvergenceWarning,
         DataError,
+        DivergenceWarning,
+        EnergyWarning,
         FileError,
         FitError,
         GuideWarning,
@@ -224,6 +260,7 @@ if TYPE_CHECKING:
         ParameterError,
         ProbaeError,
         ProbaeWarning,
+        TreeDepthWarning,
         UnderidentifiedWarning,
     )
     from probae.factors.alpha import Alpha, alpha
@@ -248,6 +285,7 @@ if TYPE_CHECKING:
         EM,
         IWAE,
         MAP,
+        NUTS,
         SVI,
         Amortization,
         ContractiveEncoder,
@@ -261,6 +299,7 @@ if TYPE_CHECKING:
         HigherOrderContraction,
         HMCPosterior,
         JointDensity,
+        LaplaceApproximation,
         LassoEnergy,
         Masking,
         MaximumLikelihood,
@@ -278,9 +317,16 @@ if TYPE_CHECKING:
         SegmentedLikelihood,
         SquaredError,
         StochasticEM,
+        VariationalBayes,
         VariationalEM,
         VariationalPosterior,
         WeightDecay,
+    )
+    from probae.inference.aligned import (
+        OrthogonalProcrustes,
+        PivotMatch,
+        SignedPermutations,
+        VarimaxPermutations,
     )
     from probae.inference.checkpoint import Checkpoint
     from probae.inference.fit import fit

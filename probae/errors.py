@@ -66,8 +66,20 @@ class ConvergenceWarning(ProbaeWarning):
     """An iteration stopped before it converged."""
 
 
+class DivergenceWarning(ProbaeWarning):
+    """Moves of a Hamiltonian sampler lost their energy: it cannot follow the curvature somewhere."""
+
+
+class EnergyWarning(ProbaeWarning):
+    """The energy of a Hamiltonian sampler moves slowly from draw to draw (E-BFMI)."""
+
+
 class GuideWarning(ProbaeWarning):
     """The variational family shapes the answer."""
+
+
+class TreeDepthWarning(ProbaeWarning):
+    """Moves of the no-U-turn sampler were cut off at their largest length."""
 
 
 def warn(message: str, category: type[ProbaeWarning]) -> None:

@@ -84,7 +84,7 @@ def log_likelihood_of_draws(
         lead, loadings, noise, mean = flat_parameters(model, draws)
         return _gaussian(data.values, loadings, noise, mean).reshape(*lead, -1)
     data = check_data(x, features=model.features, names=model.feature_names)
-    lead, models = _models(model, draws)
+    lead, models = models_of(model, draws)
     return torch.stack([one.log_likelihood(data.values).double() for one in models]).reshape(*lead, -1)
 
 
@@ -155,7 +155,7 @@ def _chunks(count: int, numbers: int) -> Iterator[slice]:
     return (slice(low, low + size) for low in range(0, count, size))
 
 
-def _models(
+def models_of(
     model: LinearFactorModel, draws: Mapping[str, Tensor]
 ) -> tuple[torch.Size, Iterator[LinearFactorModel]]:
     """Return (chain, draw) and the model of each draw, one after the other in one copy."""

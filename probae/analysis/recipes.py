@@ -120,6 +120,10 @@ def parameter_draws(program: LatentModel, count: int, numbers: tuple[int, ...]) 
         with seeded(*numbers, place):
             trace = poutine.trace(program).get_trace(size=1)
         for name, node in trace.nodes.items():
-            if node["type"] == "sample" and name not in ("z", "x") and not pyro.poutine.util.site_is_subsample(node):
+            if (
+                node["type"] == "sample"
+                and name not in ("z", "x")
+                and not pyro.poutine.util.site_is_subsample(node)
+            ):
                 found.setdefault(name, []).append(node["value"])
     return {name: torch.stack(values)[None] for name, values in found.items()}

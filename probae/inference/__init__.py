@@ -10,10 +10,12 @@ from probae.inference.gibbs import Gibbs
 from probae.inference.gibbs_posterior import GibbsPosterior
 from probae.inference.hmc import HMCPosterior
 from probae.inference.importance import ImportancePosterior, WeightedDraws
+from probae.inference.laplace_approximation import LaplaceApproximation
 from probae.inference.layers import GreedyLayers, PrincipalLayers
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
 from probae.inference.minres import MinimumResiduals
+from probae.inference.nuts import NUTS
 from probae.inference.objectives import (
     ELBO,
     IWAE,
@@ -47,6 +49,7 @@ from probae.inference.segmented import SegmentedLikelihood
 from probae.inference.stochastic_em import StochasticEM
 from probae.inference.stopping import EarlyStopping
 from probae.inference.svi import SVI
+from probae.inference.variational_bayes import VariationalBayes
 from probae.inference.variational_em import VariationalEM
 from probae.inference.variational_posterior import VariationalPosterior
 
@@ -79,10 +82,12 @@ __all__ = [
     "JointDensity",
     "Masking",
     "MaximumLikelihood",
+    "NUTS",
     "Method",
     "MinimumResiduals",
     "NearbyRow",
     "PointEncoderPosterior",
+    "LaplaceApproximation",
     "LassoEnergy",
     "PredictiveSparseDecomposition",
     "PrincipalAxis",
@@ -97,6 +102,7 @@ __all__ = [
     "SegmentedLikelihood",
     "SquaredError",
     "StochasticEM",
+    "VariationalBayes",
     "VariationalEM",
     "VariationalPosterior",
     "WeightDecay",

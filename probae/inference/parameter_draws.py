@@ -132,6 +132,7 @@ def outcome_of(
     sample_stats: dict[str, Tensor],
     *,
     interrupted: bool = False,
+    independent: bool = False,
 ) -> Outcome:
     """Put draws in units of x; build the posterior of the factors, the point model and the program, and warn.
 
@@ -143,6 +144,8 @@ def outcome_of(
         x / units.
     sample_stats : dict
         (C, S) each; ``lp`` is the log density of x / units and its parameters, in nats.
+    independent : bool
+        Whether the draws are independent, of a known law: nothing then asks whether chains mix.
     """
     units = problem.units
     draws = dict(draws)
@@ -152,7 +155,7 @@ def outcome_of(
     model, posterior = _summarize(problem.model, draws)
     program = problem.model.with_priors(**_outer(problem))
     program.mean = model.mean.detach().clone() if "mean" not in program.random_parameters else program.mean
-    converged = check_mixing(draws)
+    converged = independent or check_mixing(draws)
     rows = problem.count
     shift = float(units.log().sum())
     history = sample_stats["lp"].mean(0) / rows - shift if "lp" in sample_stats else torch.zeros(0)

@@ -62,7 +62,7 @@ class MultiplicativeGamma(LoadingsPrior):
     >>> import torch
     >>> _ = torch.manual_seed(0)
     >>> prior = MultiplicativeGamma()
-    >>> prior.variance(prior.start(10_000, 1, 4)).median(0).values[0].diff() < 0        # they fall from factor to factor
+    >>> prior.variance(prior.start(10_000, 1, 4)).median(0).values[0].diff() < 0  # each is smaller
     tensor([True, True, True])
     """
 

@@ -144,6 +144,27 @@ class SpikeSlab(LoadingsPrior):
             explained = explained + (loadings[..., k] - old)[..., None] * square[:, None, k]
         return {**state, "loadings_active": (loadings != 0).double()}, loadings
 
+    def turned(
+        self, loadings: Float[Tensor, "chains features latents"]
+    ) -> Float[Tensor, "chains features latents"]:
+        """Rotate two factors of each chain, picked at random, by a uniform angle if the same loadings are 0 in both.
+
+        The slab has one scale for all factors, so their joint law is left as it is. Chains without zeros find the frame
+        that has them.
+        """
+        chains, features, latents = loadings.shape
+        if latents < 2 or entries_of(self.scale).shape[1] > 1:
+            return loadings
+        pair = (
+            torch.rand(chains, latents, dtype=torch.float64).argsort(1)[:, None, :2].expand(-1, features, 2)
+        )
+        chosen = loadings.gather(2, pair)
+        same = ((chosen != 0)[..., 0] == (chosen != 0)[..., 1]).all(1)
+        angle = 2 * torch.pi * torch.rand(chains, 1, dtype=torch.float64) * same[:, None]
+        first, second = chosen.unbind(2)
+        turned = [first * angle.cos() - second * angle.sin(), first * angle.sin() + second * angle.cos()]
+        return loadings.scatter(2, pair, torch.stack(turned, 2))
+
     def log_prob(
         self, state: State, loadings: Float[Tensor, "chains features latents"]
     ) -> Float[Tensor, " chains"]:

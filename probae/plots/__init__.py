@@ -6,9 +6,11 @@ Legends and colour bars stand beside the plot: Axes of one's own are best made w
 from probae.plots.differences import comparison
 from probae.plots.eigenvalues import scree
 from probae.plots.heat_map import loadings
-from probae.plots.replicated import predictive
 from probae.plots.profiles import rotation
+from probae.plots.rank_bands import calibration
+from probae.plots.replicated import predictive
 from probae.plots.scatter import scores
 from probae.plots.tiles import dictionary
 
 __all__ = ["comparison", "dictionary", "loadings", "predictive", "rotation", "scores", "scree"]
+__all__ = ["calibration", "dictionary", "loadings", "rotation", "scores", "scree"]

@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 import probae as pa
-from probae.analysis.calibration import _chi_square, _ecdf
+from probae.analysis.uniform_ranks import chi_square, ecdf
 from probae.inference import RefinedPosterior
 
 
@@ -102,7 +102,7 @@ def test_non_gaussian_latents(build, encoded):
 def test_both_tests_have_their_size():
     """Uniform ranks, 1,000 sets of 200: the share of p-values below .05 and .01 is binomial, within 4 deviations."""
     ranks = torch.from_numpy(np.random.default_rng(1).integers(0, 100, (200, 1000)))
-    for p in (_chi_square(ranks, 99), _ecdf(ranks, 99)):
+    for p in (chi_square(ranks, 99), ecdf(ranks, 99)):
         for level in (0.05, 0.01):
             low, high = stats.binom.ppf([3e-5, 1 - 3e-5], 1000, level) / 1000
             # chi-square's law is an approximation, for 10 expected in a bin within a fifth

@@ -24,12 +24,14 @@ from probae.inference import (
     MAP,
     SVI,
     Gibbs,
+    LaplaceApproximation,
     MaximumLikelihood,
     MinimumResiduals,
     PrincipalAxis,
     SegmentedLikelihood,
     SquaredError,
     StochasticEM,
+    VariationalBayes,
     VariationalEM,
 )
 from probae.inference.fit import fit
@@ -105,6 +107,15 @@ FITS = {
     ),
     "ppca-gibbs": lambda d: Case(
         ProbabilisticPCA(d, 2), Gibbs(draws=50, warmup=50), missing=True, statistics=True
+    ),
+    "fa-laplace": lambda d: Case(
+        FactorAnalysis(d, 1), LaplaceApproximation(draws=20), missing=True, statistics=True
+    ),
+    "ppca-laplace": lambda d: Case(
+        ProbabilisticPCA(d, 2), LaplaceApproximation(draws=20), missing=True, statistics=True
+    ),
+    "fa-vb": lambda d: Case(
+        FactorAnalysis(d, 1), VariationalBayes(steps=60, draws=20), missing=True, statistics=True
     ),
     "fa-svi": lambda d: Case(FactorAnalysis(d, 1), svi(LinearGaussianEncoder(d, 1))),
     "fa-tied-svi": lambda d: Case(FactorAnalysis(d, 1), svi(TiedEncoder(d, 1))),

@@ -220,6 +220,18 @@ def test_drawing_sparse_loadings_leaves_the_joint_law_as_it_is(error):
     assert level > CRITICAL if error == 1.0 else level < CRITICAL**2
 
 
+def test_turning_sparse_factors_leaves_their_law_as_it_is():
+    torch.manual_seed(14)
+    prior = SpikeSlab(4.0, 1.0, scale=SCALE)
+    state, loadings = drawn(prior, CHAINS, D, 2)
+    turned = prior.turned(loadings)
+    same = ((loadings[..., 0] != 0) == (loadings[..., 1] != 0)).all(1)
+    assert 0.1 < same.double().mean() < 0.9
+    assert torch.equal((turned != loadings).any(2).any(1), same & (loadings != 0).any(2).any(1))
+    torch.testing.assert_close(turned @ turned.mT, loadings @ loadings.mT)
+    assert min(levels(prior, state, turned, state)) > CRITICAL
+
+
 def test_indicators_have_their_exact_probabilities():
     """Two loadings: the four sets of active ones by their closed-form weights."""
     torch.manual_seed(13)

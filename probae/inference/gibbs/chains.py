@@ -110,11 +110,20 @@ class Chains:
         if self.prior.rotation_invariant:
             self._draw_by_axes(scores, variance[..., :1])
         else:
-            self.loadings = draw_loadings(scores, self.noise, variance, self.generator)
+            variance = self._draw_loadings(scores, variance)
             self._draw_noise(self.loadings, scores)
             self._take(scale_columns(self.loadings, scores.square, variance, self.rows.count))
+            self.loadings = self.prior.turned(self.loadings)
         self.hyper = self.prior.update(self.hyper, self.loadings)
         self._draw_mean()
+
+    def _draw_loadings(self, scores: Scores, variance: Tensor) -> Tensor:
+        """Draw the loadings; return their variances, which change with the indicators of a sparse law."""
+        if not self.prior.sparse:
+            self.loadings = draw_loadings(scores, self.noise, variance, self.generator)
+            return variance
+        self.hyper, self.loadings = self.prior.draw_loadings(self.hyper, self.loadings, *scores, self.noise)
+        return self.prior.variance(self.hyper)
 
     def _draw_by_axes(self, scores: Scores, variance: Tensor) -> None:
         """Draw loadings and noise in the axes of Z'Z, and move the frame; turn back where it may not turn."""

@@ -15,8 +15,8 @@ from probae.inference.gibbs.compiled_noise import draw_noise_alone
 from probae.inference.gibbs.small_matrices import (
     Array,
     compiled,
-    entry,
     diagonalize,
+    entry,
     factor,
     gram,
     multiply,

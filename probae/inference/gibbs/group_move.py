@@ -40,10 +40,14 @@ def scale_columns(
     variance: Tensor,
     count: int,
 ) -> Moved:
-    r"""Stretch each factor: a_k^2 ~ GIG((n - D) / 2, (Z'Z)_kk, \sum_d W_dk^2 / v_dk), an exact draw for any v."""
-    features = loadings.shape[-2]
-    length = (loadings.square() / variance).sum(-2)
-    order = torch.full_like(length, 0.5 * (count - features))
+    r"""Stretch each factor: a_k^2 ~ GIG((n - D_k) / 2, (Z'Z)_kk, \sum_d W_dk^2 / v_dk), an exact draw for any v.
+
+    D_k counts the loadings that are not fixed at 0 by v_dk = 0, as those of a sparse law may be.
+    """
+    active = (variance > 0).expand_as(loadings)
+    length = torch.where(active, loadings.square() / variance, 0.0).sum(-2)
+    length = length.clamp_min(1e-290)  # without loadings any stretch will do
+    order = 0.5 * (count - active.sum(-2)).double()
     stretch = draw_generalized_inverse_gaussian(order, square.diagonal(dim1=-2, dim2=-1), length)
     return Moved(loadings * stretch.rsqrt()[:, None], torch.ones(len(loadings), dtype=torch.float64))
 

@@ -1,0 +1,61 @@
+"""The types that a compiled log density and the compiled sampler share."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+__all__ = ["DENSITY", "FAST", "GENERATOR", "Target"]
+
+FAST = {"contract", "reassoc", "nsz"}  # sums in any order, NaN and infinity kept: they mark a divergence
+
+
+class Target(NamedTuple):
+    """What a compiled density reads, besides the precisions of the loadings, which may move between trajectories.
+
+    Attributes
+    ----------
+    layout : array of int
+        Features, latents in the density, latents of the model, and flags: gauge fixed, isotropic noise, sampled mean,
+        first group given by its scatter.
+    noise : array (3, D)
+        a, b and c of a prior of log psi, a log psi - b / psi - c psi.
+    centre : array (2, D)
+        Location and precision of the prior of a sampled mean.
+    counts : array (G,)
+        How often log det of each group counts.
+    shifts, masks, means : array (G, D)
+        What is added to psi in each group; 1 where it observes a feature; its mean, for a sampled mean.
+    ends : array of int (G + 1,)
+        Where the rows of each group begin and end.
+    rows : array (R, D)
+        Centred rows.
+    scatter : array (D, D)
+        Of the first group, in place of rows.
+    """
+
+    layout: NDArray[np.int64]
+    noise: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    shifts: NDArray[np.float64]
+    masks: NDArray[np.float64]
+    means: NDArray[np.float64]
+    ends: NDArray[np.int64]
+    rows: NDArray[np.float64]
+    scatter: NDArray[np.float64]
+
+
+VECTOR = types.Array(types.float64, 1, "C")
+MATRIX = types.Array(types.float64, 2, "C")
+INDICES = types.Array(types.int64, 1, "C")
+TARGET = types.NamedTuple(
+    (INDICES, MATRIX, MATRIX, VECTOR, MATRIX, MATRIX, MATRIX, INDICES, MATRIX, MATRIX), Target
+)
+# theta, its gradient (written), precisions of the loadings (K, D), target -> log density
+DENSITY = types.float64(VECTOR, VECTOR, MATRIX, TARGET)
+GENERATOR = numba.typeof(np.random.default_rng(0))

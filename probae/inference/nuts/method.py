@@ -1,0 +1,128 @@
+"""The no-U-turn sampler on the density of the parameters with the factors integrated out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from probae.checks import Data, ParameterError, check_choice, check_count
+from probae.inference.base import Method, Outcome, few_threads
+from probae.inference.nuts.settings import Settings
+from probae.inference.parameter_draws import outcome_of, problem_of
+from probae.models import LinearFactorModel
+from probae.models.base import local_parameters
+from probae.statistics import SufficientStatistics
+
+__all__ = ["NUTS"]
+
+ENGINES = ("probae", "nutpie", "pyro")
+
+
+@dataclass(frozen=True)
+class NUTS(Method):
+    r"""Posterior of loadings, noise variances and mean by the no-U-turn sampler, factors integrated out.
+
+    .. math:: p(W, \psi \mid x) \propto p(W)\, p(\psi) \int \prod_n N(x_n;\, \mu,\, W W' + \Psi)\, p(\mu)\, d\mu
+
+    The density and its gradient are computed from the moments of x alone, so that a move costs the same for any number
+    of rows. Where the prior of W is rotation invariant, so is the posterior, and a sampler would go round in circles:
+    W = L Q with L lower-trapezoidal at well-chosen rows takes the rotation out (for standard normal loadings
+    L_ii ~ chi_{K-i+1} and the rest of L is normal), and a uniform Q for each draw puts it back, so that the draws are
+    those of the posterior of W. All chains run together in compiled code, with one step and one metric: from the
+    curvature at the mode, then from the draws of all chains.
+
+    Parameters
+    ----------
+    draws : int
+        Draws kept of each chain.
+    warmup : int
+        Moves of each chain before them, in which step and metric are adapted.
+    chains : int
+        They start at draws of the normal approximation at the mode.
+    target_acceptance : float
+        Mean acceptance to adapt to, between 0 and 1; a higher one takes shorter steps.
+    tree_depth : int
+        A trajectory has at most 2^tree_depth steps.
+    engine : {"probae", "nutpie", "pyro"}
+        What draws: the engine here; nutpie on the same density (the extra ``nuts``); or Pyro, slowly, on a density of
+        its own in which neither rotation nor mean is integrated out, the reference of the other two.
+
+    Raises
+    ------
+    ParameterError
+        A count, acceptance or engine that is none; nutpie missing; hyperparameters of loadings with another engine
+        than ``"probae"``.
+    NotExactError
+        Non-Gaussian factors, or no noise.
+
+    Warns
+    -----
+    DivergenceWarning, TreeDepthWarning, EnergyWarning, ConvergenceWarning
+        Moves that lost their energy; more than 1% of trees cut off; E-BFMI below 0.3; R-hat above 1.01 or fewer than 400
+        effective draws.
+
+    Notes
+    -----
+    ``Fit.draws`` are never aligned. Priors are those of ``model.with_priors``, by default N(0, 1) loadings, IG(2, 1/2)
+    noise on columns in units of their standard deviation, and a flat mean. Hyperparameters of loadings are drawn from
+    their exact conditional law between moves. With missing entries every pattern of them costs as much as complete
+    rows do together. ``lp`` is log p(x, W, psi, hyperparameters), ``energy`` that of the sampler's own coordinates.
+
+    References
+    ----------
+    .. [1] Hoffman, M. D. & Gelman, A. (2014). The no-U-turn sampler. Journal of Machine Learning Research 15, 1593-1623.
+    .. [2] Betancourt, M. (2017). A conceptual introduction to Hamiltonian Monte Carlo. arXiv:1701.02434, appendix A.
+    .. [3] Geweke, J. & Zhou, G. (1996). Measuring the pricing error of the arbitrage pricing theory. Review of Financial
+       Studies 9, 557-587: the triangular loadings, there with a prior that depends on which rows are the pivots.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> x = pa.datasets.holzinger_swineford().x
+    >>> run = pa.fit(pa.FactorAnalysis(9, 3), x, pa.NUTS(draws=500, warmup=300))
+    >>> run.draws["loadings"].shape, run.converged
+    (torch.Size([4, 500, 9, 3]), True)
+    """
+
+    draws: int = 1000
+    warmup: int = 400
+    chains: int = 4
+    target_acceptance: float = 0.8
+    tree_depth: int = 10
+    engine: str = "probae"
+    objective_name: ClassVar[str] = "log joint density of x and the parameters"
+    accepts_statistics: ClassVar[bool] = True
+    random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_count("draws", self.draws)
+        check_count("warmup", self.warmup, minimum=0)
+        check_count("chains", self.chains)
+        check_count("tree_depth", self.tree_depth)
+        check_choice("engine", self.engine, ENGINES)
+        goal = self.target_acceptance
+        if not isinstance(goal, int | float) or isinstance(goal, bool) or not 0 < goal < 1:
+            raise ParameterError(f"target_acceptance should be a number between 0 and 1, got {goal!r}.")
+
+    @property
+    def unit_free(self) -> bool:
+        """False: the problem is put in units here, with its priors."""
+        return False
+
+    @local_parameters
+    @torch.no_grad()
+    def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
+        """Sample in place."""
+        from probae.inference.nuts.run import sample  # compiled when it is first imported
+
+        problem = problem_of(model, data, "NUTS")
+        settings = Settings(
+            self.draws, self.warmup, self.chains, float(self.target_acceptance), self.tree_depth
+        )
+        with few_threads(model.features**2 * model.latents):
+            sampled = sample(problem, settings, self.engine, np.random.default_rng(seed))
+        draws, statistics, interrupted = sampled
+        return outcome_of(problem, draws, statistics, interrupted=interrupted)
