@@ -5,6 +5,7 @@ One chain after the other: a move with everything around it takes about a millis
 
 import math
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,14 @@ LAWS = pa.parameter_priors
 ROWS, FEATURES, LATENTS = 6, 3, 2
 STEP, DEPTHS = 0.4, 5
 SCALES = torch.tensor([[0.5, 1.5], [1.0, 1.0], [2.0, 0.7]]).double()
+
+
+@pytest.fixture(autouse=True)
+def _unchecked():
+    """Without run-time checks of types, which take longer than the moves."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 class Kernel:
@@ -116,7 +125,7 @@ def functions(theta, x):
     }
 
 
-def geweke(kernel, iterations=400, chains=25):
+def geweke(kernel, iterations=200, chains=25):
     return pa.joint_distribution_test(
         kernel.parameters, kernel.data, kernel, functions, iterations=iterations, chains=chains
     )
