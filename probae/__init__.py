@@ -201,8 +201,8 @@ if TYPE_CHECKING:
     from probae.analysis.calibration import Calibration, simulation_based_calibration
     from probae.analysis.collapse import Collapse, collapse
     from probae.analysis.compare import Comparison, compare
-    from probae.analysis.cross_validation import CrossValidation
     from probae.analysis.covariance_residual import CovarianceResidual, covariance_residual
+    from probae.analysis.cross_validation import CrossValidation
     from probae.analysis.cubature import Quadrature
     from probae.analysis.datatree import to_datatree
     from probae.analysis.denoising_score import denoising_score
