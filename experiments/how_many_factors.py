@@ -49,11 +49,11 @@ class Settings:
     """Factors of the fits under ARD and the multiplicative gamma process."""
     tried: int = 5
     """Most factors of the fits that leave-one-out compares."""
-    strengths: tuple[float, ...] = (1.0, 0.1)
+    strengths: tuple[float, ...] = (1.0, 0.3, 0.1)
     """Size of the loadings of the last factor, relative to the others."""
     repeats: int = 20
     """Data sets."""
-    draws: int = 500
+    draws: int = 300
     """Draws of each of two chains, after as many to warm up."""
     seed: int = 0
     """Seed of the first data set; each further repeat adds 1."""

@@ -149,6 +149,14 @@ def active_factors(run: Fit, x: Any = None, *, edge: float | None = None) -> Act
        Mathematics of the USSR - Sbornik 1, 457-483.
     .. [2] Anderson, T. W. (1963). Asymptotic theory for principal component analysis. Annals of Mathematical Statistics
        34, 122-148.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> x = pa.datasets.holzinger_swineford().x
+    >>> run = pa.fit(pa.FactorAnalysis(9, 3), x, pa.Gibbs())
+    >>> pa.active_factors(run, x).mode
+    3
     """
     check_fit(run, "active_factors")
     if not run.draws or "loadings" not in run.draws:

@@ -33,7 +33,7 @@ def comparison(found: Comparison, ax: Axes | None = None) -> Axes:
     --------
     >>> import probae as pa
     >>> x = pa.datasets.holzinger_swineford().x
-    >>> found = pa.compare({f"{k} factors": pa.k_fold(pa.FactorAnalysis(9, k), x, folds=3) for k in (1, 2)})
+    >>> found = pa.compare({f"{k} factors": pa.k_fold(pa.ProbabilisticPCA(9, k), x, folds=3) for k in (1, 2)})
     >>> [text.get_text() for text in pa.plots.comparison(found).get_yticklabels()]
     ['2 factors', '1 factors']
     """
