@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probae.inference import aligned as al
-from probae.inference.assignment import Columns, assign_columns, signed_permutation
 from probae.inference.alignment_frame import Sample
+from probae.inference.assignment import Columns, assign_columns, signed_permutation
 from probae.linalg import haar_rotation
 from probae.matching import match_columns
 from probae.rotation.orthomax import orthomax_gradient, orthomax_value
