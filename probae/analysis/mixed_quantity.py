@@ -90,7 +90,8 @@ def quantity_of(name: str, draws: Tensor, labels: list[str], total: int | None =
             found[varies] = torch.from_numpy(np.where(np.isnan(answer), unknown, answer))
         parts.append(found)
     picked = tuple(labels[i] for i in chosen.tolist())
-    return Quantity(name, values, picked, *parts, total=total or len(labels))
+    r_hat, bulk, tail = parts
+    return Quantity(name, values, picked, r_hat, bulk, tail, total or len(labels))
 
 
 def even_choice(total: int) -> Int[Tensor, " places"]:
