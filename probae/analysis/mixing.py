@@ -54,6 +54,14 @@ class Mixing:
         Length of the mean of W over that of W itself, rows in units of their size: 1 where all draws are one, near 0
         where they are in many frames.
     names : tuple of str, or None
+
+    Examples
+    --------
+    >>> import torch, probae as pa
+    >>> W = 1 + 0.1 * torch.randn(4, 250, 4, 1, generator=torch.Generator().manual_seed(0))
+    >>> found = pa.mixing(W)
+    >>> found.converged, found.pattern.value, found.noise
+    (True, 'one frame', None)
     """
 
     raw: Quantity
