@@ -49,7 +49,7 @@ class Settings:
     """Factors of the fits under ARD and the multiplicative gamma process."""
     tried: int = 5
     """Most factors of the fits that leave-one-out compares."""
-    strengths: tuple[float, ...] = (1.0, 0.3, 0.1)
+    strengths: tuple[float, ...] = (1.0, 0.1)
     """Size of the loadings of the last factor, relative to the others."""
     repeats: int = 20
     """Data sets."""
