@@ -19,6 +19,7 @@ _HOME = {
     "probae.analysis.collapse": ("Collapse", "collapse"),
     "probae.analysis.compare": ("Comparison", "compare"),
     "probae.analysis.cross_validation": ("CrossValidation",),
+    "probae.analysis.covariance_residual": ("CovarianceResidual", "covariance_residual"),
     "probae.analysis.cubature": ("Quadrature",),
     "probae.analysis.datatree": ("to_datatree",),
     "probae.analysis.denoising_score": ("denoising_score",),
@@ -200,6 +201,7 @@ if TYPE_CHECKING:
     from probae.analysis.calibration import Calibration, simulation_based_calibration
     from probae.analysis.collapse import Collapse, collapse
     from probae.analysis.compare import Comparison, compare
+    from probae.analysis.covariance_residual import CovarianceResidual, covariance_residual
     from probae.analysis.cross_validation import CrossValidation
     from probae.analysis.cubature import Quadrature
     from probae.analysis.datatree import to_datatree

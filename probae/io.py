@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, cast
 
 from probae.checks import FileError
 from probae.files import TEMPORARY, atomic_write, make_folder, read_bytes, shown, write_netcdf
@@ -63,10 +63,10 @@ def save(fit: Fit | xarray.DataTree, path: str | os.PathLike[str]) -> Path:
     from probae.storage import fits, manifest
 
     if _is_tree(fit):
-        return write_netcdf(fit, path)
+        return write_netcdf(cast("xarray.DataTree", fit), path)
     folder = Path(path)
     with _about(folder, "cannot hold this fit"):
-        content, weights = fits.pack(fit)
+        content, weights = fits.pack(cast("Fit", fit))
         digest = hashlib.sha256(weights).hexdigest()
         content["weights"] = {"sha256": digest, "bytes": len(weights)}
         described = manifest.dump(content)
@@ -223,7 +223,7 @@ def _read_pair(folder: Path) -> tuple[dict[str, Any], bytes]:
     return content, weights
 
 
-def _is_tree(value: Any) -> TypeGuard[xarray.DataTree]:
+def _is_tree(value: Any) -> bool:
     """Whether a value is a tree; without xarray loaded nothing can have made one."""
     loaded = sys.modules.get("xarray")
     return loaded is not None and isinstance(value, loaded.DataTree)

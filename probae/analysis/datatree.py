@@ -207,7 +207,7 @@ def _root(run: Fit) -> dict[str, Any]:
 def _coordinates(run: Fit, data: Data | None) -> dict[str, Any]:
     """Give each dimension the user's names, where there are any."""
     names = {
-        "feature": run.names,
+        "feature": run.names or (None if data is None else data.names),
         "factor": getattr(run.model, "factor_names", None),
         "obs": None if data is None else data.rows,
     }

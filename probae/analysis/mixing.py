@@ -27,7 +27,7 @@ __all__ = ["Mixing", "Pattern", "Quantity", "mixing"]
 LARGEST_R_HAT = 1.01
 LEAST_ESS = 400  # Vehtari et al. (2021)
 MOST = 200  # numbers of a quantity that are looked at
-FEWEST = 4  # draws of a chain, for split chains to have two each
+FEWEST = 4  # draws of a chain; a single one is cut in two
 SMALL_MEAN = 0.3  # of the length of the loadings: a mean below it is that of draws in many frames
 
 
@@ -198,8 +198,9 @@ def mixing(source: Any) -> Mixing:
     """
     read = read_source(source, "mixing")
     draws = read.draws["loadings"]
-    if draws.shape[1] < FEWEST:
-        raise DataError(f"mixing needs at least {FEWEST} draws of each chain, got {draws.shape[1]}.")
+    fewest = FEWEST * (1 + (len(draws) == 1))
+    if draws.shape[1] < fewest:
+        raise DataError(f"mixing needs at least {fewest} draws of each chain, got {draws.shape[1]}.")
     group, features, latents = read.group, draws.shape[2], draws.shape[3]
     names = read.names or tuple(str(d) for d in range(features))
     columns = None if group is None or group.rotates else group.columns
@@ -249,18 +250,26 @@ def _quantity(name: str, draws: Tensor, labels: list[str]) -> Quantity:
     values = draws[..., chosen]
     varies = (values != values[:1, :1]).flatten(0, 1).any(0)
     parts = []
-    for statistic, options in (
-        (array_stats.rhat, {}),
-        (array_stats.ess, {"method": "bulk"}),
-        (array_stats.ess, {"method": "tail", "prob": (0.05, 0.95)}),
+    for statistic, unknown, options in (
+        (array_stats.rhat, np.inf, {}),
+        (array_stats.ess, 0.0, {"method": "bulk"}),
+        (array_stats.ess, 0.0, {"method": "tail", "prob": (0.05, 0.95)}),
     ):
         found = torch.full((len(chosen),), torch.nan, dtype=torch.float64)
         if bool(varies.any()):
-            answer = statistic(values[..., varies].numpy(), chain_axis=0, draw_axis=1, **options)
-            found[varies] = torch.from_numpy(np.asarray(answer))
+            answer = np.asarray(statistic(halves(values[..., varies]), chain_axis=0, draw_axis=1, **options))
+            found[varies] = torch.from_numpy(np.where(np.isnan(answer), unknown, answer))
         parts.append(found)
     picked = tuple(labels[i] for i in chosen.tolist())
     return Quantity(name, values, picked, *parts, total=len(labels))
+
+
+def halves(values: Float[Tensor, "chains draws numbers"]) -> np.ndarray:
+    """Cut a single chain in two: diagnostics ask for two chains at least."""
+    if len(values) == 1:
+        half = values.shape[1] // 2
+        values = torch.cat([values[:, :half], values[:, -half:]])
+    return values.numpy(force=True)
 
 
 def _mean_length(draws: Tensor) -> float:

@@ -84,10 +84,10 @@ def parameter_calibration(
     >>> import probae as pa
     >>> laws = pa.parameter_priors
     >>> model = pa.FactorAnalysis(3, 1).with_priors(loadings=laws.Normal(1.0), noise_variance=laws.InverseGamma())
-    >>> method = pa.Gibbs(draws=100, warmup=20, chains=1)
+    >>> method = pa.Gibbs(draws=40, warmup=20, chains=1)
     >>> found = pa.parameter_calibration(model, method, rows=10, simulations=100, draws=19)
-    >>> found.passed
-    True
+    >>> found.ranks.shape, len(found.failures)
+    (torch.Size([100, 16]), 0)
     """
     _check(model, method, missing)
     for name, value, least in (

@@ -18,7 +18,7 @@ from probae.analysis.recipes import LatentDraws, Scores, SiteDraws, parameter_dr
 from probae.inference import Fit
 from probae.inference.draws import Draws
 from probae.models import LinearFactorModel
-from probae.parameter_priors import Flat, ParameterPrior
+from probae.parameter_priors import Fixed, Flat, ParameterPrior
 
 __all__ = [
     "Group",
@@ -203,8 +203,8 @@ def _laws(source: Source) -> dict[str, str]:
         law = program.parameter_priors.get(name)
         if isinstance(law, Flat):
             found[name] = "flat and improper: it has no draws, and is held at its posterior mean"
-        elif name not in program.random_parameters and not isinstance(law, ParameterPrior):
-            found[name] = "fixed"
+        elif law is None or isinstance(law, Fixed):
+            found[name] = "a distribution of Pyro" if name in program.random_parameters else "fixed"
         else:
             found[name] = type(law).__name__
     return found

@@ -172,8 +172,8 @@ def _check(model: LatentModel, x: Any, method: Method | None) -> Any:
     """Check the data once: Data, or SufficientStatistics of the right width where the moments say all."""
     if model.random_parameters and not (method is None or method.random):
         raise ParameterError(
-            f"{type(method).__name__} finds fixed parameters, but {', '.join(model.random_parameters)} carry a prior: pass "
-            "Gibbs() or NUTS(), or use model.point(), the model without them."
+            f"{type(method).__name__} finds fixed parameters, but {', '.join(model.random_parameters)} carry a prior: "
+            "pass Gibbs() or NUTS(), or use model.point(), the model without them."
         )
     gaussian = isinstance(model, LinearFactorModel) and model.gaussian
     if is_dask(x):

@@ -140,6 +140,14 @@ class NoisePrior(ParameterPrior):
         """Draw each variance given the sum of squares of ``count`` residuals N(0, variance)."""
         raise NotImplementedError
 
+    def check_residuals(self, squares: Float[Tensor, "*chains"], count: int | Tensor) -> None:
+        """Refuse sums of squares of ``count`` residuals that leave no proper posterior; most laws take any.
+
+        Raises
+        ------
+        ParameterError
+        """
+
     def log_prob(self, variance: Float[Tensor, "*chains"]) -> Float[Tensor, "*chains"]:
         """Return the log density of each variance, in nats."""
         raise NotImplementedError

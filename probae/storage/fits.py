@@ -55,7 +55,9 @@ def pack(fit: Fit) -> tuple[dict[str, Any], bytes]:
     if not isinstance(fit, Fit):
         raise FileError(f"it is a {type(fit).__name__}, and only the result of pa.fit can be saved.")
     if fit.model.random_parameters:
-        raise FileError("the parameters of its model are random: the model of a fit should be a point.")
+        raise FileError(
+            "the parameters of its model carry priors, and the model of a fit should have fixed ones."
+        )
     encoder = getattr(fit.posterior, "encoder", None) or getattr(fit.method, "encoder", None)
     shared = {"model": fit.model} | ({} if encoder is None else {"encoder": encoder})
     parts = {name: module.state_dict() for name, module in shared.items()}

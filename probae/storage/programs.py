@@ -11,6 +11,7 @@ from torch import Tensor
 from probae.checks import FileError
 from probae.models import LatentModel, LinearFactorModel
 from probae.parameter_priors import ParameterPrior
+from probae.storage.pyro_laws import pack_law, unpack_law
 from probae.storage.specs import from_spec, held_tensors, to_spec
 
 PART = "program."
@@ -23,7 +24,7 @@ def pack_program(program: LatentModel) -> tuple[dict[str, Any], dict[str, Tensor
     Raises
     ------
     FileError
-        If a prior is no law of `probae.parameter_priors`.
+        If a prior is neither a law of `probae.parameter_priors` nor a common one of Pyro.
 
     Examples
     --------
@@ -36,13 +37,11 @@ def pack_program(program: LatentModel) -> tuple[dict[str, Any], dict[str, Tensor
     tensors |= {STATE + name: value for name, value in program.state_dict().items()}
     specs = {}
     for name, law in program.parameter_priors.items():
-        if not isinstance(law, ParameterPrior):
-            raise FileError(
-                f"its {name} have the prior {type(law).__name__} of Pyro, which cannot be saved: use a law of "
-                "probae.parameter_priors."
-            )
-        held = held_tensors(law, f"{PRIORS}{name}")
-        specs[name] = to_spec(law, held)
+        if isinstance(law, ParameterPrior):
+            held = held_tensors(law, f"{PRIORS}{name}")
+            specs[name] = to_spec(law, held)
+        else:
+            specs[name], held = pack_law(law, f"{PRIORS}{name}")
         tensors |= held
     return specs, tensors
 
@@ -58,7 +57,7 @@ def unpack_program(
         If the tensors are not those of such a program.
     """
     found = {name: value for name, value in tensors.items() if name.startswith(PART)}
-    laws = {name: from_spec(spec, ParameterPrior, found) for name, spec in specs.items()}
+    laws = {name: _law(name, spec, found) for name, spec in specs.items()}
     if not laws or not set(laws) <= set(model.parameter_names):
         raise FileError("the priors are not those of parameters of the model.")
     try:
@@ -80,3 +79,9 @@ def unpack_program(
     if set(found) != set(pack_program(program)[1]):
         raise FileError("the tensors are not those of the program of the fit.")
     return program
+
+
+def _law(name: str, spec: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(spec, dict) and "pyro" in spec:
+        return unpack_law(spec, f"{PRIORS}{name}", tensors)
+    return from_spec(spec, ParameterPrior, tensors)

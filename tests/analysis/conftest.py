@@ -151,6 +151,8 @@ def factors(features=6, latents=2, noise=0.5, seed=0):
 @pytest.fixture(name="factors")
 def factors_fixture():
     return factors
+
+
 @pytest.fixture(name="sampled")
 def sampled_fixture():
     """Return a function that makes the Fit of given draws of the loadings (chain, draw, D, K)."""

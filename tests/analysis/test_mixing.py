@@ -155,3 +155,15 @@ def test_isotropic_noise_is_one_number(sampled):
 def test_too_few_draws_are_refused():
     with pytest.raises(DataError, match="at least 4 draws of each chain, got 3"):
         pa.mixing(normal(4, 3, 5, 2))
+
+
+def test_a_single_chain_is_judged_by_its_halves():
+    still = independent()[:1]
+    drifting = still.clone()
+    drifting[:, 150:] *= 1.5
+    assert pa.mixing(torch.cat([still, still], 1)).covariance.worst_r_hat < 1.02
+    found = pa.mixing(drifting)
+    assert found.covariance.worst_r_hat > 1.5
+    assert found.pattern is Pattern.NOT_CONVERGED
+    with pytest.raises(DataError, match="at least 8 draws of each chain, got 7"):
+        pa.mixing(still[:, :7])

@@ -68,7 +68,9 @@ def test_one_number_is_drawn_among_the_sets():
     ax = pa.plots.predictive(check)
     assert sum(bar.get_height() for bar in ax.patches) == 50
     assert list(ax.lines[0].get_xdata()) == [1.5, 1.5]
-    assert f"x (p = {float(check.p_value[0]):.3f})" in [text.get_text() for text in ax.get_legend().get_texts()]
+    assert f"x (p = {float(check.p_value[0]):.3f})" in [
+        text.get_text() for text in ax.get_legend().get_texts()
+    ]
 
 
 def test_the_callers_axes_are_used():

@@ -103,9 +103,29 @@ def test_every_law_of_a_parameter_can_be_saved(tmp_path):
         assert same(again.program.sample(5, seed=1), run.program.sample(5, seed=1))
 
 
-def test_a_law_of_pyro_is_refused_with_what_to_do(tmp_path):
-    run = sampled(loadings=dist.Normal(0.0, 1.0))
-    with pytest.raises(pa.FileError, match=r"its loadings have the prior Normal of Pyro, .* use a law of"):
+PYRO = {
+    "a number": {"loadings": dist.Laplace(0.0, 1.0)},
+    "float64": {"noise_variance": dist.Gamma(torch.tensor(2.0, dtype=torch.float64), 1.0)},
+    "events": {
+        "loadings": dist.StudentT(4.0, 0.0, torch.ones(D, K)).to_event(2),
+        "mean": dist.Normal(normal(D), 2.0),
+    },
+}
+
+
+@pytest.mark.parametrize("name", PYRO)
+def test_common_laws_of_pyro_come_back_bit_for_bit(name, tmp_path):
+    run = sampled(**PYRO[name])
+    again = load(save(run, tmp_path / "run"))
+    assert same(again.program.sample(5, seed=1), run.program.sample(5, seed=1))
+    assert repr(again.program.parameter_priors) == repr(run.program.parameter_priors)
+
+
+def test_another_law_of_pyro_is_refused_with_what_to_do(tmp_path):
+    run = sampled(loadings=dist.VonMises(0.0, 1.0))
+    with pytest.raises(
+        pa.FileError, match=r"loadings has the prior VonMises, and a file can hold laws of .* Normal"
+    ):
         save(run, tmp_path / "run")
 
 
@@ -188,6 +208,11 @@ PRIOR = {"class": "parameter_priors.InverseGamma", "shape": 2.0, "scale": 0.5}
         {"noise_variance": {"class": "parameter_priors.LoadingsPrior"}},
         {"noise_variance": PRIOR | {"scale": {"ref": "draws.mean"}}},
         {"noise_variance": 3},
+        {"loadings": {"pyro": "VonMises", "event_dims": 0}},
+        {"loadings": {"pyro": ["Normal"], "event_dims": 0}},
+        {"loadings": {"pyro": "HalfNormal", "event_dims": 10**9}},
+        {"loadings": {"pyro": "HalfNormal", "event_dims": 0, "x": 1}},
+        {"loadings": {"pyro": "Normal", "event_dims": 0}},
     ],
     ids=str,
 )

@@ -48,6 +48,13 @@ def test_stretching_factors_leaves_sparse_loadings_their_law(error):
     assert level > 1e-4 if error == 0 else level < 1e-8
 
 
+@pytest.mark.parametrize("method", [pa.NUTS(), pa.LaplaceApproximation(), pa.VariationalBayes()])
+def test_methods_that_follow_gradients_refuse_sparse_loadings(method):
+    model = FactorAnalysis(4, 1).with_priors(loadings=SpikeSlab())
+    with pytest.raises(pa.NotExactError, match=r"Gibbs\(\)"):
+        fit(model, torch.randn(20, 4, generator=torch.Generator().manual_seed(0)), method)
+
+
 @pytest.mark.filterwarnings("ignore::probae.checks.ConvergenceWarning")
 def test_planted_zeros_are_found():
     """Two factors of three features each; at n = 400 a loading of 0 has a likelihood ratio of about sqrt(n) for it."""
