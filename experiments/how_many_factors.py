@@ -49,7 +49,7 @@ class Settings:
     """Factors of the fits under ARD and the multiplicative gamma process."""
     tried: int = 5
     """Most factors of the fits that leave-one-out compares."""
-    strengths: tuple[float, ...] = (1.0, 0.3, 0.1)
+    strengths: tuple[float, ...] = (1.0, 0.1)
     """Size of the loadings of the last factor, relative to the others."""
     repeats: int = 20
     """Data sets."""
@@ -207,7 +207,9 @@ def plot(rows: dict[str, Rows]) -> Figure:
         ax.set_yticks(range(len(RULES)), RULES)
         ax.set_xlabel("number of factors named")
         eigenvalue = float(np.median([row["weakest eigenvalue"] for row in some]))
-        ax.set_title(f"last factor {strength:g} as large (eigenvalue {eigenvalue:.2g})", fontsize=10)
+        ax.set_title(f"last loadings times {strength:g} (eigenvalue {eigenvalue:.2g})", fontsize=10)
+    repeats = len({row["seed"] for row in answers})
+    figure.suptitle(f"data sets, of {repeats}, in which a rule names so many factors", fontsize=11)
     return figure
 
 
