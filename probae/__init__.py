@@ -12,12 +12,16 @@ __version__ = "0.1.0"
 
 _HOME = {
     "probae.agreement": ("amari_distance", "mean_correlation"),
+    "probae.analysis.active_factors": ("ActiveFactors", "active_factors"),
+    "probae.analysis.alignment": ("Alignment", "align"),
     "probae.analysis.annealed": ("AnnealedImportance",),
     "probae.analysis.calibration": ("Calibration", "simulation_based_calibration"),
     "probae.analysis.collapse": ("Collapse", "collapse"),
     "probae.analysis.compare": ("Comparison", "compare"),
     "probae.analysis.cross_validation": ("CrossValidation",),
+    "probae.analysis.covariance_residual": ("CovarianceResidual", "covariance_residual"),
     "probae.analysis.cubature": ("Quadrature",),
+    "probae.analysis.datatree": ("to_datatree",),
     "probae.analysis.denoising_score": ("denoising_score",),
     "probae.analysis.evidence": ("log_evidence",),
     "probae.analysis.exact": ("Exact",),
@@ -27,6 +31,7 @@ _HOME = {
     "probae.analysis.k_fold": ("k_fold", "k_fold_entries"),
     "probae.analysis.loo": ("loo",),
     "probae.analysis.parameter_calibration": ("parameter_calibration",),
+    "probae.analysis.mixing": ("Mixing", "mixing"),
     "probae.analysis.pareto": ("pareto_k",),
     "probae.analysis.posterior_comparison": (
         "PosteriorComparison",
@@ -94,6 +99,12 @@ _HOME = {
     "probae.identifiability.segment_information": ("segment_information",),
     "probae.identifiability.nullity": ("fisher_nullity",),
     "probae.identifiability.report": ("Report", "Verdict", "audit"),
+    "probae.inference.aligned": (
+        "OrthogonalProcrustes",
+        "PivotMatch",
+        "SignedPermutations",
+        "VarimaxPermutations",
+    ),
     "probae.inference.checkpoint": ("Checkpoint",),
     "probae.inference.layers": ("GreedyLayers", "PrincipalLayers"),
     "probae.inference.pretraining": ("pretrain",),
@@ -184,12 +195,16 @@ __all__ = sorted([*_WHERE, *_MODULES])
 if TYPE_CHECKING:
     from probae import datasets, decoders, likelihoods, parameter_priors, plots, priors, rotation
     from probae.agreement import amari_distance, mean_correlation
+    from probae.analysis.active_factors import ActiveFactors, active_factors
+    from probae.analysis.alignment import Alignment, align
     from probae.analysis.annealed import AnnealedImportance
     from probae.analysis.calibration import Calibration, simulation_based_calibration
     from probae.analysis.collapse import Collapse, collapse
     from probae.analysis.compare import Comparison, compare
+    from probae.analysis.covariance_residual import CovarianceResidual, covariance_residual
     from probae.analysis.cross_validation import CrossValidation
     from probae.analysis.cubature import Quadrature
+    from probae.analysis.datatree import to_datatree
     from probae.analysis.denoising_score import denoising_score
     from probae.analysis.evidence import log_evidence
     from probae.analysis.exact import Exact
@@ -198,6 +213,7 @@ if TYPE_CHECKING:
     from probae.analysis.importance_weighted import ImportanceWeighted
     from probae.analysis.k_fold import k_fold, k_fold_entries
     from probae.analysis.loo import loo
+    from probae.analysis.mixing import Mixing, mixing
     from probae.analysis.parameter_calibration import parameter_calibration
     from probae.analysis.pareto import pareto_k
     from probae.analysis.posterior_comparison import (
@@ -271,6 +287,7 @@ if TYPE_CHECKING:
         EM,
         IWAE,
         MAP,
+        NUTS,
         SVI,
         Amortization,
         ContractiveEncoder,
@@ -287,7 +304,6 @@ if TYPE_CHECKING:
         LaplaceApproximation,
         LassoEnergy,
         Masking,
-        NUTS,
         MaximumLikelihood,
         MinimumResiduals,
         NearbyRow,
@@ -307,6 +323,12 @@ if TYPE_CHECKING:
         VariationalEM,
         VariationalPosterior,
         WeightDecay,
+    )
+    from probae.inference.aligned import (
+        OrthogonalProcrustes,
+        PivotMatch,
+        SignedPermutations,
+        VarimaxPermutations,
     )
     from probae.inference.checkpoint import Checkpoint
     from probae.inference.fit import fit

@@ -14,9 +14,12 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from probae.checks import FileError
+
+if TYPE_CHECKING:
+    import xarray
 
 TEMPORARY = ".probae-"
 
@@ -65,6 +68,26 @@ def atomic_write(path: str | os.PathLike[str], content: bytes | Callable[[Binary
             f"{shown(path)} could not be written: {reason}; what was there is unchanged."
         ) from error
     return path
+
+
+def write_netcdf(tree: xarray.DataTree, path: str | os.PathLike[str]) -> Path:
+    """Write a tree of datasets as netCDF4, whole or not at all; what it holds lazily is computed.
+
+    Raises
+    ------
+    FileError
+        If the disk is full, the folder may not be written, and the like; the old file is then as it was.
+
+    Examples
+    --------
+    >>> import tempfile, xarray
+    >>> tree = xarray.DataTree.from_dict({"posterior": xarray.Dataset({"a": ("draw", [1.0, 2.0])})})
+    >>> path = write_netcdf(tree, f"{tempfile.mkdtemp()}/posterior.nc")
+    >>> xarray.open_datatree(path, engine="h5netcdf").identical(tree)
+    True
+    """
+    # by name, not by handle: versions of xarray differ in whether they write a tree to an open file
+    return atomic_write(path, lambda file: tree.to_netcdf(os.fspath(file.name), engine="h5netcdf"))
 
 
 def read_bytes(path: str | os.PathLike[str], limit: int | None = None, follow: bool = False) -> bytes:

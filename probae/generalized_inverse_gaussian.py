@@ -3,8 +3,8 @@ r"""Exact draws of the generalised inverse Gaussian law, for many parameters at 
 .. math:: p(g) \propto g^{\lambda - 1} \exp(-(a g + b / g) / 2), \quad g > 0
 
 The logarithm of g, less its mode, has the log-concave density exp(phi) with
-phi(y) = -alpha (cosh y - 1) - lambda (e^y - y - 1), alpha = sqrt(lambda^2 + a b) - lambda; it is drawn by rejection from
-a constant between -s' and t' with exponential tails, of which the same share is kept whatever the parameters.
+phi(y) = -alpha (cosh y - 1) - lambda (e^y - y - 1), alpha = sqrt(lambda^2 + a b) - lambda; it is drawn by rejection
+from a constant between -s' and t' with exponential tails, of which the same share is kept whatever the parameters.
 
 References
 ----------

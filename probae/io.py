@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from probae.checks import FileError
-from probae.files import TEMPORARY, atomic_write, make_folder, read_bytes, shown
+from probae.files import TEMPORARY, atomic_write, make_folder, read_bytes, shown, write_netcdf
 
 if TYPE_CHECKING:
     import xarray
@@ -30,18 +31,18 @@ __all__ = ["atomic_write", "load", "read_table", "save", "write_figure", "write_
 MANIFEST = "manifest.json"
 
 
-def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
-    """Save a fit as a folder, in place of a fit that is there already.
+def save(fit: Fit | xarray.DataTree, path: str | os.PathLike[str]) -> Path:
+    """Save a fit as a folder, in place of a fit that is there already; a tree of `to_datatree` as a netCDF file.
 
     Parameters
     ----------
-    fit : Fit
-    path : folder; made if absent
+    fit : Fit or xarray.DataTree
+        What a tree holds lazily is computed. ``xarray.open_datatree(path, engine="h5netcdf")`` reads it again.
+    path : folder, made if absent; for a tree a file
 
     Returns
     -------
     Path
-        The folder.
 
     Raises
     ------
@@ -61,9 +62,11 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
 
     from probae.storage import fits, manifest
 
+    if _is_tree(fit):
+        return write_netcdf(cast("xarray.DataTree", fit), path)
     folder = Path(path)
     with _about(folder, "cannot hold this fit"):
-        content, weights = fits.pack(fit)
+        content, weights = fits.pack(cast("Fit", fit))
         digest = hashlib.sha256(weights).hexdigest()
         content["weights"] = {"sha256": digest, "bytes": len(weights)}
         described = manifest.dump(content)
@@ -218,6 +221,12 @@ def _read_pair(folder: Path) -> tuple[dict[str, Any], bytes]:
     if hashlib.sha256(weights).hexdigest() != digest:
         raise FileError(f"{shown(folder / _weights_name(digest))} was changed after it was written.")
     return content, weights
+
+
+def _is_tree(value: Any) -> bool:
+    """Whether a value is a tree; without xarray loaded nothing can have made one."""
+    loaded = sys.modules.get("xarray")
+    return loaded is not None and isinstance(value, loaded.DataTree)
 
 
 def _weights_name(digest: str) -> str:

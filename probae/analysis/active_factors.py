@@ -1,13 +1,15 @@
 r"""How many factors are at work? The posterior of a number that no rotation and no unit changes.
 
-The factors a draw of the parameters holds, free of rotation and of the units of x, are the canonical ones: in the frame
-where W' Psi^-1 W is diagonal, factor k adds its eigenvalue lambda_k to a noise of variance 1. Of N rows of noise alone in
-D features, eigenvalues of the covariance spread up to (1 + sqrt(D / N))^2, and a factor shows in them only if
+The factors of a draw of the parameters, free of rotation and of the units of x, are the canonical ones: in the frame
+where W' Psi^-1 W is diagonal, factor k adds its eigenvalue lambda_k to a noise of variance 1. The covariance of N rows
+of noise alone in D features has eigenvalues up to l = (1 + sqrt(D / N))^2. Factors that are not there are fitted to
+those, and the posterior of an eigenvalue l has a standard deviation of l sqrt(2 / N). So their draws reach
 
-.. math:: \lambda_k > \sqrt{D / N},
+.. math:: \lambda = (1 + \sqrt{D / N})^2 (1 + 2 \sqrt{2 / N}) - 1
 
-below which no use of the covariance tells it from noise. That is the edge counted from. Columns of W would not do: under
-a rotation-invariant prior they are a mixture of all factors, and their share of the variance depends on the frame.
+with two standard deviations, and that is the edge counted from. A factor of eigenvalue below sqrt(D / N) leaves no
+trace in the covariance at all. Columns of W would not do: under a rotation-invariant prior they are a mixture of all
+factors, and their share of the variance depends on the frame.
 """
 
 from __future__ import annotations
@@ -92,7 +94,9 @@ class ActiveFactors:
                 own = ", ".join(f"{p:.2f}" for p in self.chains[:, count].tolist())
                 lines.append(f"  {count:>3}  {probability:.3f}  (chains {own})")
         if float(spread.max()) > 0.5:
-            lines.append("Note: the chains disagree, so they have not mixed over the number: run more, or longer.")
+            lines.append(
+                "Note: the chains disagree, so they have not mixed over the number: run more, or longer."
+            )
         return "\n".join([*lines, *_sensitivity(self)])
 
 
@@ -102,8 +106,8 @@ def _sensitivity(found: ActiveFactors) -> list[str]:
     if modes == [found.mode, found.mode]:
         return []
     return [
-        f"Note: the most probable number is {modes[0]} above half the edge and {modes[1]} above twice it: it depends on "
-        "where weak factors begin to count."
+        f"Note: the most probable number is {modes[0]} above half the edge and {modes[1]} above twice it: it depends "
+        "on where weak factors begin to count."
     ]
 
 
@@ -111,15 +115,16 @@ def _sensitivity(found: ActiveFactors) -> list[str]:
 def active_factors(run: Fit, x: Any = None, *, edge: float | None = None) -> ActiveFactors:
     r"""Return the posterior of the number of factors that stand out of the noise.
 
-    Draw by draw it counts the eigenvalues of :math:`W' \Psi^{-1} W` above :math:`\sqrt{D / N}`, the variance in units of
-    the noise from which N rows of D features can show a factor at all (Baik et al., 2005; Paul, 2007).
+    Draw by draw it counts the eigenvalues of :math:`W' \Psi^{-1} W` above what draws of a factor fitted to N rows of
+    noise in D features reach, :math:`(1 + \sqrt{D / N})^2 (1 + 2 \sqrt{2 / N}) - 1`: the largest eigenvalue of noise
+    [1]_ and two posterior standard deviations [2]_.
 
     Parameters
     ----------
     run : Fit
-        With draws of the parameters, under a prior that can switch factors off: `ARD`, `MultiplicativeGamma`,
-        `Horseshoe` or `SpikeSlab` of :mod:`probae.parameter_priors`. Under one normal law for all loadings every factor is
-        used, and the count says little about their number.
+        With draws of the parameters, under a prior that can switch factors off: ``ARD``, ``MultiplicativeGamma``,
+        ``Horseshoe`` or ``SpikeSlab`` of :mod:`probae.parameter_priors`. Under one normal law for all loadings every
+        factor is used, and the count says little about their number.
     x : array, DataFrame or Tensor (N, D), or SufficientStatistics, optional
         The rows of the fit, for their number.
     edge : float, optional
@@ -140,22 +145,44 @@ def active_factors(run: Fit, x: Any = None, *, edge: float | None = None) -> Act
 
     References
     ----------
-    .. [1] Baik, J., Ben Arous, G. & Peche, S. (2005). Phase transition of the largest eigenvalue for nonnull complex
-       sample covariance matrices. Annals of Probability 33, 1643-1697.
-    .. [2] Paul, D. (2007). Asymptotics of sample eigenstructure for a large dimensional spiked covariance model.
-       Statistica Sinica 17, 1617-1642.
+    .. [1] Marchenko, V. A. & Pastur, L. A. (1967). Distribution of eigenvalues for some sets of random matrices.
+       Mathematics of the USSR - Sbornik 1, 457-483.
+    .. [2] Anderson, T. W. (1963). Asymptotic theory for principal component analysis. Annals of Mathematical Statistics
+       34, 122-148.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> x = pa.datasets.holzinger_swineford().x
+    >>> run = pa.fit(pa.FactorAnalysis(9, 3), x, pa.Gibbs())
+    >>> pa.active_factors(run, x).mode
+    3
     """
     check_fit(run, "active_factors")
     if not run.draws or "loadings" not in run.draws:
         raise ParameterError(
-            f"active_factors needs draws of the loadings, and {type(run.method).__name__} gave none: fit with Gibbs() or "
-            "NUTS(), or ask number_of_factors(x)."
+            f"active_factors needs draws of the loadings, and {type(run.method).__name__} gave none: fit with Gibbs() "
+            "or NUTS(), or ask number_of_factors(x)."
         )
     if not isinstance(run.model, LinearFactorModel) or run.model.invertible:
-        raise NotExactError(f"active_factors measures factors by the noise, and {run.model!r} has none beside them.")
+        raise NotExactError(
+            f"active_factors measures factors by the noise, and {run.model!r} has none beside them."
+        )
     if edge is None:
-        edge = math.sqrt(run.model.features / _count(run, x))
+        edge = noise_edge(_count(run, x), run.model.features)
     return ActiveFactors.of(signal_to_noise(run), check_positive("edge", edge))
+
+
+def noise_edge(samples: int, features: int) -> float:
+    r"""Return :math:`(1 + \sqrt{D / N})^2 (1 + 2 \sqrt{2 / N}) - 1`.
+
+    Examples
+    --------
+    >>> round(noise_edge(200, 50), 3)                                        # 1.5^2 * 1.2 - 1
+    1.7
+    """
+    largest = (1 + math.sqrt(features / samples)) ** 2
+    return largest * (1 + 2 * math.sqrt(2 / samples)) - 1
 
 
 def signal_to_noise(run: Fit) -> Float[Tensor, "chains draws latents"]:

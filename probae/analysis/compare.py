@@ -43,6 +43,16 @@ class Comparison:
         one may get all the weight, so it is no probability of a model.
     notes : tuple of str
 
+    Examples
+    --------
+    >>> import probae as pa
+    >>> x = pa.datasets.holzinger_swineford().x
+    >>> print(pa.compare({f"{k} factors": pa.k_fold(pa.ProbabilisticPCA(9, k), x, folds=3) for k in (1, 2)}))
+    Prediction of 301 rows (3 folds of rows, seed 0), in nats
+                  elpd  difference  its error  p  weight
+    2 factors  -3882.0         0.0        0.0  -    0.88
+    1 factors  -3958.2       -76.2       18.0  -    0.12
+
     References
     ----------
     .. [1] Yao, Y., Vehtari, A., Simpson, D. & Gelman, A. (2018). Using stacking to average Bayesian predictive
@@ -130,7 +140,7 @@ def compare(candidates: Mapping[str, CrossValidation | Fit], x: Any = None) -> C
     --------
     >>> import probae as pa
     >>> x = pa.datasets.holzinger_swineford().x
-    >>> found = pa.compare({f"{k} factors": pa.k_fold(pa.FactorAnalysis(9, k), x, folds=5) for k in (1, 2, 3)})
+    >>> found = pa.compare({f"{k} factors": pa.k_fold(pa.ProbabilisticPCA(9, k), x, folds=5) for k in (1, 2, 3)})
     >>> found.names
     ('3 factors', '2 factors', '1 factors')
     >>> difference, error = found.between("3 factors", "2 factors")
@@ -151,8 +161,8 @@ def paired(first: Float[Tensor, " samples"], second: Float[Tensor, " samples"]) 
 
     Examples
     --------
-    >>> paired(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 0.0]))
-    (4.0, 2.0)
+    >>> paired(torch.tensor([2.0, 2.0]), torch.tensor([0.0, 0.0]))
+    (4.0, 0.0)
     """
     gap = first - second
     return float(gap.sum()), float(gap.std() * len(gap) ** 0.5) if len(gap) > 1 else math.nan

@@ -41,6 +41,13 @@ class CrossValidation:
         k-hat above which a row is not to be trusted, min(1 - 1 / log10 S, .7) with S draws.
     notes : tuple of str
         What to know before the numbers are used.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> found = pa.k_fold(pa.ProbabilisticPCA(9, 3), pa.datasets.holzinger_swineford().x, folds=3)
+    >>> print(found)
+    elpd (3 folds of rows, seed 0, 301 rows) = -3794.57, standard error 44.75
     """
 
     pointwise: Float[Tensor, " samples"]

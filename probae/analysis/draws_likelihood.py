@@ -79,13 +79,22 @@ def log_likelihood_of_draws(
         raise NotExactError(
             f"The likelihood of {type(model).__name__} has no closed form: log_evidence(run, x) estimates it."
         )
+    allowed = model.gaussian and model.noise != "none"
+    data = check_data(
+        x, features=model.features, names=model.feature_names, missing="allow" if allowed else "refuse"
+    )
+    return of_checked_rows(model, draws, data.values)
+
+
+def of_checked_rows(
+    model: LinearFactorModel, draws: Mapping[str, Tensor], x: Float[Tensor, "samples features"]
+) -> Float[Tensor, "chain draw samples"]:
+    """Return `log_likelihood_of_draws` of rows that the model is known to take."""
     if model.gaussian and model.noise != "none":
-        data = check_data(x, features=model.features, names=model.feature_names, missing="allow")
         lead, loadings, noise, mean = flat_parameters(model, draws)
-        return _gaussian(data.values, loadings, noise, mean).reshape(*lead, -1)
-    data = check_data(x, features=model.features, names=model.feature_names)
-    lead, models = _models(model, draws)
-    return torch.stack([one.log_likelihood(data.values).double() for one in models]).reshape(*lead, -1)
+        return _gaussian(x, loadings, noise, mean).reshape(*lead, -1)
+    lead, models = models_of(model, draws)
+    return torch.stack([one.log_likelihood(x).double() for one in models]).reshape(*lead, -1)
 
 
 def flat_parameters(
@@ -155,7 +164,7 @@ def _chunks(count: int, numbers: int) -> Iterator[slice]:
     return (slice(low, low + size) for low in range(0, count, size))
 
 
-def _models(
+def models_of(
     model: LinearFactorModel, draws: Mapping[str, Tensor]
 ) -> tuple[torch.Size, Iterator[LinearFactorModel]]:
     """Return (chain, draw) and the model of each draw, one after the other in one copy."""

@@ -63,7 +63,7 @@ def k_fold(
     --------
     >>> import probae as pa
     >>> x = pa.datasets.holzinger_swineford().x
-    >>> three, two = (pa.k_fold(pa.FactorAnalysis(9, k), x, folds=5) for k in (3, 2))
+    >>> three, two = (pa.k_fold(pa.ProbabilisticPCA(9, k), x, folds=5) for k in (3, 2))
     >>> three.scheme, three.total > two.total
     ('5 folds of rows, seed 0', True)
     """

@@ -24,9 +24,7 @@ class Computed(BackendArray):
         self._kept: np.ndarray | None = None
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.OUTER, self._part
-        )
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._part)
 
     def _part(self, key: tuple[Any, ...]) -> np.ndarray:
         """Compute what an integer, a slice or a one-dimensional array for each axis picks out."""
@@ -36,7 +34,9 @@ class Computed(BackendArray):
             places = torch.from_numpy((chains[:, None] * self.shape[1] + draws).ravel())
             values = self.recipe(places, torch.from_numpy(rows)).numpy()
             values = values.reshape(len(chains), len(draws), len(rows), *self.shape[3:])
-            if values.shape == self.shape and all(_whole(*pair) for pair in zip(self.shape, wanted, strict=True)):
+            if values.shape == self.shape and all(
+                _whole(*pair) for pair in zip(self.shape, wanted, strict=True)
+            ):
                 self._kept = values
         else:
             values = self._kept[np.ix_(chains, draws, rows)]

@@ -14,19 +14,12 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-from arviz_stats.base import array_stats
-from jaxtyping import Float
 from torch import Tensor
 
 from probae.analysis.cross_validation import CrossValidation, few_rows, fingerprint
-from probae.analysis.predictive_density import (
-    averaged,
-    check_fit,
-    draws_blocks,
-    rows_of,
-)
+from probae.analysis.left_out import LeftOut, leave_out, relative_efficiency
+from probae.analysis.predictive_density import check_fit, draws_blocks, rows_of
 from probae.analysis.result import FEWEST, tail_shape
 from probae.checks import NotExactError, ParameterError
 from probae.inference import Fit
@@ -38,8 +31,7 @@ __all__ = ["loo"]
 
 SCHEME = "leave one out"
 FEW_DRAWS = 1000  # below which the tails of the weights have too few draws for a steady k-hat
-EQUAL = 1e-9  # spread of log weights that is rounding
-PROBES = 20  # rows whose effective sample size stands for that of all: each takes a millisecond
+REWEIGHTED = "the draws come from an approximation of the posterior and were weighted towards it."
 
 
 @local_parameters
@@ -82,63 +74,41 @@ def loo(run: Fit, x: Any, *, refit: bool = False) -> CrossValidation:
     --------
     >>> import probae as pa
     >>> x = pa.datasets.holzinger_swineford().x
+    >>> run = pa.fit(pa.FactorAnalysis(9, 3), x, pa.Gibbs())
+    >>> found = pa.loo(run, x)
+    >>> round(found.total / 10) * 10, bool(found.doubtful.any())
+    (-3750, False)
     """
     check_fit(run, "loo")
     count = _check_draws(run)
     data = rows_of(run.model, x)
     try:
-        share = relative_efficiency(run, data.values)
+        parts = _leave_out(run, data.values)
     except NotExactError:
         raise _no_marginal(run) from None
-    parts = [smoothed(block, share) for _, block in draws_blocks(run, data.values)]
-    pointwise, in_sample, k_hat, error = (torch.cat(some) for some in zip(*parts, strict=True))
     found = CrossValidation(
-        pointwise,
+        parts.elpd,
         SCHEME,
         fingerprint(data.values),
-        in_sample=in_sample,
-        k_hat=k_hat,
-        monte_carlo_error=error,
+        in_sample=parts.in_sample,
+        k_hat=parts.k_hat,
+        monte_carlo_error=parts.error,
         limit=min(1 - 1 / math.log10(count), 0.7),
-        notes=few_rows(len(pointwise)) + _few_draws(count),
+        notes=few_rows(len(data.values)) + _few_draws(count) + (REWEIGHTED,) * (_log_weight(run) is not None),
     )
     return _with_doubts(_refitted(found, run, data.values) if refit else found, refit)
 
 
-def smoothed(
-    log_likelihood: Float[Tensor, "chain draw samples"], efficiency: float = 1.0
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return elpd, log density in sample, k-hat and Monte Carlo error of each row, each (N,), by arviz-stats."""
-    flat = log_likelihood.flatten(0, 1).mT.contiguous()  # (N, S)
-    draws = flat.shape[1]
-    in_sample = averaged(log_likelihood)
-    weights = torch.full_like(flat, -math.log(draws))
-    shape = torch.zeros(len(flat), dtype=torch.float64)
-    lowest = flat.topk(
-        min(math.ceil(min(draws / 5, 3 * (draws / efficiency) ** 0.5)) + 1, draws), 1, largest=False
-    )
-    uneven = lowest.values[:, -1] - lowest.values[:, 0] > EQUAL  # equal weights have no tail to fit
-    if bool(uneven.any()):
-        found, k_hat = array_stats.psislw(flat[uneven].numpy(), r_eff=efficiency)
-        weights[uneven] = torch.from_numpy(np.asarray(found))
-        shape[uneven] = torch.from_numpy(np.asarray(k_hat))
-    elpd = (weights + flat).logsumexp(1)
-    deviation = (weights + flat - elpd.unsqueeze(1)).exp() - weights.exp()  # w_s (p_s / mean - 1)
-    error = (deviation.square().sum(1) / efficiency).sqrt()
-    return elpd, in_sample, shape, error
+def _leave_out(run: Fit, values: Tensor) -> LeftOut:
+    """Leave out each of the rows, some at a time."""
+    weight, efficiency = _log_weight(run), relative_efficiency(run, values)
+    parts = [leave_out(block, efficiency, weight) for _, block in draws_blocks(run, values)]
+    return LeftOut(*(torch.cat(some) for some in zip(*parts, strict=True)))
 
 
-def relative_efficiency(run: Fit, values: Tensor) -> float:
-    """Return effective draws of the density of a row over draws, the mean of some rows, by arviz-stats."""
-    chosen = values[:: max(len(values) // PROBES, 1)]
-    density = torch.cat([block for _, block in draws_blocks(run, chosen)], -1)
-    density = (density - density.amax((0, 1))).exp()
-    varying = density[:, :, density.std((0, 1)) > EQUAL].numpy()
-    if varying.shape[1] < 4 or varying.shape[2] == 0:
-        return 1.0
-    sizes = np.asarray(array_stats.ess(varying, chain_axis=0, draw_axis=1, method="mean"))
-    found = float(np.nanmean(sizes)) / (varying.shape[0] * varying.shape[1])
-    return found if math.isfinite(found) and found > 0 else 1.0
+def _log_weight(run: Fit) -> Tensor | None:
+    """Return log p(x, theta) - log q(theta) of the draws, where they come from an approximation q of the posterior."""
+    return (run.sample_stats or {}).get("log_weight")
 
 
 def _refitted(found: CrossValidation, run: Fit, values: Tensor) -> CrossValidation:
@@ -150,11 +120,9 @@ def _refitted(found: CrossValidation, run: Fit, values: Tensor) -> CrossValidati
         without = fit(run.program, torch.cat([values[:row], values[row + 1 :]]), run.method, seed=run.seed)
         if without.interrupted:
             raise KeyboardInterrupt
-        one = values[row : row + 1]
-        (_, block), *_ = draws_blocks(without, one)
-        density = (block - block.amax()).exp()
-        size = density.numel() * relative_efficiency(without, one)
-        pointwise[row], error[row] = averaged(block)[0], density.std() / density.mean() / size**0.5
+        one = _leave_out(without, values[row : row + 1])
+        (_, block), *_ = draws_blocks(without, values[row : row + 1])
+        pointwise[row], error[row] = one.in_sample[0], one.in_sample_error[0]
         k_hat[row] = tail_shape(block.reshape(1, -1))[0]
     return replace(found, pointwise=pointwise, k_hat=k_hat, monte_carlo_error=error)
 

@@ -39,6 +39,14 @@ class StatisticCheck:
         all entries at once, and is at least 1 / (R + 1).
     one_sided : bool
         Whether only large values speak against the model.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> x = pa.datasets.holzinger_swineford().x
+    >>> check = pa.posterior_predictive_check(pa.fit(pa.FactorAnalysis(9, 3), x), x, sets=20)["correlation"]
+    >>> check.labels[:2], check.observed[:2].round(decimals=3)
+    (('0, 1', '0, 2'), tensor([0.2970, 0.4410], dtype=torch.float64))
     """
 
     name: str
@@ -109,6 +117,16 @@ class PredictiveCheck:
         Rows of each data set, and how many were simulated.
     notes : tuple of str
         What to know before a p-value is read.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> x = pa.datasets.holzinger_swineford().x
+    >>> check = pa.posterior_predictive_check(pa.fit(pa.FactorAnalysis(9, 3), x), x, sets=20)
+    >>> print(str(check).splitlines()[0])
+    Posterior predictive check: 20 simulated sets of 301 rows
+    >>> check.flagged                                                     # no p-value of 20 sets is below .01
+    ()
     """
 
     checks: tuple[StatisticCheck, ...]

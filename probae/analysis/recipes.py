@@ -14,7 +14,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from probae.analysis.draws_likelihood import flat_parameters, log_likelihood_of_draws
+from probae.analysis.draws_likelihood import flat_parameters, of_checked_rows
 from probae.models import LatentModel, LinearFactorModel
 from probae.models.marginal import gaussian_posterior
 
@@ -41,7 +41,7 @@ class RowLikelihood:
     def __call__(self, places: Tensor, rows: Tensor) -> Tensor:
         """Compute it for some draws and rows."""
         chosen = {name: value.flatten(0, 1)[None, places] for name, value in self.draws.items()}
-        return log_likelihood_of_draws(self.model, chosen, self.x[rows])[0]
+        return of_checked_rows(self.model, chosen, self.x[rows])[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +120,10 @@ def parameter_draws(program: LatentModel, count: int, numbers: tuple[int, ...]) 
         with seeded(*numbers, place):
             trace = poutine.trace(program).get_trace(size=1)
         for name, node in trace.nodes.items():
-            if node["type"] == "sample" and name not in ("z", "x") and not pyro.poutine.util.site_is_subsample(node):
+            if (
+                node["type"] == "sample"
+                and name not in ("z", "x")
+                and not pyro.poutine.util.site_is_subsample(node)
+            ):
                 found.setdefault(name, []).append(node["value"])
     return {name: torch.stack(values)[None] for name, values in found.items()}

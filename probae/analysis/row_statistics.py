@@ -267,7 +267,7 @@ def correlations(x: Float[Tensor, "samples features"]) -> Float[Tensor, "feature
     return cross / (squares * squares.mT).sqrt()
 
 
-def standardised(x: Float[Tensor, "samples features"]) -> Float[Tensor, "samples features"] | None:
+def standardised(x: Float[Tensor, "samples features"]) -> Float[Tensor, "complete features"] | None:
     """Return the complete rows with mean 0 and covariance I; None where their covariance is singular."""
     rows = x[~x.isnan().any(1)]
     if len(rows) <= x.shape[1]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from probae.checks import ParameterError
 from probae.factors.frames import turn
+from probae.factors.posterior_loadings import has_draws, posterior_loadings
 from probae.factors.printing import grid, number
 from probae.factors.structure import Structure, feature_names, structure_of
 from probae.factors.uncertainty import Parameters, StandardErrors
@@ -31,6 +32,8 @@ class LoadingsTable:
         Ends of the intervals, where standard errors were given.
     level : float
         Their coverage.
+    note : str
+        What else is to be known of them.
 
     Examples
     --------
@@ -50,6 +53,7 @@ class LoadingsTable:
     lower: Parameters | None
     upper: Parameters | None
     level: float
+    note: str = ""
 
     @property
     def explained(self) -> Float[Tensor, " latents"]:
@@ -96,7 +100,7 @@ class LoadingsTable:
             pairs = zip(self.factors, self.factor_correlation.tolist(), strict=True)
             lines = [[name, *(number(v) for v in line)] for name, line in pairs]
             text += "\n\nFactor correlations\n" + grid(["", *self.factors], lines)
-        return text
+        return f"{text}\n{self.note}" if self.note else text
 
     def _cell(self, i: int, k: int) -> str:
         value = number(float(self.loadings[i, k]))
@@ -115,6 +119,9 @@ def loadings_table(
 ) -> LoadingsTable:
     """Tabulate the loadings of a Gaussian factor model with communalities and noise variances.
 
+    Of a fit by a sampler these are posterior means with intervals: draws are aligned to the frame of the fitted model
+    (`align`), by the group that model and prior leave free.
+
     Parameters
     ----------
     run : Fit
@@ -126,7 +133,7 @@ def loadings_table(
         Divide by the standard deviation of each feature that the model implies, so that loadings of uncorrelated
         factors are correlations, and communality and noise add up to 1.
     level : float
-        Coverage of the intervals.
+        Coverage of the intervals; posterior probability, where there are draws.
 
     Returns
     -------
@@ -163,6 +170,12 @@ def loadings_table(
         return _with_intervals(structure, standard_errors, names, standardized, level)
     if rotation is not None:
         structure = turn(structure, rotation)[0]
+    if has_draws(run):
+        found = posterior_loadings(run, structure, standardized, level)
+        mean = found.mean
+        means = replace(structure, loadings=mean.loadings, noise=mean.noise_variance)
+        table = _table(means, names, found.lower, found.upper, level)
+        return replace(table, communalities=mean.communalities, note=found.note)
     if standardized:
         structure = structure.scaled(structure.variance.sqrt())
     return _table(structure, names, None, None, level)

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from probae.identifiability.structure import information_of, spread_of
 from probae.models.marginal import Scores
 from probae.priors import Prior
+from probae.priors.information import information_of, spread_of
 
 
 @dataclass(frozen=True)

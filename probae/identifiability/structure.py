@@ -21,9 +21,9 @@ from torch import Tensor
 
 from probae.models import LinearFactorModel
 from probae.priors import CorrelatedGaussian, Prior
+from probae.priors.information import information_of, spread_of
 
 NULL = 1e-6  # normalised information below this is zero for exact values
-SMOOTHING = 0.05  # noise variance that gives a law without finite information one
 DRAWS = 200_000
 RANK = 1e-6  # singular value of the whitened loadings, relative to the largest, that counts as zero
 
@@ -98,12 +98,6 @@ def structure(prior: Prior, latents: int) -> Structure:
     return _independent(laws) if laws is not None else _joint(prior, latents)
 
 
-def information_of(law: Prior) -> float:
-    """Return kappa of a law on unit variance, after a little Gaussian smoothing where it is infinite."""
-    kappa = law.fisher_information()
-    return kappa if math.isfinite(kappa) else law.noisy_fisher_information(SMOOTHING)
-
-
 def _independent(laws: list[Prior]) -> Structure:
     kappas = {repr(law): information_of(law) * spread_of(law) ** 2 for law in laws}
     kappa = [kappas[repr(law)] for law in laws]
@@ -120,11 +114,6 @@ def _independent(laws: list[Prior]) -> Structure:
     blocks = connected(len(laws), null)
     equal = all(len({round(spread_of(laws[i]), 12) for i in block}) == 1 for block in blocks)
     return Structure(blocks, len(null), min(rest, default=0.0), exact=True, equal_scales=equal)
-
-
-def spread_of(law: Prior) -> float:
-    """Return the standard deviation of a coordinate: 1, but for a scaled law."""
-    return float(law.distribution(1).variance.sqrt())
 
 
 def _joint(prior: Prior, latents: int) -> Structure:

@@ -26,6 +26,7 @@ from probae.checks import (
 )
 from probae.inference.base import ExactPosterior, Fit, Method, Outcome
 from probae.inference.em import EM
+from probae.inference.gibbs import Gibbs
 from probae.inference.importance import ImportancePosterior
 from probae.inference.map import MAP
 from probae.inference.maximum_likelihood import MaximumLikelihood
@@ -52,7 +53,8 @@ def fit(model: LatentModel, x: Any, method: Method | None = None, *, seed: int =
         Rows are samples. NaN is a missing value where the model can integrate it out.
     method : Method, optional
         How to fit. By default exact maximum likelihood where it exists (EM when entries are missing), importance-
-        sampled maximum likelihood for fewer non-Gaussian factors than features, and MAP for overcomplete codes.
+        sampled maximum likelihood for fewer non-Gaussian factors than features, MAP for overcomplete codes, and
+        Gibbs sampling where parameters carry a prior.
     seed : int
         Seed of everything random; one seed gives one result.
 
@@ -90,9 +92,7 @@ def fit(model: LatentModel, x: Any, method: Method | None = None, *, seed: int =
         given = model.point() if model.random_parameters else model
         fitted, own = copy.deepcopy((given, method))  # one copy: separate ones would untie shared parameters
         outcome = _run(fitted, own, data, seed)
-        if not (
-            outcome.converged or outcome.interrupted or own.random
-        ):  # samplers say what has not converged
+        if not (outcome.converged or outcome.interrupted or own.random):  # samplers have said what is wrong
             _warn_unfinished(method)
     for warning in caught:
         warnings.warn(warning.message, warning.category, stacklevel=2)
@@ -170,11 +170,10 @@ def _rescaled(data: Any, units: torch.Tensor) -> Any:
 
 def _check(model: LatentModel, x: Any, method: Method | None) -> Any:
     """Check the data once: Data, or SufficientStatistics of the right width where the moments say all."""
-    if model.random_parameters and not (method is not None and method.random):
-        asked = "fit without a method" if method is None else type(method).__name__
+    if model.random_parameters and not (method is None or method.random):
         raise ParameterError(
-            f"{asked} finds fixed parameters, but {', '.join(model.random_parameters)} carry a prior: pass Gibbs() or "
-            "NUTS(), or use model.point(), the model without them."
+            f"{type(method).__name__} finds fixed parameters, but {', '.join(model.random_parameters)} carry a prior: "
+            "pass Gibbs() or NUTS(), or use model.point(), the model without them."
         )
     gaussian = isinstance(model, LinearFactorModel) and model.gaussian
     if is_dask(x):
@@ -268,6 +267,8 @@ def _warn_unfinished(method: Method) -> None:
 def _default(model: LatentModel, data: Any) -> Method:
     if not isinstance(model, LinearFactorModel):
         raise ParameterError(f"{type(model).__name__} has no default method: pass one, such as SVI(encoder).")
+    if model.random_parameters:
+        return Gibbs()
     confirmatory = isinstance(model, ConfirmatoryFactorAnalysis)  # its Newton steps take missing entries too
     if getattr(data, "missing", None) is not None and model.gaussian and not confirmatory:
         return EM()

@@ -15,6 +15,9 @@ from probae.inference.parameter_density import CollapsedDensity
 from probae.parameter_priors.base import LoadingsPrior
 
 BLOCK = 20_000_000  # numbers held at a time by a Hessian
+FARTHEST = (
+    30.0  # of log noise, in units near 1: a step beyond is cut, where I + W' Psi^{-1} W would lose its digits
+)
 
 
 class Parameters(NamedTuple):
@@ -37,7 +40,9 @@ class Coordinates:
         """Return the parameters that theta stands for."""
         loadings, noise, mean = theta.split(self.sizes, -1)
         return Parameters(
-            self.frame.loadings(loadings), noise.exp(), mean if self.density.samples_mean else None
+            self.frame.loadings(loadings),
+            noise.clamp(-FARTHEST, FARTHEST).exp(),
+            mean if self.density.samples_mean else None,
         )
 
     def vector(self, parameters: Parameters) -> Float[Tensor, "draws p"]:

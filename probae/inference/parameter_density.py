@@ -81,6 +81,13 @@ class CollapsedDensity:
                 groups.append(Group(columns, about, mean=rows.mean(0), size=size))
         return groups
 
+    def check_noise(self) -> None:
+        """Refuse columns that the prior of the noise has no proper posterior for, before anything climbs there."""
+        data = self.problem.data
+        squares = data.variances * data.count if self.centred is not None else _spread(data.values.double())
+        squares = squares.sum()[None] if self.problem.isotropic else squares
+        self.problem.noise.check_residuals(squares, self.problem.count)
+
     def log_likelihood(
         self,
         loadings: Float[Tensor, "draws features latents"],
@@ -120,6 +127,11 @@ class CollapsedDensity:
         if isinstance(self.problem.mean, Normal):
             return draw_normal_mean(*given, _moments(self.problem.mean), generator)
         return draw_flat_mean(*given, generator)
+
+
+def _spread(values: Tensor) -> Float[Tensor, " features"]:
+    """Sum of squares of the observed entries of each column about their mean."""
+    return (values - values.nanmean(0)).square().nansum(0)
 
 
 def _moments(prior: Normal) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from probae.inference.parameter_density import CollapsedDensity
 STEPS = 50  # of Newton's method
 TOLERANCE = 1e-9  # in nats: the rise that the next step promises
 FLATTEST = 1e-6  # curvature, relative to the largest, below which a direction counts as flat
+ROUNDING = 1e-13  # the same, below which a curvature is rounding
 WEAKEST = 0.1**0.5  # length of a factor, in units of the noise, below which its axis would fix no frame
 
 
@@ -38,7 +39,7 @@ def find_mode(density: CollapsedDensity, method: str) -> Mode:
     Raises
     ------
     ParameterError
-        More latents than features, under a prior that leaves rotations free.
+        More latents than features, under a prior that leaves rotations free; columns that leave no proper posterior.
     """
     invariant = density.problem.loadings.rotation_invariant
     if invariant and density.latents > density.features:
@@ -46,6 +47,7 @@ def find_mode(density: CollapsedDensity, method: str) -> Mode:
             f"{method} needs no more latents than features, got {density.latents} and {density.features}: "
             "Gibbs() takes any number."
         )
+    density.check_noise()
     free = Coordinates(density, Frame(torch.zeros(density.features, density.latents).double(), fixed=False))
     options = {"maxiter": 2000, "maxfun": 4000, "gtol": 1e-4, "ftol": 1e-13}
     start = free.vector(_start(density))[0].numpy()
@@ -117,6 +119,6 @@ def _climb(coordinates: Coordinates, theta: Float[Tensor, " p"]) -> Mode:
 
 
 def root_of_inverse(precision: Float[Tensor, "p p"]) -> Float[Tensor, "p p"]:
-    """Return C with C C' = H^{-1}; directions that curve up count as if they curved down."""
+    """Return C with C C' = H^{-1}; directions that curve up count as if they curved down, flat ones as rounding."""
     values, axes = torch.linalg.eigh(precision)
-    return axes * values.abs().clamp_min(torch.finfo(torch.float64).tiny).rsqrt()
+    return axes * values.abs().clamp_min(ROUNDING * float(values.abs().max())).rsqrt()

@@ -12,6 +12,7 @@ from torch import Tensor
 from probae.checks import (
     ConvergenceWarning,
     Data,
+    FitError,
     check_choice,
     check_count,
     check_positive,
@@ -115,10 +116,15 @@ class VariationalBayes(Method):
                 ranks = {"low_rank": self.rank, "mean_field": 0}
                 full = self.covariance == "full"
                 family = FullFamily(mode) if full else EntriesFamily(mode, ranks[self.covariance])
-            history, rise, interrupted = self._climb(mode.coordinates, family, generator)
+            try:
+                history, rise, interrupted = self._climb(mode.coordinates, family, generator)
+            except torch.linalg.LinAlgError:
+                raise FitError(
+                    f"The variational law overflowed with lr={self.lr:g}: take smaller steps."
+                ) from None
             if not rise < RISE and not interrupted:
                 warn(
-                    f"The bound still rose by {rise:.2g} nats in the last quarter of the steps: allow more of them.",
+                    f"The bound still moved by {rise:.2g} nats in the last quarter of the steps: allow more of them.",
                     ConvergenceWarning,
                 )
             with torch.no_grad():

@@ -22,7 +22,14 @@ State = dict[str, Tensor]  # hyperparameters of all chains by site name
 
 @dataclass(frozen=True, eq=False)
 class ParameterPrior:
-    """Prior of a parameter of a linear factor model; leaves are small frozen dataclasses."""
+    """Prior of a parameter of a linear factor model; leaves are small frozen dataclasses.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> list(pa.parameter_priors.InverseGamma(2.0, 0.5).sites("noise_variance", torch.Size([4])))
+    ['noise_variance']
+    """
 
     def sites(self, name: str, shape: torch.Size) -> dict[str, Law]:
         """Return the law of each site of the Pyro program, hyperparameters first; none for an improper prior.
@@ -48,6 +55,12 @@ class LoadingsPrior(ParameterPrior):
     .. math:: W_{dk} \mid h \sim N(0, v_{dk}(h))
 
     All states are float64 with the chains in front, drawn from torch's global generator.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> pa.parameter_priors.Normal(2.0).variance({})
+    tensor([[4.]], dtype=torch.float64)
     """
 
     @property
@@ -113,11 +126,27 @@ class LoadingsPrior(ParameterPrior):
 
 @dataclass(frozen=True, eq=False)
 class NoisePrior(ParameterPrior):
-    """Prior of noise variances, independent over features."""
+    """Prior of noise variances, independent over features.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> prior = pa.parameter_priors.InverseGamma(1.0, 1.0)              # p(1) = exp(-1)
+    >>> prior.log_prob(torch.ones(2, dtype=torch.float64))
+    tensor([-1., -1.], dtype=torch.float64)
+    """
 
     def draw(self, squares: Float[Tensor, "*chains"], count: int | Tensor) -> Float[Tensor, "*chains"]:
         """Draw each variance given the sum of squares of ``count`` residuals N(0, variance)."""
         raise NotImplementedError
+
+    def check_residuals(self, squares: Float[Tensor, "*chains"], count: int | Tensor) -> None:
+        """Refuse sums of squares of ``count`` residuals that leave no proper posterior; most laws take any.
+
+        Raises
+        ------
+        ParameterError
+        """
 
     def log_prob(self, variance: Float[Tensor, "*chains"]) -> Float[Tensor, "*chains"]:
         """Return the log density of each variance, in nats."""
@@ -126,7 +155,14 @@ class NoisePrior(ParameterPrior):
 
 @dataclass(frozen=True, eq=False)
 class MeanPrior(ParameterPrior):
-    """Prior of the mean of x."""
+    """Prior of the mean of x.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> isinstance(pa.parameter_priors.Flat(), pa.parameter_priors.MeanPrior)
+    True
+    """
 
 
 def expanded(law: dist.TorchDistribution, shape: torch.Size) -> dist.TorchDistribution:

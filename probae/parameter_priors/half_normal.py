@@ -67,15 +67,20 @@ class HalfNormal(NoisePrior):
         """Divide the scale by the unit of each feature, or by the one common unit."""
         return type(self)(variance_in_units(self.scale, units, power=1))
 
-    def draw(self, squares: Float[Tensor, "*chains"], count: int | Tensor) -> Float[Tensor, "*chains"]:
-        r"""Draw from the generalised inverse Gaussian law GIG((1 - count) / 2, 1 / s^2, squares)."""
-        if not bool((squares > 0).all()):
+    def check_residuals(self, squares: Float[Tensor, "*chains"], count: int | Tensor) -> None:
+        """Refuse residuals that are all 0: the density grows without bound as the variance falls to 0."""
+        if not bool(((squares > 0) | (torch.as_tensor(count) < 1)).all()):
             raise ParameterError(
                 "HalfNormal noise has no proper posterior where residuals are exactly 0, as in a column that does not "
                 "vary: leave the column out, or use InverseGamma()."
             )
+
+    def draw(self, squares: Float[Tensor, "*chains"], count: int | Tensor) -> Float[Tensor, "*chains"]:
+        r"""Draw from the generalised inverse Gaussian law GIG((1 - count) / 2, 1 / s^2, squares)."""
+        self.check_residuals(squares, count)
         order = torch.as_tensor(0.5 * (1 - count), dtype=torch.float64)
-        return draw_generalized_inverse_gaussian(order, 2.0 * self._rate, squares.double())
+        squares = squares.double().clamp_min(1e-290)  # a gamma law without residuals
+        return draw_generalized_inverse_gaussian(order, 2.0 * self._rate, squares)
 
     def log_prob(self, variance: Float[Tensor, "*chains"]) -> Float[Tensor, "*chains"]:
         """Log density of each variance."""

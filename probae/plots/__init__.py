@@ -3,11 +3,30 @@
 Legends and colour bars stand beside the plot: Axes of one's own are best made with ``layout="constrained"``.
 """
 
+from probae.plots.differences import comparison
 from probae.plots.eigenvalues import scree
+from probae.plots.forest import forest
 from probae.plots.heat_map import loadings
 from probae.plots.profiles import rotation
 from probae.plots.rank_bands import calibration
+from probae.plots.ranks import ranks
+from probae.plots.replicated import predictive
+from probae.plots.residuals import residuals
 from probae.plots.scatter import scores
 from probae.plots.tiles import dictionary
+from probae.plots.traces import trace
 
-__all__ = ["calibration", "dictionary", "loadings", "rotation", "scores", "scree"]
+__all__ = [
+    "calibration",
+    "comparison",
+    "dictionary",
+    "forest",
+    "loadings",
+    "predictive",
+    "ranks",
+    "residuals",
+    "rotation",
+    "scores",
+    "scree",
+    "trace",
+]

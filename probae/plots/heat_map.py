@@ -11,11 +11,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from probae.identifiability.structure import spread_of
 from probae.inference import Fit
 from probae.models import LinearFactorModel
 from probae.plots.canvas import axes_or_new, room
 from probae.plots.subject import factor_name, fitted_loadings
+from probae.priors.information import spread_of
 
 NUMBER_SIZE = 8.0  # points; a letter is about .6 of its size wide
 SMALLEST_LABEL, LARGEST_LABEL = 5.5, 10.0  # points; a label without room for the smallest is left out

@@ -59,9 +59,9 @@ class Frames:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A loading matrix to rotate, a criterion and a kind of rotation."""
+    """A loading matrix to rotate (or one for each start), a criterion and a kind of rotation."""
 
-    unrotated: Float[Tensor, "features latents"]
+    unrotated: Float[Tensor, "*starts features latents"]
     criterion: Criterion
     oblique: bool
 

@@ -14,10 +14,13 @@ from probae import __version__
 from probae.checks import FileError
 from probae.encoders import Encoder
 from probae.inference.base import Fit, Method
+from probae.inference.draws_posterior import DrawsPosterior
 from probae.inference.segment_labels import Segments
 from probae.models import Autoencoder, LatentModel, LinearFactorModel
 from probae.models.base import local_parameters
 from probae.storage import manifest, weights
+from probae.storage.draws import check_draws, check_posterior_draws
+from probae.storage.programs import pack_program, unpack_program
 from probae.storage.registry import POSTERIORS
 from probae.storage.specs import from_spec, held_tensors, to_spec
 
@@ -51,9 +54,9 @@ def pack(fit: Fit) -> tuple[dict[str, Any], bytes]:
     """
     if not isinstance(fit, Fit):
         raise FileError(f"it is a {type(fit).__name__}, and only the result of pa.fit can be saved.")
-    if fit.program is not fit.model or fit.model.random_parameters:
+    if fit.model.random_parameters:
         raise FileError(
-            "its parameters carry priors, which cannot be saved: save the fit of a model without."
+            "the parameters of its model carry priors, and the model of a fit should have fixed ones."
         )
     encoder = getattr(fit.posterior, "encoder", None) or getattr(fit.method, "encoder", None)
     shared = {"model": fit.model} | ({} if encoder is None else {"encoder": encoder})
@@ -61,14 +64,17 @@ def pack(fit: Fit) -> tuple[dict[str, Any], bytes]:
     parts |= {name: getattr(fit, name) or {} for name in ("draws", "sample_stats")}
     held = held_tensors(fit.method, "method") | held_tensors(fit.posterior, "posterior")
     shared |= held
-    tensors = held | {
-        f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()
-    }
+    priors, of_program = pack_program(fit.program) if fit.program is not fit.model else (None, {})
+    tensors = (
+        held
+        | of_program
+        | {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
+    )
     tensors["history"] = fit.history
     raw = weights.dump(tensors)
     content = {
         "format": "probae.fit",
-        "schema": manifest.SCHEMA,
+        "schema": 1 if priors is None else 2,
         "model": to_spec(fit.model, shared),
         "encoder": None if encoder is None else to_spec(encoder, shared),
         "method": to_spec(fit.method, shared),
@@ -85,7 +91,7 @@ def pack(fit: Fit) -> tuple[dict[str, Any], bytes]:
         "tensors": weights.describe(tensors),
         "versions": versions(),
     }
-    return content, raw
+    return content | ({} if priors is None else {"parameter_priors": priors}), raw
 
 
 @local_parameters
@@ -110,10 +116,15 @@ def unpack(content: dict[str, Any], raw: bytes) -> Fit:
     posterior = from_spec(content["posterior"], POSTERIORS, shared)
     held = held_tensors(method, "method") | held_tensors(posterior, "posterior")
     _check_posterior(posterior, shared)
+    program = model
+    if "parameter_priors" in content:
+        program = unpack_program(model, content["parameter_priors"], tensors)
+        parts.add("program")
     _check_parts({name: value for name, value in tensors.items() if value is not held.get(name)}, parts)
+    check_draws(model, tensors)
     return Fit(
         model=model,
-        program=model,
+        program=program,
         posterior=posterior,
         method=method,
         seed=content["seed"],
@@ -137,6 +148,8 @@ def _check_posterior(posterior: Any, shared: Mapping[str, Any]) -> None:
     for name, value in vars(posterior).items():
         if name in ("model", "encoder"):
             sound = value is shared.get(name) and value is not None
+        elif isinstance(posterior, DrawsPosterior):
+            sound = isinstance(value, Tensor) and value.is_floating_point()
         elif isinstance(value, Tensor | Segments):
             sound = True  # their owner has checked them
         elif name == "tolerance":
@@ -146,6 +159,8 @@ def _check_posterior(posterior: Any, shared: Mapping[str, Any]) -> None:
             sound = manifest.is_count(value) and value >= least and (name == "seed" or value <= MAX_DRAWS)
         if not sound:
             raise FileError(f"the posterior has an impossible {name}.")
+    if isinstance(posterior, DrawsPosterior):
+        check_posterior_draws(posterior, shared["model"])
 
 
 def _check_parts(tensors: Mapping[str, Tensor], parts: set[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from probae.checks import FileError
 from probae.strict import MAX_BRACKETS, is_count, is_digest, strict_json
 
-SCHEMA = 1
+SCHEMAS = {1: frozenset(), 2: frozenset({"parameter_priors"})}  # what each adds; 2 is of samplers only
 MAX_BYTES = 4_000_000  # of the manifest; feature names are most of it
 KEYS = frozenset(
     {
@@ -67,8 +67,9 @@ def parse(raw: bytes) -> dict[str, Any]:
     if content.get("format") != "probae.fit":
         raise FileError("the manifest does not say that it belongs to a fit of probae.")
     check_schema(content.get("schema"))
-    if set(content) != KEYS:
-        raise FileError(f"the manifest has missing or surplus entries: {sorted(set(content) ^ KEYS)[:5]}.")
+    keys = KEYS | SCHEMAS[content["schema"]]
+    if set(content) != keys:
+        raise FileError(f"the manifest has missing or surplus entries: {sorted(set(content) ^ keys)[:5]}.")
     if content["checksum"] != checksum(content):
         raise FileError("the manifest was changed after it was written (its checksum differs).")
     _check_types(content)
@@ -76,21 +77,22 @@ def parse(raw: bytes) -> dict[str, Any]:
 
 
 def check_schema(schema: Any) -> None:
-    """Accept the one schema this version reads.
+    """Accept the schemas this version reads.
 
     Examples
     --------
-    >>> check_schema(2)
+    >>> check_schema(3)
     Traceback (most recent call last):
     ...
-    probae.errors.FileError: the manifest has schema 2, and this version of probae reads 1: update probae.
+    probae.errors.FileError: the manifest has schema 3, and this version of probae reads up to 2: update probae.
     """
     if isinstance(schema, bool) or not isinstance(schema, int):
         raise FileError(f"the manifest has schema {repr(schema)[:40]}, which is no version number.")
-    if schema != SCHEMA:
-        advice = "update probae" if schema > SCHEMA else "no version of probae wrote it"
+    if schema not in SCHEMAS:
+        newest = max(SCHEMAS)
+        advice = "update probae" if schema > newest else "no version of probae wrote it"
         raise FileError(
-            f"the manifest has schema {schema}, and this version of probae reads {SCHEMA}: {advice}."
+            f"the manifest has schema {schema}, and this version of probae reads up to {newest}: {advice}."
         )
 
 
@@ -117,6 +119,7 @@ def _check_types(content: dict[str, Any]) -> None:
         and is_digest(weights["sha256"])
         and is_count(weights["bytes"]),
         "versions": isinstance(content["versions"], dict),
+        "parameter_priors": isinstance(content.get("parameter_priors", {}), dict),
     }
     wrong = [name for name, passed in right.items() if not passed]
     if wrong:

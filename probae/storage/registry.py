@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from probae import decoders, encoders, likelihoods, models, priors
+from probae import decoders, encoders, likelihoods, models, parameter_priors, priors
 from probae.inference import (
     ELBO,
     EM,
     MAP,
+    NUTS,
     SVI,
     Amortization,
     Checkpoint,
@@ -28,7 +29,6 @@ from probae.inference import (
     LassoEnergy,
     MaximumLikelihood,
     MinimumResiduals,
-    NUTS,
     PredictiveSparseDecomposition,
     PrincipalAxis,
     RefinedPosterior,
@@ -42,6 +42,7 @@ from probae.inference import (
 )
 from probae.inference.base import ExactPosterior
 from probae.inference.codes_posterior import CodesPosterior
+from probae.inference.draws_posterior import DrawsPosterior
 from probae.inference.point_encoder import PointEncoderPosterior
 from probae.inference.segment_labels import Segments
 from probae.inference.segment_posterior import SegmentPosterior
@@ -52,6 +53,7 @@ POSTERIORS = (
     ExactPosterior,
     ImportancePosterior,
     CodesPosterior,
+    DrawsPosterior,
     EncoderPosterior,
     GaussianPosterior,
     GibbsPosterior,
@@ -63,9 +65,33 @@ POSTERIORS = (
 )
 
 
+# every law of a parameter, but not the interfaces they are made to
+PARAMETER_PRIORS = tuple(
+    cls
+    for cls in vars(parameter_priors).values()
+    if isinstance(cls, type) and issubclass(cls, parameter_priors.ParameterPrior) and not cls.__subclasses__()
+)
+
+
 def _fields(*classes: type) -> dict[str, tuple[type, tuple[str, ...]]]:
     """Rows of the table for dataclasses: every field is an argument."""
-    return {cls.__name__: (cls, tuple(f.name for f in dataclasses.fields(cls))) for cls in classes}
+    return {table_name(cls): (cls, tuple(f.name for f in dataclasses.fields(cls))) for cls in classes}
+
+
+def table_name(cls: type) -> str:
+    """Return the name of a class in the table: laws of x, of parameters and of z share some of theirs.
+
+    Examples
+    --------
+    >>> from probae import likelihoods, priors
+    >>> table_name(priors.StudentT), table_name(likelihoods.StudentT)
+    ('StudentT', 'likelihoods.StudentT')
+    """
+    if issubclass(cls, likelihoods.Likelihood):
+        return f"likelihoods.{cls.__name__}"
+    if issubclass(cls, parameter_priors.ParameterPrior):
+        return f"parameter_priors.{cls.__name__}"
+    return cls.__name__
 
 
 # class name -> the class, and the names of its constructor's arguments
@@ -159,6 +185,7 @@ REGISTRY: dict[str, tuple[type, tuple[str, ...]]] = {
         Gibbs,
         VariationalBayes,
         VariationalEM,
+        *PARAMETER_PRIORS,
         *POSTERIORS,
     ),
 }

@@ -13,9 +13,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from probae import likelihoods
 from probae.checks import FileError
-from probae.storage.registry import OWNERS, READERS, REGISTRY
+from probae.storage.registry import OWNERS, READERS, REGISTRY, table_name
 
 MAX_DEPTH = 8  # of objects within objects
 MAX_ITEMS = 1000  # in a list of arguments
@@ -34,9 +33,8 @@ def held_tensors(value: Any, name: str) -> dict[str, Tensor]:
     if isinstance(value, tuple):
         for place, part in enumerate(value):
             found |= held_tensors(part, f"{name}.{place}")
-    if REGISTRY.get(type(value).__name__, (None,))[0] is not type(value) or not dataclasses.is_dataclass(
-        value
-    ):
+    known = REGISTRY.get(table_name(type(value)), (None,))[0] is type(value)
+    if not known or not dataclasses.is_dataclass(value):
         return found
     for field in dataclasses.fields(value):
         part, way = getattr(value, field.name), f"{name}.{field.name}"
@@ -83,9 +81,7 @@ def to_spec(value: Any, shared: Mapping[str, Any], depth: int = 0) -> Any:
         if len(value) > MAX_ITEMS:
             raise FileError(f"a list has {len(value)} items, more than the {MAX_ITEMS} a file may hold.")
         return [to_spec(item, shared, depth + 1) for item in value]
-    # some likelihoods have the name of a prior
-    prefix = "likelihoods." if isinstance(value, likelihoods.Likelihood) else ""
-    name = prefix + type(value).__name__
+    name = table_name(type(value))
     kind, arguments = REGISTRY.get(name, (None, ()))
     if type(value) is not kind or (depth > 0 and isinstance(value, OWNERS)):
         raise FileError(f"{name} is not among what a file can hold ({', '.join(REGISTRY)}).")

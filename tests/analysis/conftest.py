@@ -7,7 +7,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from probae.inference import SVI, Fit, Method
+from probae.inference import SVI, Fit, MaximumLikelihood, Method
 from probae.inference.base import Outcome
 from probae.inference.svi import EncoderPosterior
 from probae.models import FactorAnalysis, LatentModel, LinearFactorModel, SparseCoding
@@ -151,3 +151,29 @@ def factors(features=6, latents=2, noise=0.5, seed=0):
 @pytest.fixture(name="factors")
 def factors_fixture():
     return factors
+
+
+@pytest.fixture(name="sampled")
+def sampled_fixture():
+    """Return a function that makes the Fit of given draws of the loadings (chain, draw, D, K)."""
+
+    def make(loadings, codes=None, loadings_prior=None, names=None, **sites):
+        chains, draws, features, latents = loadings.shape
+        model = LinearFactorModel(features, latents, prior=codes)
+        model.loadings = loadings[0, 0].clone()
+        program = model if loadings_prior is None else model.with_priors(loadings=loadings_prior)
+        found = {"loadings": loadings, "noise_variance": torch.ones(chains, draws, features).double()}
+        return Fit(
+            model=model.requires_grad_(False),
+            program=program,
+            posterior=model.posterior,
+            method=MaximumLikelihood(),
+            seed=0,
+            names=names,
+            history=torch.zeros(0, dtype=torch.float64),
+            converged=True,
+            seconds=0.0,
+            draws=found | sites,
+        )
+
+    return make

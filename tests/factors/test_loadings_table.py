@@ -1,11 +1,14 @@
 """The table of loadings."""
 
+import dataclasses
+
 import pandas as pd
 import pytest
 import torch
 
 import probae as pa
 from probae import fit, loadings_table, standard_errors
+from probae.linalg import haar_rotation
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +77,51 @@ def test_refusals(named, confirmatory, holzinger):
         loadings_table(confirmatory, rotation=pa.rotate(run))
     with pytest.raises(pa.ParameterError, match=r"pa\.fit"):
         loadings_table(run.model)
+
+
+@pytest.fixture(scope="module")
+def sampled(named):
+    """The fit with draws about it, each in a frame of its own, as of a sampler that rotates."""
+    _, run = named
+    random = torch.Generator().manual_seed(0)
+    W, noise = run.model.loadings.detach(), run.model.noise_variance.detach()
+    spread = (0.1 * noise.sqrt()).unsqueeze(1)
+    draws = W + spread * torch.randn(2, 200, 9, 3, generator=random, dtype=torch.float64)
+    turned = draws @ haar_rotation(3, random, 400).view(2, 200, 3, 3)
+    variance = noise * (0.1 * torch.randn(2, 200, 9, generator=random, dtype=torch.float64)).exp()
+    return dataclasses.replace(run, draws={"loadings": turned, "noise_variance": variance})
+
+
+def test_draws_give_posterior_means_with_intervals(named, sampled):
+    frame, _ = named
+    table = loadings_table(sampled, level=0.9)
+    assert table.names == tuple(frame.columns)
+    # the model's loadings are the centre of draws of spread .1 sd, of which there are 400, turned with an error of
+    # the same size over sqrt(9)
+    error = 0.1 * sampled.model.noise_variance.detach().sqrt().unsqueeze(1)
+    assert bool(((table.loadings - sampled.model.loadings).abs() < 0.5 * error).all())
+    width = (table.upper.loadings - table.lower.loadings) / (2 * 1.645 * error)
+    # turning takes 3 of 27 directions away; quantiles of 400 draws are known to 8 % or so
+    assert bool(((width > 0.5) & (width < 1.3)).all())
+    W = sampled.draws["loadings"]
+    torch.testing.assert_close(table.communalities, W.square().sum(-1).mean((0, 1)))
+    torch.testing.assert_close(table.noise_variance, sampled.draws["noise_variance"].mean((0, 1)))
+    text = str(table)
+    assert "Loadings with 90 % intervals" in text
+    assert text.endswith("Posterior means in a frame of convention: O(3) is free.")
+
+
+def test_standardized_draws_add_up_to_one(sampled):
+    table = loadings_table(sampled, standardized=True)
+    torch.testing.assert_close(table.communalities + table.noise_variance, torch.ones(9).double())
+    torch.testing.assert_close(table.lower.communalities, 1 - table.upper.noise_variance)
+
+
+def test_draws_take_the_turn_of_a_rotation(sampled):
+    plain = dataclasses.replace(sampled, draws=None)
+    rotation = pa.rotate(plain, pa.rotation.Quartimin(), oblique=True)
+    table, point = loadings_table(sampled, rotation=rotation), loadings_table(plain, rotation=rotation)
+    error = 0.1 * sampled.model.noise_variance.detach().sqrt().unsqueeze(1)
+    assert bool(((table.loadings - point.loadings).abs() < 0.7 * error).all())
+    torch.testing.assert_close(table.factor_correlation, rotation.factor_correlation)
+    torch.testing.assert_close(table.communalities, loadings_table(sampled).communalities)

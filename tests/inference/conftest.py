@@ -22,6 +22,7 @@ from probae.inference import (
     EM,
     IWAE,
     MAP,
+    NUTS,
     SVI,
     Gibbs,
     LaplaceApproximation,
@@ -67,6 +68,9 @@ def one_factor(features):
 FITS = {
     "fa-default": lambda d: Case(FactorAnalysis(d, 1), None, missing=True, statistics=True),
     "fa-ml": lambda d: Case(FactorAnalysis(d, 1), MaximumLikelihood(), statistics=True),
+    "fa-nuts": lambda d: Case(
+        FactorAnalysis(d, 1), NUTS(draws=400, warmup=200), missing=True, statistics=True
+    ),
     "fa-em": lambda d: Case(FactorAnalysis(d, 1), EM(steps=500, tol=1e-9), missing=True, statistics=True),
     "cfa-ml": lambda d: Case(one_factor(d), None, missing=True, statistics=True),
     "cfa-em": lambda d: Case(one_factor(d), EM(steps=2000, tol=1e-9), missing=True, statistics=True),

@@ -161,6 +161,18 @@ def test_a_fixed_mean_stays_fixed():
     torch.testing.assert_close(run.draws["mean"], X.mean(0).expand(1, 10, 9))
 
 
+@pytest.mark.parametrize("model", [FactorAnalysis(9, 1), FactorAnalysis(9, 2)])
+def test_a_column_that_does_not_vary_has_a_mode_only_under_a_proper_law(model):
+    x = X.clone()
+    x[:, 3] = 2.0
+    with pytest.warns(pa.ConstantColumnWarning):
+        run = fit(model, x, LaplaceApproximation(draws=50))
+    assert run.converged
+    assert run.draws["noise_variance"][0, :, 3].max() < 0.1 * X.var()  # IG(2, 1/2) and 300 residuals of 0
+    with pytest.raises(pa.ParameterError, match="no proper posterior"):
+        fit(model.with_priors(noise_variance=HalfNormal()), x, LaplaceApproximation())
+
+
 def test_loadings_without_a_closed_density_are_refused():
     model = FactorAnalysis(9, 2).with_priors(loadings=Horseshoe())
     for method in (LaplaceApproximation(), VariationalBayes()):

@@ -84,6 +84,14 @@ def test_the_root_of_a_half_normal_variance_is_half_normal():
         assert stats.kstest(roots[:, d].numpy(), stats.halfnorm(scale=float(SCALE[d])).cdf).pvalue > CRITICAL
 
 
+@every
+def test_without_residuals_the_draw_is_from_the_prior(prior):
+    torch.manual_seed(3)
+    draws, reference = prior.draw(torch.zeros(DRAWS, 3), 0), from_program(prior, DRAWS)
+    for d in range(3):
+        assert stats.ks_2samp(draws[:, d].numpy(), reference[:, d].numpy(), method="asymp").pvalue > CRITICAL
+
+
 def test_residuals_of_0_are_refused_by_the_half_normal():
     with pytest.raises(pa.ParameterError, match="no proper posterior"):
         HalfNormal().draw(torch.tensor([1.0, 0.0]), 10)

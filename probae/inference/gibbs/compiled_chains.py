@@ -45,8 +45,7 @@ def draw_numbers(
         generator.standard_gamma(shape, (*lead, features // terms)),
         bartlett(generator, np.full(lead, width + latents + 1.0), latents).numpy(),
         generator.random(lead),
-        generator.standard_gamma(shape, (*lead, alone)),
-        1.0 - generator.random((*lead, alone)),
+        generator.uniform(1e-16, 1.0, (*lead, alone, 2)),
     )
 
 

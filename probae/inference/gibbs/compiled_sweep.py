@@ -1,7 +1,8 @@
 r"""The sweep of :mod:`chains` for normal loadings and inverse-gamma noise, compiled.
 
-Every random number comes in, so that nothing here keeps a state. Letters are those of :mod:`scores`, :mod:`loadings` and
-:mod:`group_move`; matrices are transposed, so that the long dimension is innermost.
+Every random number comes in, so that nothing here keeps a state. Letters are those of :mod:`scores`, :mod:`loadings`
+and :mod:`group_move`; matrices are transposed, so that the long dimension is innermost. numba looks at this file alone
+to tell whether what it kept on disk is old: touch it when one that it imports has changed.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from probae.inference.gibbs.compiled_noise import draw_noise_alone
 from probae.inference.gibbs.small_matrices import (
     Array,
     compiled,
-    entry,
     diagonalize,
+    entry,
     factor,
     gram,
     multiply,
@@ -31,7 +32,7 @@ LOG_TWO_PI = math.log(2.0 * math.pi)
 
 
 class Given(NamedTuple):
-    """What stays: T (r, D), T' (D, r), its column norms squared, n, prior variances (D,), noise IG(shape, scale (D,))."""
+    """What stays: T (r, D), T', its column norms squared, n, prior variances (D,) and noise IG(shape, scale (D,))."""
 
     root: Array
     root_transposed: Array
@@ -48,7 +49,7 @@ class Numbers(NamedTuple):
 
     Normals for the scores (B, C, K, r) and the loadings (B, C, K, D); factors of the remainder (B, C, K, rest); gammas
     for the noise given the scores (B, C, D) or (B, C, 1); Bartlett factors (B, C, K, K) and uniforms (B, C) of the move
-    along the orbit; gammas and uniforms (B, C, D) for the noise without the scores.
+    along the orbit; uniforms (B, C, D, 2) for the noise without the scores.
     """
 
     scores: Array
@@ -57,8 +58,7 @@ class Numbers(NamedTuple):
     gammas: Array
     triangles: Array
     uniforms: Array
-    alone_gammas: Array
-    alone_uniforms: Array
+    proposals: Array
 
 
 class Kept(NamedTuple):
@@ -145,7 +145,7 @@ def draw_noise(given: Given, rest: Array, gammas: Array, noise: Array) -> None:
 def move_frame(
     given: Given, loadings: Array, square: Array, width: float, triangle: Array, uniform: float
 ) -> tuple[float, float]:
-    """Move the loadings along the orbit, in place; return the probability of acceptance and the width that fits best."""
+    """Move the loadings along the orbit, in place; return the probability of acceptance and the best width here."""
     latents, features = loadings.shape
     freedom = given.count - features - latents - 1.0
     lower, turned = np.empty((latents, latents)), np.empty((latents, latents))
@@ -226,11 +226,8 @@ def sweep_chains(
             )
             fit_scores(given, w, psi, fitted)
             if not given.isotropic:
-                gammas, uniforms = numbers.alone_gammas[b, c], numbers.alone_uniforms[b, c]
-                prior = given.shape, given.scale
-                draw_noise_alone(
-                    given.root_transposed, given.squares, prior, w, psi, fitted, gammas, uniforms
-                )
+                prior, uniforms = (given.count, given.shape, given.scale), numbers.proposals[b, c]
+                draw_noise_alone(given.root_transposed, given.squares, prior, w, psi, fitted, uniforms)
             for d in range(features):
                 kept.noise[b, c, d] = psi[d]
                 for j in range(latents):

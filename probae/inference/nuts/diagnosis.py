@@ -46,7 +46,7 @@ def warn_of_moves(statistics: dict[str, Tensor], depths: int) -> None:
     saturated = float((statistics["tree_depth"] >= depths).double().mean())
     if saturated > MOST_SATURATED:
         warn(
-            f"{saturated:.0%} of the trees reached their largest depth {depths}: moves are shorter than they should be; "
+            f"{saturated:.0%} of the trees reached their largest depth {depths}: moves are too short; "
             "raise tree_depth.",
             TreeDepthWarning,
         )
@@ -54,7 +54,7 @@ def warn_of_moves(statistics: dict[str, Tensor], depths: int) -> None:
         least = float(energy_fraction(statistics["energy"]).min())
         if least < LEAST_ENERGY_FRACTION:
             warn(
-                f"The energy of a chain moves slowly (E-BFMI {least:.2f}, below {LEAST_ENERGY_FRACTION}): heavy tails are "
+                f"The energy of a chain moves slowly (E-BFMI {least:.2f}, below {LEAST_ENERGY_FRACTION}): tails are "
                 "explored badly; use more draws, or a prior with lighter tails.",
                 EnergyWarning,
             )

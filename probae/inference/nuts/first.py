@@ -66,7 +66,10 @@ def start_of(problem: Problem) -> Start:
     best = mode(density_of(target, precision_of(variance, 1, raw)[0]), raw.pack(loadings, noise, mean))
     if not gauge:
         return Start(
-            raw, target, best, curvature_covariance(density_of(target, precision_of(variance, 1, raw)[0]), best)
+            raw,
+            target,
+            best,
+            curvature_covariance(density_of(target, precision_of(variance, 1, raw)[0]), best),
         )
     loadings, noise, found = raw.unpack(best)
     place = Coordinates.gauged(loadings, isotropic=problem.isotropic, sampled_mean=raw.sampled_mean)

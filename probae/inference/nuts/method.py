@@ -8,12 +8,14 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from probae.checks import Data, ParameterError, check_choice, check_count
+from probae.checks import Data, NotExactError, ParameterError, check_choice, check_count
 from probae.inference.base import Method, Outcome, few_threads
+from probae.inference.nuts.diagnosis import warn_of_moves
 from probae.inference.nuts.settings import Settings
 from probae.inference.parameter_draws import outcome_of, problem_of
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
+from probae.parameter_priors import ParameterPrior
 from probae.statistics import SufficientStatistics
 
 __all__ = ["NUTS"]
@@ -61,22 +63,28 @@ class NUTS(Method):
     Warns
     -----
     DivergenceWarning, TreeDepthWarning, EnergyWarning, ConvergenceWarning
-        Moves that lost their energy; more than 1% of trees cut off; E-BFMI below 0.3; R-hat above 1.01 or fewer than 400
-        effective draws.
+        Moves that lost their energy; more than 1% of trees cut off; E-BFMI below 0.3; R-hat above 1.01 or fewer than
+        400 effective draws.
+    ProbaeWarning
+        For priors that no compiled density is for: what the run costs.
 
     Notes
     -----
     ``Fit.draws`` are never aligned. Priors are those of ``model.with_priors``, by default N(0, 1) loadings, IG(2, 1/2)
     noise on columns in units of their standard deviation, and a flat mean. Hyperparameters of loadings are drawn from
-    their exact conditional law between moves. With missing entries every pattern of them costs as much as complete
-    rows do together. ``lp`` is log p(x, W, psi, hyperparameters), ``energy`` that of the sampler's own coordinates.
+    their exact conditional law between moves. Distributions of Pyro, and factors that are not Gaussian, go to Pyro's
+    own sampler on the model's program, chain after chain, whatever the engine: Gaussian factors are integrated out of
+    it, others are moved, all N K of them; a flat mean becomes N(mean of x, (10 sd)^2). With missing entries every
+    pattern of them costs as much as complete rows do together. ``lp`` is log p(x, W, psi, hyperparameters), ``energy``
+    that of the sampler's own coordinates.
 
     References
     ----------
-    .. [1] Hoffman, M. D. & Gelman, A. (2014). The no-U-turn sampler. Journal of Machine Learning Research 15, 1593-1623.
+    .. [1] Hoffman, M. D. & Gelman, A. (2014). The no-U-turn sampler. Journal of Machine Learning Research 15,
+       1593-1623.
     .. [2] Betancourt, M. (2017). A conceptual introduction to Hamiltonian Monte Carlo. arXiv:1701.02434, appendix A.
-    .. [3] Geweke, J. & Zhou, G. (1996). Measuring the pricing error of the arbitrage pricing theory. Review of Financial
-       Studies 9, 557-587: the triangular loadings, there with a prior that depends on which rows are the pivots.
+    .. [3] Geweke, J. & Zhou, G. (1996). Measuring the pricing error of the arbitrage pricing theory. Review of
+       Financial Studies 9, 557-587: triangular loadings, there with a prior that depends on which rows are the pivots.
 
     Examples
     --------
@@ -116,13 +124,41 @@ class NUTS(Method):
     @torch.no_grad()
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
         """Sample in place."""
-        from probae.inference.nuts.run import sample  # compiled when it is first imported
-
-        problem = problem_of(model, data, "NUTS")
         settings = Settings(
             self.draws, self.warmup, self.chains, float(self.target_acceptance), self.tree_depth
         )
+        if self._needs_program(model):
+            return self._fit_program(model, data, settings)
+        problem = problem_of(model, data, "NUTS")
+        if problem.loadings.sparse:
+            law = type(problem.loadings).__name__
+            raise NotExactError(
+                f"NUTS follows gradients, and loadings under {law} jump to exactly 0: Gibbs() draws them."
+            )
+        from probae.inference.nuts.run import sample  # compiled when it is first imported
+
         with few_threads(model.features**2 * model.latents):
             sampled = sample(problem, settings, self.engine, np.random.default_rng(seed))
         draws, statistics, interrupted = sampled
         return outcome_of(problem, draws, statistics, interrupted=interrupted)
+
+    @staticmethod
+    def _needs_program(model: LinearFactorModel) -> bool:
+        """Whether a prior is a distribution of Pyro, or the factors of a model with priors are not Gaussian."""
+        laws = model.parameter_priors.values()
+        noisy = isinstance(model, LinearFactorModel) and not model.invertible
+        foreign = any(not isinstance(law, ParameterPrior) for law in laws)
+        return noisy and (foreign or not model.gaussian)
+
+    def _fit_program(
+        self, model: LinearFactorModel, data: Data | SufficientStatistics, settings: Settings
+    ) -> Outcome:
+        """Sample the program of the model, by Pyro."""
+        from probae.inference.nuts.program import sample_program
+        from probae.inference.nuts.program_outcome import program_outcome
+
+        rows = data.count if isinstance(data, SufficientStatistics) else len(data.values)
+        with few_threads(rows * model.features * model.latents):
+            random, sampled = sample_program(model, data, settings)
+        warn_of_moves(sampled[1], self.tree_depth)
+        return program_outcome(model, random, sampled, rows)

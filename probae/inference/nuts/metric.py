@@ -2,10 +2,10 @@ r"""The linear map that makes the target round: a diagonal, and the directions t
 
 .. math:: \theta = m + D (I + U' S U) \xi, \qquad \operatorname{cov} \theta = D (I + U' (\Lambda - I) U) D
 
-with :math:`S = \Lambda^{1/2} - I`. D holds conditional standard deviations, those of each coordinate given the others: in
-the gauge of :mod:`probae.inference.nuts.coordinates` all rows of L turn with the pivots, which makes every marginal wide
-and is taken up by a few directions, where in units of marginal spread nearly all would be too narrow. A dense map would
-cost more than the gradient.
+with :math:`S = \Lambda^{1/2} - I`. D holds conditional standard deviations, those of each coordinate given the others:
+in the gauge of :mod:`probae.inference.nuts.coordinates` all rows of L turn with the pivots, which makes every marginal
+wide and is taken up by a few directions, where in units of marginal spread nearly all would be too narrow (100 against
+890 directions for 100 features and 10 factors). A dense map would cost more than the gradient.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from probae.inference.parameter_draws import Problem
 
 __all__ = ["sample"]
 
+
 def sample(problem: Problem, start: Start, settings: Settings, generator: np.random.Generator) -> Sampled:
     """Return draws and statistics, (C, T, ...) each, and whether Ctrl-C came."""
     theta = start.jittered(settings.chains, generator)

@@ -14,7 +14,7 @@ from probae.inference.gibbs.mean import draw_flat_mean, draw_normal_mean
 from probae.inference.nuts.first import Start, density_of
 from probae.inference.nuts.target import mean_law
 from probae.inference.parameter_draws import Problem
-from probae.parameter_priors import Fixed, Flat
+from probae.parameter_priors import Fixed, Flat, Normal
 from probae.parameter_priors.base import State
 from probae.statistics import SufficientStatistics
 
@@ -45,15 +45,20 @@ def draw_mean(
     generator: np.random.Generator,
 ) -> Float[Tensor, "chains draws features"]:
     """Draw the mean given each draw of loadings and noise; a fixed one is repeated."""
-    data = problem.data
-    assert isinstance(data, SufficientStatistics)
     if isinstance(problem.mean, Fixed):
         return problem.fixed_mean.expand(*loadings.shape[:3]).clone()
+    data = problem.data
+    assert isinstance(data, SufficientStatistics)  # the mean of rows with missing entries is a coordinate
     if isinstance(problem.mean, Flat):
         return draw_flat_mean(data.mean, data.count, loadings, noise, generator)
     location, precision = mean_law(problem)
     flat = draw_normal_mean(
-        data.mean, data.count, loadings.flatten(0, 1), noise.flatten(0, 1), (location, 1 / precision), generator
+        data.mean,
+        data.count,
+        loadings.flatten(0, 1),
+        noise.flatten(0, 1),
+        (location, 1 / precision),
+        generator,
     )
     return flat.reshape(loadings.shape[:3])
 
@@ -83,9 +88,8 @@ def log_joint(
     prior = problem.loadings.log_prob(hyper, draws["loadings"].flatten(0, 1)).reshape(theta.shape[:2])
     noise = problem.noise.log_prob(draws["noise_variance"])
     value = value + prior + (noise if problem.isotropic else noise.sum(-1))
-    if place.sampled_mean:
-        ahead = target.centre[1] > 0
-        apart = draws["mean"].numpy()[..., list(place.order)] - target.centre[0]
-        normal = -0.5 * (target.centre[1] * np.square(apart) - np.log(target.centre[1] / (2 * math.pi), where=ahead, out=np.zeros_like(ahead, dtype=float)))
-        value = value + torch.from_numpy((normal * ahead).sum(-1))
+    if place.sampled_mean and isinstance(problem.mean, Normal):
+        location, precision = mean_law(problem)
+        law = torch.distributions.Normal(location, precision.rsqrt())
+        value = value + law.log_prob(draws["mean"]).sum(-1)
     return value

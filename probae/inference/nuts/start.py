@@ -16,7 +16,9 @@ __all__ = ["curvature_covariance", "first_parameters", "mode"]
 SMALLEST_NOISE = 0.05  # of the variance of a feature, in first values
 STEP = 1e-4  # of differences of gradients: coordinates are of order one
 LARGEST_DENSE = 1500  # coordinates from which a covariance takes longer than it saves
-WIDEST = 10.0  # variance of a direction in which the density does not curve down; the priors have variance one
+WIDEST = (
+    10.0  # variance of a direction in which the density does not curve down; the priors have variance one
+)
 
 Density = Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
 

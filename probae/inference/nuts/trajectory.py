@@ -78,7 +78,9 @@ def dot(one: Vector, other: Vector) -> float:
 
 
 @compiled
-def whitened(density: Any, xi: Vector, gradient: Vector, affine: Affine, precision: Matrix, target: Target) -> float:
+def whitened(
+    density: Any, xi: Vector, gradient: Vector, affine: Affine, precision: Matrix, target: Target
+) -> float:
     """Return the log density at xi and write its gradient in xi."""
     size, rank = len(xi), len(affine.stretch)
     theta, slope = xi.copy(), np.empty(size)

@@ -34,9 +34,7 @@ def unit_rows(rows, features):
 
 def problem(setting):
     model = (ProbabilisticPCA if setting.isotropic else FactorAnalysis)(setting.features, setting.latents)
-    random = model.with_priors(
-        loadings=setting.loadings, noise_variance=setting.noise, mean=setting.mean
-    )
+    random = model.with_priors(loadings=setting.loadings, noise_variance=setting.noise, mean=setting.mean)
     data = SufficientStatistics.from_data(unit_rows(setting.rows, setting.features))
     return problem_of(random.point(), data, "Gibbs")
 
@@ -55,7 +53,15 @@ def functions(loadings, noise, mean):
     square = loadings @ loadings.mT
     size = square.diagonal(dim1=1, dim2=2).log()
     first, last = square[:, 0, 0].log(), torch.tanh(square[:, 0, -1])
-    parts = [noise[:, 0], noise.mean(1), size.mean(1), first, last, mean[:, 0], torch.tanh(size - noise).mean(1)]
+    parts = [
+        noise[:, 0],
+        noise.mean(1),
+        size.mean(1),
+        first,
+        last,
+        mean[:, 0],
+        torch.tanh(size - noise).mean(1),
+    ]
     parts += [(size * noise).mean(1), size.mean(1) * noise.mean(1), torch.tanh(square.mean((1, 2)))]
     values = torch.stack(parts, 1)
     return torch.cat([values, values.square()], 1)

@@ -1,5 +1,6 @@
 """A sweep leaves the joint law of parameters and rows alone (Geweke, 2004), and a wrong one does not."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,21 +9,28 @@ from probae.inference.gibbs.group_move import move_frame, random_frames, scale_c
 from probae.inference.gibbs.scores import remainder
 from probae.parameter_priors import Flat, Normal
 
-COLUMNS = Normal(torch.tensor([[1.0, 0.5]]).double())  # not rotation invariant: factors are stretched one by one
+COLUMNS = Normal(
+    torch.tensor([[1.0, 0.5]]).double()
+)  # not rotation invariant: factors are stretched one by one
 CASES = {
-    "more rows than features": dict(rows=8, features=4, latents=2),
-    "many rows": dict(rows=40, features=3, latents=2),
-    "fewer rows than features": dict(rows=3, features=5, latents=2),
-    "as many rows as features": dict(rows=4, features=4, latents=2),
-    "fewer rows than factors": dict(rows=2, features=4, latents=3),
-    "more factors than features": dict(rows=5, features=2, latents=3),
-    "isotropic noise": dict(rows=6, features=4, latents=2, isotropic=True),
-    "flat mean": dict(rows=6, features=4, latents=2, mean=Flat()),
-    "flat mean, fewer rows than features": dict(rows=3, features=5, latents=2, mean=Flat()),
-    "normal mean": dict(rows=6, features=4, latents=2, mean=Normal(0.7, 0.5)),
-    "normal mean, fewer rows than features": dict(rows=3, features=5, latents=2, mean=Normal(0.7, 0.5)),
-    "no random frame": dict(rows=6, features=4, latents=2, turn=False),
-    "factors of different scale": dict(rows=6, features=4, latents=2, loadings=COLUMNS),
+    "more rows than features": {"rows": 8, "features": 4, "latents": 2},
+    "many rows": {"rows": 40, "features": 3, "latents": 2},
+    "fewer rows than features": {"rows": 3, "features": 5, "latents": 2},
+    "as many rows as features": {"rows": 4, "features": 4, "latents": 2},
+    "fewer rows than factors": {"rows": 2, "features": 4, "latents": 3},
+    "more factors than features": {"rows": 5, "features": 2, "latents": 3},
+    "isotropic noise": {"rows": 6, "features": 4, "latents": 2, "isotropic": True},
+    "flat mean": {"rows": 6, "features": 4, "latents": 2, "mean": Flat()},
+    "flat mean, fewer rows than features": {"rows": 3, "features": 5, "latents": 2, "mean": Flat()},
+    "normal mean": {"rows": 6, "features": 4, "latents": 2, "mean": Normal(0.7, 0.5)},
+    "normal mean, fewer rows than features": {
+        "rows": 3,
+        "features": 5,
+        "latents": 2,
+        "mean": Normal(0.7, 0.5),
+    },
+    "no random frame": {"rows": 6, "features": 4, "latents": 2, "turn": False},
+    "factors of different scale": {"rows": 6, "features": 4, "latents": 2, "loadings": COLUMNS},
 }
 
 
@@ -69,10 +77,10 @@ def test_a_prior_scale_off_by_a_tenth_is_caught(joint_test, Setting):
 
 def test_frames_are_orthogonal_and_have_the_moments_of_haar_measure():
     """E R = 0, E R_ij^2 = 1/k, E R_ij^4 = 3 / (k (k + 2)), each within five standard errors."""
-    import numpy as np
-
     frames = random_frames(np.random.default_rng(0), (20_000,), 3)
-    torch.testing.assert_close(frames.mT @ frames, torch.eye(3).double().expand_as(frames), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        frames.mT @ frames, torch.eye(3).double().expand_as(frames), rtol=0, atol=1e-12
+    )
     assert frames.mean(0).abs().max() < 5 * (1 / 3 / 20_000) ** 0.5
     assert (frames.square().mean(0) - 1 / 3).abs().max() < 5 * (1 / 5 / 20_000) ** 0.5
     assert (frames.pow(4).mean(0) - 1 / 5).abs().max() < 5 * (1 / 9 / 20_000) ** 0.5

@@ -53,7 +53,7 @@ def largest_z(a, b):
 @pytest.mark.parametrize("rows", [6, 4, 3, 2, 1])
 @pytest.mark.parametrize("flat", [False, True])
 def test_they_have_the_moments_of_explicit_scores(rows, flat):
-    """Of 4 features and 2 factors: n above, at and below both. 156 moments of Z scores: |z| > 5 has probability 1e-4."""
+    """Of 4 features and 2 factors: n above, at and below both. Of 156 moments one has |z| > 5 with probability 1e-4."""
     x, loadings, noise = case(rows + flat, 4, 2)
     x = contrasts(x - x.mean(0)) if flat else x  # a flat mean leaves the n - 1 contrasts
     root = root_of(x.T @ x) if rows >= 4 else x

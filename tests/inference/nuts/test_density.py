@@ -11,7 +11,8 @@ import probae as pa
 from probae.checks import Data
 from probae.inference.nuts.coordinates import Coordinates
 from probae.inference.nuts.first import density_of
-from probae.inference.nuts.pyro_engine import groups_of, log_density
+from probae.inference.nuts.moments import groups_of
+from probae.inference.nuts.pyro_engine import log_density
 from probae.inference.nuts.target import needs_mean, precision_of, target_of
 from probae.inference.parameter_draws import problem_of
 from probae.parameter_priors import Fixed, Flat, HalfNormal, InverseGamma, Normal
@@ -37,7 +38,9 @@ def problem(latents=2, rows=40, missing=False, isotropic=False, mean=None, noise
     model = (pa.ProbabilisticPCA if isotropic else pa.FactorAnalysis)(FEATURES, latents)
     noise = InverseGamma(2.0, 0.5) if noise is None else noise
     model.mean = torch.linspace(-1, 1, FEATURES).double()
-    model = model.with_priors(Normal(1.3 if isotropic else SCALE), noise, mean if mean is not None else Flat())
+    model = model.with_priors(
+        Normal(1.3 if isotropic else SCALE), noise, mean if mean is not None else Flat()
+    )
     return problem_of(model.point(), table(rows, missing), "NUTS")
 
 
@@ -90,7 +93,7 @@ def test_the_gradient_is_that_of_the_value(case, gauge):
 
 def integrated(given, loadings, log_noise):
     """The independent density with a random mean integrated out by its exact Gaussian integral."""
-    groups = groups_of(given)
+    groups = groups_of(given.data)
     if isinstance(given.mean, Fixed):
         return log_density(given, groups, loadings, log_noise, given.fixed_mean)
 
@@ -116,7 +119,7 @@ def test_it_is_the_independent_form_up_to_a_constant(case):
         if mean is None:
             expected.append(integrated(given, loadings, noise.log()))
         else:
-            expected.append(log_density(given, groups_of(given), loadings, noise.log(), mean))
+            expected.append(log_density(given, groups_of(given.data), loadings, noise.log(), mean))
     found, expected = np.array(found), torch.stack(expected).numpy()
     # two ways to sum some hundred terms, through a Cholesky factor of condition below 1e3
     np.testing.assert_allclose(np.diff(found), np.diff(expected), rtol=1e-10, atol=1e-9)
@@ -188,7 +191,9 @@ def test_rows_do_as_well_as_their_scatter():
     rows = target.rows
     layout = target.layout.copy()
     layout[-1] = 1
-    dense = target._replace(layout=layout, scatter=rows.T @ rows, rows=rows[:0], ends=np.zeros(2, dtype=np.int64))
+    dense = target._replace(
+        layout=layout, scatter=rows.T @ rows, rows=rows[:0], ends=np.zeros(2, dtype=np.int64)
+    )
     theta, ones = points(place, 1)[0], np.ones((2, 20))
     value, gradient = density_of(target, ones)(theta)
     other, slope = density_of(dense, ones)(theta)

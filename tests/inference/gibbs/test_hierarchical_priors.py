@@ -1,4 +1,4 @@
-"""Loadings that may be exactly 0 under Gibbs sampling: the moves keep the joint law, and planted zeros are found."""
+"""Priors with hyperparameters under Gibbs sampling: sweeps keep the joint law, and planted zeros are found."""
 
 import pytest
 import torch
@@ -9,9 +9,28 @@ from probae.inference.fit import fit
 from probae.inference.gibbs import Gibbs
 from probae.inference.gibbs.group_move import scale_columns
 from probae.models import FactorAnalysis
-from probae.parameter_priors import SpikeSlab
+from probae.parameter_priors import ARD, HalfNormal, Horseshoe, MultiplicativeGamma, SpikeSlab
 
 CHAINS, D, K = 20_000, 5, 2
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [ARD(3.0, 2.0), MultiplicativeGamma(3.0, 3.0, degrees=5.0), Horseshoe(0.5)],
+    ids=lambda p: type(p).__name__,
+)
+def test_sweeps_with_hyperparameters_leave_the_prior_as_it_is(prior, joint_test, Setting):
+    """Twenty functions in three cases: |z| > 4.5 has probability 4e-4 in all, and the seeds are fixed."""
+    noise = HalfNormal(0.8)
+    assert joint_test(Setting(6, 4, 2, loadings=prior, noise=noise), sweeps=5) < 4.5
+
+
+def test_a_scale_of_ard_off_by_a_tenth_is_caught(joint_test, Setting):
+
+    def change(chains):
+        chains.prior = ARD(3.0, 2.0, scale=1.1)
+
+    assert joint_test(Setting(6, 4, 2, loadings=ARD(3.0, 2.0)), change=change) > 6
 
 
 @pytest.mark.parametrize("error", [0, 3])
@@ -27,6 +46,13 @@ def test_stretching_factors_leaves_sparse_loadings_their_law(error):
     assert torch.equal(moved != 0, loadings != 0)
     level = stats.kstest((moved[moved != 0] / 1.5)[:CHAINS].numpy(), stats.norm.cdf).pvalue
     assert level > 1e-4 if error == 0 else level < 1e-8
+
+
+@pytest.mark.parametrize("method", [pa.NUTS(), pa.LaplaceApproximation(), pa.VariationalBayes()])
+def test_methods_that_follow_gradients_refuse_sparse_loadings(method):
+    model = FactorAnalysis(4, 1).with_priors(loadings=SpikeSlab())
+    with pytest.raises(pa.NotExactError, match=r"Gibbs\(\)"):
+        fit(model, torch.randn(20, 4, generator=torch.Generator().manual_seed(0)), method)
 
 
 @pytest.mark.filterwarnings("ignore::probae.checks.ConvergenceWarning")

@@ -1,0 +1,340 @@
+r"""Which loadings have mixed: R-hat and effective sample size of raw, invariant and aligned quantities side by side.
+
+Where the likelihood leaves a rotation free, R-hat of raw loadings says nothing of the axes. A sampler without a move
+along the orbit W R leaves every chain in a frame of its own: raw R-hat is large although all else has converged. With
+such a move raw loadings wander over the whole orbit: their R-hat is 1 and their mean close to 0.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from arviz_stats.base import array_stats
+from jaxtyping import Float
+from torch import Tensor
+
+from probae.analysis.draws_source import Source, read_source
+from probae.checks import DataError
+from probae.inference.aligned import OrthogonalProcrustes, SignedPermutations
+from probae.inference.identified_group import IdentifiedGroup
+
+__all__ = ["Mixing", "Pattern", "Quantity", "mixing"]
+
+LARGEST_R_HAT = 1.01
+LEAST_ESS = 400  # Vehtari et al. (2021)
+MOST = 200  # numbers of a quantity that are looked at
+FEWEST = 4  # draws of a chain; a single one is cut in two
+SMALL_MEAN = 0.3  # of the length of the loadings: a mean below it is that of draws in many frames
+
+
+class Pattern(enum.Enum):
+    """What raw, invariant and aligned loadings say together."""
+
+    NOT_CONVERGED = "not converged"
+    FLAT_ORBIT = "flat orbit, walked along"
+    FRAMES_OF_CHAINS = "each chain in a frame of its own"
+    SIGNED_PERMUTATIONS = "the same axes up to signs and order"
+    FRAME_SWITCH = "more than one frame"
+    ONE_FRAME = "one frame"
+    UNCLEAR = "aligned loadings differ"
+
+
+@dataclass(frozen=True, eq=False)
+class Quantity:
+    """R-hat and effective sample sizes of one row of the table; NaN where nothing varies.
+
+    Attributes
+    ----------
+    name : str
+    draws : Tensor (chain, draw, Q)
+        The numbers that were looked at.
+    labels : tuple of str
+        What each of them is.
+    r_hat, bulk, tail : Tensor (Q,)
+        Rank-normalised split R-hat, bulk and tail effective sample size.
+    total : int
+        How many numbers the quantity has.
+    """
+
+    name: str
+    draws: Float[Tensor, "chains draws numbers"]
+    labels: tuple[str, ...]
+    r_hat: Float[Tensor, " numbers"]
+    bulk: Float[Tensor, " numbers"]
+    tail: Float[Tensor, " numbers"]
+    total: int
+
+    @property
+    def worst_r_hat(self) -> float:
+        """Largest R-hat, 1 where nothing varies."""
+        return _extreme(self.r_hat, largest=True)
+
+    @property
+    def least_bulk(self) -> float:
+        """Smallest bulk effective sample size."""
+        return _extreme(self.bulk, largest=False)
+
+    @property
+    def least_tail(self) -> float:
+        """Smallest tail effective sample size."""
+        return _extreme(self.tail, largest=False)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether R-hat is at most 1.01 throughout."""
+        return self.worst_r_hat <= LARGEST_R_HAT
+
+
+@dataclass(frozen=True, eq=False)
+class Mixing:
+    """R-hat and effective sample sizes of raw, invariant and aligned quantities.
+
+    Attributes
+    ----------
+    raw, covariance, noise, permuted, rotated : Quantity
+        Of W as drawn, W W', the noise variances (None without draws of them), W after signed permutations, and after
+        orthogonal Procrustes.
+    group : IdentifiedGroup or None
+        What the model leaves free; None for bare draws.
+    raw_mean, aligned_mean : float
+        Length of the mean of W over that of W itself, rows in units of their size: 1 where all draws are one, near 0
+        where they are in many frames.
+    names : tuple of str, or None
+    """
+
+    raw: Quantity
+    covariance: Quantity
+    noise: Quantity | None
+    permuted: Quantity
+    rotated: Quantity
+    group: IdentifiedGroup | None
+    raw_mean: float
+    aligned_mean: float
+    names: tuple[str, ...] | None
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """The rows of the table."""
+        rows = (self.raw, self.covariance, self.noise, self.permuted, self.rotated)
+        return tuple(one for one in rows if one is not None)
+
+    @property
+    def invariants(self) -> tuple[Quantity, ...]:
+        """W W' and the noise variances: what no change of axes has a part in."""
+        return tuple(one for one in (self.covariance, self.noise) if one is not None)
+
+    @property
+    def converged(self) -> bool:
+        """Whether invariants have R-hat at most 1.01 and are worth 400 independent draws at least."""
+        return all(one.mixed and min(one.least_bulk, one.least_tail) >= LEAST_ESS for one in self.invariants)
+
+    @property
+    def pattern(self) -> Pattern:
+        """What the rows of the table say together."""
+        if not self.converged:
+            return Pattern.NOT_CONVERGED
+        if self.raw.mixed:
+            wandering = self.raw_mean < SMALL_MEAN * self.aligned_mean
+            return Pattern.FLAT_ORBIT if wandering and self.rotated.mixed else Pattern.ONE_FRAME
+        if self.permuted.mixed:
+            return Pattern.SIGNED_PERMUTATIONS
+        if not self.rotated.mixed:
+            return Pattern.UNCLEAR
+        rotates = self.group is None or self.group.rotates
+        return Pattern.FRAMES_OF_CHAINS if rotates else Pattern.FRAME_SWITCH
+
+    @property
+    def meaning(self) -> str:
+        """The pattern in a sentence or two."""
+        return _meaning(self)
+
+    def __str__(self) -> str:
+        chains, draws = self.raw.draws.shape[:2]
+        group = "" if self.group is None else f"; {self.group.reason}: {self.group.name} is free"
+        lines = [f"Mixing of {chains} chains of {draws} draws{group}"]
+        lines.append(f"  {'':<26}{'numbers':>8}{'R-hat':>9}{'bulk ESS':>10}{'tail ESS':>10}")
+        for one in self.quantities:
+            sizes = f"{_whole(one.least_bulk):>10}{_whole(one.least_tail):>10}"
+            lines.append(f"  {one.name:<26}{len(one.labels):>8}{_short(one.worst_r_hat):>9}{sizes}")
+        lengths = f"{self.raw_mean:.2f} as drawn, {self.aligned_mean:.2f} rotated"
+        lines.append(f"  worst R-hat, least ESS of each; |mean W| / |W| is {lengths}")
+        lines.append(f"{self.pattern.value[0].upper()}{self.pattern.value[1:]}: {self.meaning}")
+        return "\n".join(lines)
+
+
+def mixing(source: Any) -> Mixing:
+    """Tabulate R-hat and effective sample size of raw, invariant, permuted and rotated loadings.
+
+    Parameters
+    ----------
+    source : Fit, sequence of Fit, Tensor (chain, draw, D, K), or dict of such draws
+        As `align` takes. Aligned quantities are aligned jointly over all chains, to a reference made of half of the
+        draws. Of more than 200 numbers of one kind an even choice is looked at.
+
+    Raises
+    ------
+    ParameterError, DataError
+        As `align` does, and for fewer than 4 draws a chain.
+
+    References
+    ----------
+    .. [1] Vehtari, A., Gelman, A., Simpson, D., Carpenter, B. & Burkner, P.-C. (2021). Rank-normalization, folding, and
+       localization: an improved R-hat for assessing convergence of MCMC. Bayesian Analysis 16, 667-718.
+
+    Examples
+    --------
+    >>> import torch, probae as pa
+    >>> from probae.linalg import haar_rotation
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> W = torch.randn(5, 2, dtype=torch.float64, generator=generator)
+    >>> W = W + 0.1 * torch.randn(4, 250, 5, 2, dtype=torch.float64, generator=generator)
+    >>> found = pa.mixing(W @ haar_rotation(2, generator, 4)[:, None])             # one frame for each chain
+    >>> found.pattern.name, found.raw.worst_r_hat > 1.5, found.rotated.mixed
+    ('FRAMES_OF_CHAINS', True, True)
+    """
+    read = read_source(source, "mixing")
+    draws = read.draws["loadings"]
+    fewest = FEWEST * (1 + (len(draws) == 1))
+    if draws.shape[1] < fewest:
+        raise DataError(f"mixing needs at least {fewest} draws of each chain, got {draws.shape[1]}.")
+    group, features, latents = read.group, draws.shape[2], draws.shape[3]
+    names = read.names or tuple(str(d) for d in range(features))
+    columns = None if group is None or group.rotates else group.columns
+    permuted = draws @ SignedPermutations(columns).rotations(draws)
+    rotated = draws @ OrthogonalProcrustes().rotations(draws)
+    first, second = torch.tril_indices(features, features)
+    every = [f"{name} on z[{k}]" for name in names for k in range(latents)]
+    pairs = [f"{names[i]}, {names[j]}" for i, j in zip(first.tolist(), second.tolist(), strict=True)]
+    return Mixing(
+        raw=_quantity("W as drawn", draws.flatten(2), every),
+        covariance=_quantity("W W'", _products(draws, first, second), pairs),
+        noise=_noise(read, names),
+        permuted=_quantity("W, signs and order matched", permuted.flatten(2), every),
+        rotated=_quantity("W, rotated (Procrustes)", rotated.flatten(2), every),
+        group=group,
+        raw_mean=_mean_length(draws),
+        aligned_mean=_mean_length(rotated),
+        names=read.names,
+    )
+
+
+def _products(draws: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Return entries of W W', (chain, draw, pairs), no more than are looked at."""
+    chosen = _chosen(len(first))
+    full = torch.zeros(*draws.shape[:2], len(first), dtype=draws.dtype)
+    full[..., chosen] = (draws[:, :, first[chosen]] * draws[:, :, second[chosen]]).sum(-1)
+    return full
+
+
+def _noise(read: Source, names: tuple[str, ...]) -> Quantity | None:
+    noise = read.draws.get("noise_variance")
+    if noise is None:
+        return None
+    if noise.dim() == 2:
+        return _quantity("noise variance", noise.unsqueeze(-1), ["all features"])
+    return _quantity("noise variances", noise, list(names))
+
+
+def _chosen(total: int) -> Tensor:
+    """Return the places of an even choice of numbers."""
+    return torch.linspace(0, total - 1, min(total, MOST), dtype=torch.float64).round().long()
+
+
+def _quantity(name: str, draws: Tensor, labels: list[str]) -> Quantity:
+    """Diagnose an even choice of the numbers; one that never changes has NaN."""
+    chosen = _chosen(draws.shape[-1])
+    values = draws[..., chosen]
+    varies = (values != values[:1, :1]).flatten(0, 1).any(0)
+    parts = []
+    for statistic, unknown, options in (
+        (array_stats.rhat, np.inf, {}),
+        (array_stats.ess, 0.0, {"method": "bulk"}),
+        (array_stats.ess, 0.0, {"method": "tail", "prob": (0.05, 0.95)}),
+    ):
+        found = torch.full((len(chosen),), torch.nan, dtype=torch.float64)
+        if bool(varies.any()):
+            answer = np.asarray(statistic(halves(values[..., varies]), chain_axis=0, draw_axis=1, **options))
+            found[varies] = torch.from_numpy(np.where(np.isnan(answer), unknown, answer))
+        parts.append(found)
+    picked = tuple(labels[i] for i in chosen.tolist())
+    return Quantity(name, values, picked, *parts, total=len(labels))
+
+
+def halves(values: Float[Tensor, "chains draws numbers"]) -> np.ndarray:
+    """Cut a single chain in two: diagnostics ask for two chains at least."""
+    if len(values) == 1:
+        half = values.shape[1] // 2
+        values = torch.cat([values[:, :half], values[:, -half:]])
+    return values.numpy(force=True)
+
+
+def _mean_length(draws: Tensor) -> float:
+    """Return the length of the mean over that of the draws, rows in units of their size."""
+    size = draws.square().mean((0, 1, 3))
+    share = draws.mean((0, 1)).square().mean(1) / torch.where(size > 0, size, 1.0)
+    varying = int((size > 0).sum())
+    return float((share.sum() / max(varying, 1)).sqrt())
+
+
+def _extreme(values: Tensor, largest: bool) -> float:
+    known = values[~values.isnan()]
+    if len(known) == 0:
+        return 1.0 if largest else float("inf")
+    return float(known.max() if largest else known.min())
+
+
+def _short(r_hat: float) -> str:
+    return f"{r_hat:.3f}" if r_hat < 100 else f"{r_hat:.3g}"
+
+
+def _whole(size: float) -> str:
+    return f"{size:.0f}" if size < float("inf") else "-"
+
+
+def _meaning(found: Mixing) -> str:
+    worst = max(found.invariants, key=lambda one: one.worst_r_hat)
+    free = found.group is None or found.group.rotates
+    said = {
+        Pattern.NOT_CONVERGED: (
+            f"{worst.name} has R-hat {_short(worst.worst_r_hat)} and the invariants are worth as few as "
+            f"{_whole(min(one.least_bulk for one in found.invariants))} independent draws (1.01 and 400 are asked "
+            "for): no verdict on the axes before the chains are longer."
+        ),
+        Pattern.FLAT_ORBIT: (
+            "raw loadings mix, over all rotations: their mean is close to 0 and no estimate. Read invariants, or "
+            "aligned loadings, whose axes are a convention."
+        ),
+        Pattern.FRAMES_OF_CHAINS: (
+            "invariants and rotated loadings agree between chains, raw ones do not: the sampler has not moved along "
+            "the rotations, which the likelihood leaves free. The axes are a convention."
+        ),
+        Pattern.SIGNED_PERMUTATIONS: (
+            "chains find the same axes; "
+            + (
+                "as the likelihood leaves rotations free, the prior or the sampler holds them."
+                if free
+                else "average draws after signs and order are matched."
+            )
+        ),
+        Pattern.FRAME_SWITCH: (
+            "the model identifies its axes, but chains stand in frames that differ by more than signs and order: "
+            "several modes, or too few data to tell them apart; run longer chains, or tempered ones."
+        ),
+        Pattern.ONE_FRAME: (
+            "raw loadings agree between chains; "
+            + (
+                "as the likelihood leaves rotations free, the prior, the start or the sampler holds the frame."
+                if free
+                else "no alignment is needed."
+            )
+        ),
+        Pattern.UNCLEAR: (
+            "invariants agree, but no alignment brings the loadings of the chains together: more factors than the "
+            "data have leave columns without a direction. Read invariants only."
+        ),
+    }
+    return said[found.pattern]

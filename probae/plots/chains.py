@@ -1,0 +1,90 @@
+"""What trace and rank plots share: one lane for each number, one look for each chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from probae.analysis.mixing import Mixing, Quantity
+from probae.checks import ParameterError, check_count
+
+# Okabe and Ito's colours, from dark to light, with dashes of their own: the first five tell apart in a grey copy
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#CC79A7", "#E69F00")
+DASHES = ("-", "--", "-.", ":", (0, (1, 2, 4, 2)))
+LABELLED = 8  # chains that are named in the legend
+
+
+@dataclass(frozen=True, eq=False)
+class Lane:
+    """One number: its draws (chain, draw), what it is, and how it has mixed."""
+
+    values: NDArray[np.float64]
+    label: str
+    note: str
+
+
+def lanes_of(result: Mixing | Quantity, most: int) -> list[Lane]:
+    """Return the numbers with the largest R-hat, of the invariants or of one quantity."""
+    if isinstance(result, Mixing):
+        quantities = list(result.invariants)
+    elif isinstance(result, Quantity):
+        quantities = [result]
+    else:
+        raise ParameterError(
+            "result should be a Mixing, as pa.mixing gives, or one of its quantities, such as mixing.raw, got "
+            f"{type(result).__name__}."
+        )
+    check_count("lanes", most)
+    found = [
+        (float(one.r_hat[i]), number, i)
+        for number, one in enumerate(quantities)
+        for i in range(len(one.labels))
+        if not bool(one.r_hat[i].isnan())
+    ]
+    if not found:
+        raise ParameterError("result should hold a number that varies, but none of its draws differ.")
+    found.sort(key=lambda entry: -entry[0])
+    return [_lane(quantities[number], i) for _, number, i in found[:most]]
+
+
+def _lane(quantity: Quantity, i: int) -> Lane:
+    note = f"R-hat {float(quantity.r_hat[i]):.3f}\nbulk ESS {float(quantity.bulk[i]):.0f}"
+    return Lane(
+        quantity.draws[..., i].double().numpy(force=True), f"{quantity.name}\n{quantity.labels[i]}", note
+    )
+
+
+def name_lanes(ax: Axes, lanes: list[Lane]) -> None:
+    """Label lanes on the left, and say on the right how each has mixed; the first stands on top."""
+    ax.set_yticks([-i for i in range(len(lanes))], [lane.label for lane in lanes], fontsize=8.5)
+    ax.set_ylim(-len(lanes) + 0.45, 0.55)
+    ax.tick_params(axis="y", length=0)
+    for i, lane in enumerate(lanes):
+        ax.text(1.01, -i, lane.note, transform=ax.get_yaxis_transform(), ha="left", va="center", fontsize=8.0)
+        if i:
+            ax.axhline(0.5 - i, color="0.85", linewidth=0.8, zorder=0)
+
+
+def name_chains(ax: Axes, chains: int) -> None:
+    """Put the legend of the chains above the plot, where it hides nothing, in lines thick enough to see."""
+    handles, labels = ax.get_legend_handles_labels()
+    few = [i for i, label in enumerate(labels) if not label.startswith("chain") or i < LABELLED]
+    legend = ax.legend(
+        [handles[i] for i in few],
+        [labels[i] for i in few],
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.01),
+        borderaxespad=0.0,
+        frameon=False,
+        fontsize=8.5,
+        ncols=4,
+        handlelength=2.6,
+        title=f"{LABELLED} of {chains} chains are named" if chains > LABELLED else None,
+        title_fontsize=8.5,
+    )
+    for handle in legend.get_lines():
+        handle.set_linewidth(max(1.4, handle.get_linewidth()))
+        handle.set_alpha(1.0)

@@ -1,0 +1,50 @@
+"""Intervals of draws as bars: thick for 50 %, thin for 90 %, a marker at the mean."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from probae.plots.canvas import room
+
+INNER, OUTER = 0.5, 0.9
+SMALLEST_LABEL, LARGEST_LABEL = 5.5, 10.0  # points
+
+
+def bars(
+    ax: Axes,
+    draws: NDArray[np.float64],
+    heights: NDArray[np.float64],
+    *,
+    colour: str,
+    marker: str,
+    label: str | None = None,
+) -> None:
+    """Draw the intervals of each column of ``draws`` (draws, rows) at its height."""
+    for level, width in ((OUTER, 1.1), (INNER, 3.2)):
+        lower, upper = np.quantile(draws, (0.5 - level / 2, 0.5 + level / 2), axis=0)
+        ax.hlines(heights, lower, upper, color=colour, linewidth=width, zorder=2)
+    ax.plot(
+        draws.mean(0),
+        heights,
+        color=colour,
+        marker=marker,
+        markersize=5.0,
+        markerfacecolor="white",
+        linestyle="none",
+        label=label,
+        zorder=3,
+    )
+
+
+def name_rows(ax: Axes, names: tuple[str, ...], what: str) -> None:
+    """Label rows from the top down where there is room for the print, else say how many there are."""
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    size = min(LARGEST_LABEL, 0.9 * room(ax)[1] / len(names))
+    if size >= SMALLEST_LABEL:
+        ax.set_yticks(range(len(names)), names, fontsize=size)
+    else:
+        ax.set_yticks([])
+        ax.set_ylabel(f"{len(names)} {what}")
+    ax.tick_params(axis="y", length=0)

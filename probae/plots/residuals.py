@@ -1,0 +1,79 @@
+"""The posterior of what the factors leave of the covariance."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from probae.analysis.covariance_residual import CovarianceResidual
+from probae.checks import ParameterError, check_count
+from probae.plots.canvas import axes_or_new
+from probae.plots.intervals import bars, name_rows
+
+INSIDE, OUTSIDE = "#0072B2", "#D55E00"
+
+
+def residuals(result: CovarianceResidual, ax: Axes | None = None, *, pairs: int = 25) -> Axes:
+    r"""Draw the residual correlations of the pairs that the factors explain worst, with 50 % and 90 % intervals.
+
+    The band is 2 / sqrt(n) on both sides of 0: about what sampling alone gives the correlations of unrelated
+    features, so residuals of a good model lie in it. Pairs whose mean lies outside have another colour and a filled
+    triangle.
+
+    Parameters
+    ----------
+    result : CovarianceResidual
+        As `covariance_residual` gives.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+    pairs : int
+        How many pairs, those of largest mean.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ParameterError
+        If ``result`` is something else.
+
+    Examples
+    --------
+    >>> import torch, probae as pa
+    >>> from probae.analysis.covariance_residual import CovarianceResidual
+    >>> noise = 0.01 * torch.randn(2, 50, 3, generator=torch.Generator().manual_seed(0)).double()
+    >>> names = ("a", "b", "c")
+    >>> found = CovarianceResidual(noise, torch.tensor([[0, 1], [0, 2], [1, 2]]), names, samples=100)
+    >>> ax = pa.plots.residuals(found)
+    >>> sorted(label.get_text() for label in ax.get_yticklabels())
+    ['a, b', 'a, c', 'b, c']
+    """
+    if not isinstance(result, CovarianceResidual):
+        raise ParameterError(
+            "result should be a CovarianceResidual, as pa.covariance_residual gives, got "
+            f"{type(result).__name__}."
+        )
+    order = result.mean.abs().argsort(descending=True)[: check_count("pairs", pairs)]
+    draws = result.draws[..., order].flatten(0, 1).double().numpy(force=True)
+    edge = 2 * result.sampling_error
+    ax = axes_or_new(ax, 6.0, float(np.clip(1.3 + 0.22 * len(order), 2.4, 11.0)))
+    label = f"2 / sqrt(n), {result.samples} rows"
+    ax.axvspan(-edge, edge, color="0.9", linewidth=0.0, label=label, zorder=0)
+    ax.axvline(0.0, color="0.6", linewidth=0.8, zorder=1)
+    outside = np.abs(draws.mean(0)) > edge
+    heights = np.arange(len(order), dtype=float)
+    for chosen, colour, marker, kind in (
+        (~outside, INSIDE, "o", "mean inside"),
+        (outside, OUTSIDE, "^", "mean outside"),
+    ):
+        if chosen.any():
+            bars(ax, draws[:, chosen], heights[chosen], colour=colour, marker=marker, label=kind)
+    name_rows(ax, tuple(result.labels[i] for i in order.tolist()), "pairs")
+    ax.set_xlabel("residual correlation: mean, 50 % and 90 % intervals")
+    ax.legend(
+        loc="lower left", bbox_to_anchor=(0.0, 1.01), borderaxespad=0.0, frameon=False, fontsize=9.0, ncols=3
+    )
+    if len(order) < len(result.pairs):
+        ax.set_title(f"the {len(order)} largest of {len(result.pairs)} pairs", fontsize=9.0, loc="right")
+    return ax
