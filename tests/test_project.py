@@ -108,6 +108,7 @@ WITHOUT_EXAMPLE = {
         "Fit",
         "Gap",
         "Gaps",
+        "JointDistributionTest",
         "LatentModel",
     ),
     *("Likelihood", "Prior", "Regularizer", "Report", "Tangents", "Verdict"),

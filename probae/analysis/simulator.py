@@ -16,7 +16,7 @@ from torch import Tensor
 from probae.analysis.invariant_quantities import invariant_quantities
 from probae.analysis.uniform_ranks import random_ranks
 from probae.checks import NotExactError, ParameterError
-from probae.inference import Method
+from probae.inference import Fit, Method
 from probae.inference.fit import fit
 from probae.models import LinearFactorModel
 
@@ -59,46 +59,47 @@ class Simulator:
     def simulate(self) -> tuple[dict[str, Tensor], Float[Tensor, "rows features"]]:
         """Run the Pyro program; return its parameters (1, ...), as so many draws, and x with some entries hidden."""
         trace = pyro.poutine.trace(self.model).get_trace(size=self.rows)
-        sites = {
-            name: node["value"] for name, node in trace.iter_stochastic_nodes() if name not in ("z", "x")
-        }
-        truth = {"mean": self.model.point_values.get("mean", None), **sites}
-        if truth["mean"] is None:
-            truth["mean"] = self.model.mean.detach()
-        x = trace.nodes["x"]["value"].double()
-        x = torch.where(torch.rand(x.shape) < self.missing, torch.nan, x) if self.missing else x
-        return {name: value.double()[None] for name, value in truth.items()}, x
+        sites = {name: node["value"] for name, node in trace.iter_stochastic_nodes()}
+        x = sites.pop("x").double()
+        del sites["z"]
+        if "mean" not in sites:
+            sites["mean"] = self.model.mean.detach()
+        hidden = torch.rand(x.shape) < self.missing
+        return {name: value.double()[None] for name, value in sites.items()}, x.masked_fill(hidden, torch.nan)
 
     def ranked(self, truth: dict[str, Tensor], x: Tensor, seed: int) -> Replicate:
         """Fit until the draws are worth enough, and rank the truth among evenly spaced ones."""
-        wanted = invariant_quantities(self.model, x, truth)
         for method in _longer(self.method):
             run = fit(self.model, x, method, seed=seed)
             if run.interrupted:
                 raise KeyboardInterrupt
-            assert run.draws is not None
-            chains, size = run.draws["mean"].shape[:2]
-            found = invariant_quantities(
-                self.model, x, {name: v.flatten(0, 1) for name, v in run.draws.items()}
-            )
-            values = torch.stack(list(found.values()), -1)
+            names, values = self.quantities(run, x)
             if not values.isfinite().all():
                 return Replicate(failure="draws that are not finite")
-            worth = array_stats.ess(values.reshape(chains, size, -1).numpy(), chain_axis=0, draw_axis=1)
-            if np.min(worth) >= self.draws:
+            worth = torch.as_tensor(array_stats.ess(values.numpy(), chain_axis=0, draw_axis=1))
+            least = float(worth.min())
+            if least >= self.draws:
                 break
-        failure = (
-            None
-            if np.min(worth) >= self.draws
-            else (f"{len(values)} draws worth {np.min(worth):.0f}, below {self.draws}")
-        )
+        failure = None
+        if not least >= self.draws:
+            failure = f"{values[..., 0].numel()} draws worth {least:.0f}, below {self.draws}"
         diverging = int((run.sample_stats or {}).get("diverging", torch.zeros(1)).sum())
-        failure = f"{diverging} divergences" if diverging else failure
-        return self._rank(
-            tuple(found), torch.cat(list(wanted.values())), values, torch.as_tensor(worth), failure
-        )
+        if diverging:
+            failure = f"{diverging} divergences"
+        wanted = torch.cat(list(invariant_quantities(self.model, x, truth).values()))
+        return self.rank(names, wanted, values.flatten(0, 1), worth, failure)
 
-    def _rank(
+    def quantities(
+        self, run: Fit, x: Tensor
+    ) -> tuple[tuple[str, ...], Float[Tensor, "chains draws quantities"]]:
+        """Return the names of what is ranked, and its draws."""
+        assert run.draws is not None
+        lead = run.draws["mean"].shape[:2]
+        flat = {name: values.flatten(0, 1) for name, values in run.draws.items()}
+        found = invariant_quantities(self.model, x, flat)
+        return tuple(found), torch.stack(list(found.values()), -1).unflatten(0, lead)
+
+    def rank(
         self, names: tuple[str, ...], truth: Tensor, values: Tensor, worth: Tensor, failure: str | None
     ) -> Replicate:
         """Rank; deviations allow for the error of mean and variance, 1 / S and 2 / S where S draws are normal."""

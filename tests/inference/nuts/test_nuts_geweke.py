@@ -151,5 +151,5 @@ def test_moves_keep_the_joint_law(name):
 
 @pytest.mark.slow
 def test_a_scale_of_the_prior_that_is_10_percent_off_gives_z_above_6():
-    found = geweke(Kernel(own=LAWS.Normal(1.1)))
+    found = geweke(Kernel(own=LAWS.Normal(1.1)), iterations=800)
     assert found.z.abs().max() > 6, str(found)
