@@ -225,6 +225,9 @@ def check_mixing(draws: dict[str, Tensor]) -> bool:
     quantities = [draws["noise_variance"].reshape(chains, count, -1), draws["loadings"].square().sum(-1)]
     joined = torch.cat(quantities, -1)
     values = joined[..., (joined != joined[:1, :1]).any(1).any(0)].numpy()  # not what never moves
+    if not values.shape[-1]:
+        warn("No chain moved: no draw differs from the first.", ConvergenceWarning)
+        return False
     r_hat = np.asarray(array_stats.rhat(values, chain_axis=0, draw_axis=1)).max()
     ess = np.asarray(array_stats.ess(values, chain_axis=0, draw_axis=1)).min()
     if not r_hat <= LARGEST_R_HAT:
