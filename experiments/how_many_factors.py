@@ -8,14 +8,15 @@ a factor only if its variance in units of the noise exceeds sqrt(D / N), so a la
 
 Run:     python -m experiments.how_many_factors
 Answer:  A factor that stands out is found by all rules, one at the edge by hardly any. 300 rows of 20 columns.
-    Three factors alike, the last of eigenvalue 13 (5.9 to 21) against sqrt(20 / 300) = .26: three are named in 20 of 20
-        data sets by BIC, parallel analysis, ARD (median probability .97), the multiplicative gamma process (.76), and by
-        leave-one-out if the fewest factors within noise of the best are taken. The best of leave-one-out has a fourth
-        in 2 of 20: an idle factor costs a prediction next to nothing.
-    The last loadings a tenth as large, eigenvalue .23 (.09 to .37), above .26 in 8 of 20 data sets: two are named in all
-        20 by BIC, parallel analysis, ARD and the fewest of leave-one-out, three in 3 of 20 by the multiplicative
+    Three factors alike, the last of eigenvalue 13 (5.9 to 21) against sqrt(20 / 300) = .26: three are named in 20 of
+        20 data sets by BIC, parallel analysis, ARD (median probability .97), the multiplicative gamma process (.76),
+        and leave-one-out if the fewest factors within noise of the best are taken. The best of leave-one-out has a
+        fourth in 2 of 20: an idle factor costs a prediction next to nothing.
+    The last loadings a tenth as large, eigenvalue .23 (.09 to .37), above .26 in 8 of 20 data sets: two are named in
+        all 20 by BIC, parallel analysis, ARD and the fewest of leave-one-out, three in 3 of 20 by the multiplicative
         gamma process and in 4 of 20 by the best of leave-one-out.
-    The chains are short (R-hat up to 1.2 with hyperparameters), so probabilities are good to a few hundredths.
+    Chains are short (R-hat 1.05 under ARD and 1.2 under the gamma process on the first data set): read the
+        probabilities as rough.
 """
 
 from __future__ import annotations
