@@ -7,7 +7,15 @@ offered, and leave-one-out prediction of fits with one, two, ... factors. The co
 a factor only if its variance in units of the noise exceeds sqrt(D / N), so a last factor below that should be missed.
 
 Run:     python -m experiments.how_many_factors
-Answer:  not run yet.
+Answer:  A factor that stands out is found by all rules, one at the edge by hardly any. 300 rows of 20 columns.
+    Three factors alike, the last of eigenvalue 13 (5.9 to 21) against sqrt(20 / 300) = .26: three are named in 20 of 20
+        data sets by BIC, parallel analysis, ARD (median probability .97), the multiplicative gamma process (.76), and by
+        leave-one-out if the fewest factors within noise of the best are taken. The best of leave-one-out has a fourth
+        in 2 of 20: an idle factor costs a prediction next to nothing.
+    The last loadings a tenth as large, eigenvalue .23 (.09 to .37), above .26 in 8 of 20 data sets: two are named in all
+        20 by BIC, parallel analysis, ARD and the fewest of leave-one-out, three in 3 of 20 by the multiplicative
+        gamma process and in 4 of 20 by the best of leave-one-out.
+    The chains are short (R-hat up to 1.2 with hyperparameters), so probabilities are good to a few hundredths.
 """
 
 from __future__ import annotations
@@ -49,7 +57,7 @@ class Settings:
     """Factors of the fits under ARD and the multiplicative gamma process."""
     tried: int = 5
     """Most factors of the fits that leave-one-out compares."""
-    strengths: tuple[float, ...] = (1.0, 0.3, 0.1)
+    strengths: tuple[float, ...] = (1.0, 0.1)
     """Size of the loadings of the last factor, relative to the others."""
     repeats: int = 20
     """Data sets."""
@@ -207,7 +215,9 @@ def plot(rows: dict[str, Rows]) -> Figure:
         ax.set_yticks(range(len(RULES)), RULES)
         ax.set_xlabel("number of factors named")
         eigenvalue = float(np.median([row["weakest eigenvalue"] for row in some]))
-        ax.set_title(f"last factor {strength:g} as large (eigenvalue {eigenvalue:.2g})", fontsize=10)
+        ax.set_title(f"last loadings times {strength:g} (eigenvalue {eigenvalue:.2g})", fontsize=10)
+    repeats = len({row["seed"] for row in answers})
+    figure.suptitle(f"data sets, of {repeats}, in which a rule names so many factors", fontsize=11)
     return figure
 
 

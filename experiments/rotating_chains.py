@@ -45,7 +45,7 @@ class Settings:
     """Factors."""
     draws: int = 2000
     """Draws of each chain on planted data."""
-    pupils_draws: int = 12_000
+    pupils_draws: int = 6_000
     """Draws of each chain on the tests of Holzinger and Swineford, whose third factor is weak; 0 leaves them out."""
     looked_at: int = 1000
     """Draws of each chain that R-hat is computed of, evenly spaced."""

@@ -38,6 +38,17 @@ class Alignment:
         Of the features.
     left_out : tuple of str
         Sites that cannot follow a rotation, such as precisions of columns.
+
+    Examples
+    --------
+    >>> import torch, probae as pa
+    >>> W = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> print(pa.align(torch.stack([W, -W, W.flip(1)]).unsqueeze(0), pa.SignedPermutations()))
+    Loadings of 1 chain of 3 draws, aligned by SignedPermutations: mean (sd)
+                  z[0]           z[1]
+      0  2.000 (0.000)  0.000 (0.000)
+      1  0.000 (0.000)  1.000 (0.000)
+      2  1.000 (0.000)  1.000 (0.000)
     """
 
     draws: dict[str, Tensor]
@@ -118,7 +129,8 @@ class Alignment:
     def __str__(self) -> str:
         chains, draws, features, latents = self.loadings.shape
         by = self.group.name if isinstance(self.method, IdentifiedGroup) else type(self.method).__name__  # type: ignore[union-attr]
-        lines = [f"Loadings of {chains} chains of {draws} draws, aligned by {by}: mean (sd)"]
+        number = f"{chains} chain{'s' * (chains > 1)} of {draws} draw{'s' * (draws > 1)}"
+        lines = [f"Loadings of {number}, aligned by {by}: mean (sd)"]
         names = self.names or tuple(str(d) for d in range(features))
         width = max(map(len, names[:SHOWN]))
         cells = [[f"{m:.3f} ({s:.3f})" for m, s in zip(*row, strict=True)] for row in self._rows()]

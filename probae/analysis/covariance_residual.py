@@ -108,10 +108,10 @@ def covariance_residual(run: Fit, x: Any) -> CovarianceResidual:
     Examples
     --------
     >>> import probae as pa
-    >>> x = pa.datasets.holzinger_swineford().x
-    >>> run = pa.fit(pa.FactorAnalysis(9, 3), x, pa.Gibbs(draws=50, warmup=20, chains=2))  # doctest: +SKIP
-    >>> pa.covariance_residual(run, x).draws.shape                                        # doctest: +SKIP
-    torch.Size([2, 50, 36])
+    >>> x = pa.datasets.linear_factors(500, 6, 2, noise=0.4, seed=0).x
+    >>> residual = pa.covariance_residual(pa.fit(pa.FactorAnalysis(6, 2), x, pa.Gibbs(draws=500)), x)
+    >>> residual.draws.shape, bool((residual.mean.abs() < 2 * residual.sampling_error).all())
+    (torch.Size([4, 500, 15]), True)
     """
     if not isinstance(run, Fit):
         raise ParameterError(f"covariance_residual needs the fit of a sampler, got {type(run).__name__}.")

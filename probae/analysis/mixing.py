@@ -11,22 +11,18 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from arviz_stats.base import array_stats
-from jaxtyping import Float
 from torch import Tensor
 
 from probae.analysis.draws_source import Source, read_source
+from probae.analysis.mixed_quantity import Quantity, even_choice, quantity_of
 from probae.checks import DataError
 from probae.inference.aligned import OrthogonalProcrustes, SignedPermutations
 from probae.inference.identified_group import IdentifiedGroup
 
-__all__ = ["Mixing", "Pattern", "Quantity", "mixing"]
+__all__ = ["Mixing", "Pattern", "mixing"]
 
-LARGEST_R_HAT = 1.01
 LEAST_ESS = 400  # Vehtari et al. (2021)
-MOST = 200  # numbers of a quantity that are looked at
 FEWEST = 4  # draws of a chain; a single one is cut in two
 SMALL_MEAN = 0.3  # of the length of the loadings: a mean below it is that of draws in many frames
 
@@ -44,52 +40,6 @@ class Pattern(enum.Enum):
 
 
 @dataclass(frozen=True, eq=False)
-class Quantity:
-    """R-hat and effective sample sizes of one row of the table; NaN where nothing varies.
-
-    Attributes
-    ----------
-    name : str
-    draws : Tensor (chain, draw, Q)
-        The numbers that were looked at.
-    labels : tuple of str
-        What each of them is.
-    r_hat, bulk, tail : Tensor (Q,)
-        Rank-normalised split R-hat, bulk and tail effective sample size.
-    total : int
-        How many numbers the quantity has.
-    """
-
-    name: str
-    draws: Float[Tensor, "chains draws numbers"]
-    labels: tuple[str, ...]
-    r_hat: Float[Tensor, " numbers"]
-    bulk: Float[Tensor, " numbers"]
-    tail: Float[Tensor, " numbers"]
-    total: int
-
-    @property
-    def worst_r_hat(self) -> float:
-        """Largest R-hat, 1 where nothing varies."""
-        return _extreme(self.r_hat, largest=True)
-
-    @property
-    def least_bulk(self) -> float:
-        """Smallest bulk effective sample size."""
-        return _extreme(self.bulk, largest=False)
-
-    @property
-    def least_tail(self) -> float:
-        """Smallest tail effective sample size."""
-        return _extreme(self.tail, largest=False)
-
-    @property
-    def mixed(self) -> bool:
-        """Whether R-hat is at most 1.01 throughout."""
-        return self.worst_r_hat <= LARGEST_R_HAT
-
-
-@dataclass(frozen=True, eq=False)
 class Mixing:
     """R-hat and effective sample sizes of raw, invariant and aligned quantities.
 
@@ -104,6 +54,14 @@ class Mixing:
         Length of the mean of W over that of W itself, rows in units of their size: 1 where all draws are one, near 0
         where they are in many frames.
     names : tuple of str, or None
+
+    Examples
+    --------
+    >>> import torch, probae as pa
+    >>> W = 1 + 0.1 * torch.randn(4, 250, 4, 1, generator=torch.Generator().manual_seed(0))
+    >>> found = pa.mixing(W)
+    >>> found.converged, found.pattern.value, found.noise
+    (True, 'one frame', None)
     """
 
     raw: Quantity
@@ -206,15 +164,13 @@ def mixing(source: Any) -> Mixing:
     columns = None if group is None or group.rotates else group.columns
     permuted = draws @ SignedPermutations(columns).rotations(draws)
     rotated = draws @ OrthogonalProcrustes().rotations(draws)
-    first, second = torch.tril_indices(features, features)
     every = [f"{name} on z[{k}]" for name in names for k in range(latents)]
-    pairs = [f"{names[i]}, {names[j]}" for i, j in zip(first.tolist(), second.tolist(), strict=True)]
     return Mixing(
-        raw=_quantity("W as drawn", draws.flatten(2), every),
-        covariance=_quantity("W W'", _products(draws, first, second), pairs),
+        raw=quantity_of("W as drawn", draws.flatten(2), every),
+        covariance=_covariance(draws, names),
         noise=_noise(read, names),
-        permuted=_quantity("W, signs and order matched", permuted.flatten(2), every),
-        rotated=_quantity("W, rotated (Procrustes)", rotated.flatten(2), every),
+        permuted=quantity_of("W, signs and order matched", permuted.flatten(2), every),
+        rotated=quantity_of("W, rotated (Procrustes)", rotated.flatten(2), every),
         group=group,
         raw_mean=_mean_length(draws),
         aligned_mean=_mean_length(rotated),
@@ -222,12 +178,13 @@ def mixing(source: Any) -> Mixing:
     )
 
 
-def _products(draws: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Return entries of W W', (chain, draw, pairs), no more than are looked at."""
-    chosen = _chosen(len(first))
-    full = torch.zeros(*draws.shape[:2], len(first), dtype=draws.dtype)
-    full[..., chosen] = (draws[:, :, first[chosen]] * draws[:, :, second[chosen]]).sum(-1)
-    return full
+def _covariance(draws: Tensor, names: tuple[str, ...]) -> Quantity:
+    """Diagnose an even choice of the entries of W W'."""
+    first, second = torch.tril_indices(len(names), len(names))
+    chosen = even_choice(len(first))
+    pairs = list(zip(first[chosen].tolist(), second[chosen].tolist(), strict=True))
+    products = torch.stack([(draws[:, :, i] * draws[:, :, j]).sum(-1) for i, j in pairs], -1)
+    return quantity_of("W W'", products, [f"{names[i]}, {names[j]}" for i, j in pairs], total=len(first))
 
 
 def _noise(read: Source, names: tuple[str, ...]) -> Quantity | None:
@@ -235,41 +192,8 @@ def _noise(read: Source, names: tuple[str, ...]) -> Quantity | None:
     if noise is None:
         return None
     if noise.dim() == 2:
-        return _quantity("noise variance", noise.unsqueeze(-1), ["all features"])
-    return _quantity("noise variances", noise, list(names))
-
-
-def _chosen(total: int) -> Tensor:
-    """Return the places of an even choice of numbers."""
-    return torch.linspace(0, total - 1, min(total, MOST), dtype=torch.float64).round().long()
-
-
-def _quantity(name: str, draws: Tensor, labels: list[str]) -> Quantity:
-    """Diagnose an even choice of the numbers; one that never changes has NaN."""
-    chosen = _chosen(draws.shape[-1])
-    values = draws[..., chosen]
-    varies = (values != values[:1, :1]).flatten(0, 1).any(0)
-    parts = []
-    for statistic, unknown, options in (
-        (array_stats.rhat, np.inf, {}),
-        (array_stats.ess, 0.0, {"method": "bulk"}),
-        (array_stats.ess, 0.0, {"method": "tail", "prob": (0.05, 0.95)}),
-    ):
-        found = torch.full((len(chosen),), torch.nan, dtype=torch.float64)
-        if bool(varies.any()):
-            answer = np.asarray(statistic(halves(values[..., varies]), chain_axis=0, draw_axis=1, **options))
-            found[varies] = torch.from_numpy(np.where(np.isnan(answer), unknown, answer))
-        parts.append(found)
-    picked = tuple(labels[i] for i in chosen.tolist())
-    return Quantity(name, values, picked, *parts, total=len(labels))
-
-
-def halves(values: Float[Tensor, "chains draws numbers"]) -> np.ndarray:
-    """Cut a single chain in two: diagnostics ask for two chains at least."""
-    if len(values) == 1:
-        half = values.shape[1] // 2
-        values = torch.cat([values[:, :half], values[:, -half:]])
-    return values.numpy(force=True)
+        return quantity_of("noise variance", noise.unsqueeze(-1), ["all features"])
+    return quantity_of("noise variances", noise, list(names))
 
 
 def _mean_length(draws: Tensor) -> float:
@@ -278,13 +202,6 @@ def _mean_length(draws: Tensor) -> float:
     share = draws.mean((0, 1)).square().mean(1) / torch.where(size > 0, size, 1.0)
     varying = int((size > 0).sum())
     return float((share.sum() / max(varying, 1)).sqrt())
-
-
-def _extreme(values: Tensor, largest: bool) -> float:
-    known = values[~values.isnan()]
-    if len(known) == 0:
-        return 1.0 if largest else float("inf")
-    return float(known.max() if largest else known.min())
 
 
 def _short(r_hat: float) -> str:

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import Data, DataError, NotExactError
+from probae.inference.draws_posterior import DrawsPosterior
 from probae.inference.importance import ImportancePosterior
 from probae.models import LatentModel, LinearFactorModel
 from probae.statistics import SufficientStatistics
@@ -131,6 +132,10 @@ class Fit:
         for module in (self.model, getattr(self.posterior, "encoder", None)):
             if module is not None:
                 module.feature_names = self.names
+        if isinstance(self.posterior, DrawsPosterior):
+            object.__setattr__(
+                self.posterior, "feature_names", self.names
+            )  # frozen, and in no file of its own
 
     def log_likelihood(self, x: Any) -> Float[Tensor, "samples"]:
         """Return log p(x) per row in nats: exact where the model allows, else estimated by importance sampling.

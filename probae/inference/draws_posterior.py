@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pyro.distributions as dist
 import torch
@@ -46,6 +46,7 @@ class DrawsPosterior:
     loadings: Float[Tensor, "draws features latents"]
     noise: Float[Tensor, "draws features"]
     mean: Float[Tensor, "draws features"]
+    feature_names: ClassVar[tuple[str, ...] | None] = None  # of the data a Fit saw, which sets it
 
     @classmethod
     def of(cls, loadings: Tensor, noise: Tensor, mean: Tensor) -> Self:
@@ -55,7 +56,7 @@ class DrawsPosterior:
 
     def __call__(self, x: Any) -> ScoreMixture:
         """Return the mixture for each row; NaN entries are integrated out."""
-        data = check_data(x, features=self.loadings.shape[1], missing="allow")
+        data = check_data(x, features=self.loadings.shape[1], names=self.feature_names, missing="allow")
         maps = torch.zeros(*self.loadings.shape[:2], self.loadings.shape[2], dtype=torch.float64)
         rows = data.values.double()
         observed = ~rows.isnan()

@@ -132,6 +132,12 @@ def identified_group(model: LinearFactorModel, loadings_prior: Any = None) -> Id
     ------
     NotExactError
         For dependent factors of a law that is not spherical.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> identified_group(pa.FactorAnalysis(9, 3), pa.parameter_priors.ARD()).name
+    'SP(3)'
     """
     latents = model.latents
     apart = Columns(tuple(range(latents)), (True,) * latents)

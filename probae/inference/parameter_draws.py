@@ -14,7 +14,8 @@ from torch import Tensor
 from probae.checks import ConvergenceWarning, Data, NotExactError, ParameterError, warn
 from probae.inference.base import Outcome
 from probae.inference.draws_posterior import DrawsPosterior
-from probae.inference.gaussian import set_canonical
+from probae.inference.gaussian import assign, set_canonical
+from probae.inference.identified_group import identified_group
 from probae.inference.units import spread_of
 from probae.models import LinearFactorModel
 from probae.parameter_priors import (
@@ -152,7 +153,7 @@ def outcome_of(
     draws["loadings"] = draws["loadings"] * units[:, None]
     draws["noise_variance"] = draws["noise_variance"] * (units[0] if problem.isotropic else units).square()
     draws["mean"] = draws["mean"] * units
-    model, posterior = _summarize(problem.model, draws)
+    model, posterior = _summarize(problem.model, draws, problem.loadings)
     program = problem.model.with_priors(**_outer(problem))
     program.mean = model.mean.detach().clone() if "mean" not in program.random_parameters else program.mean
     converged = independent or check_mixing(draws)
@@ -181,16 +182,27 @@ def _outer(problem: Problem) -> dict[str, Any]:
 
 
 def _summarize(
-    model: LinearFactorModel, draws: dict[str, Tensor]
+    model: LinearFactorModel, draws: dict[str, Tensor], prior: LoadingsPrior
 ) -> tuple[LinearFactorModel, DrawsPosterior]:
-    """Write the aligned mean into the model; return the posterior of the factors in the same frame."""
+    """Write the aligned mean into the model; return the posterior of the factors in the same frame.
+
+    Draws are rotated to the frame with W' Psi^{-1} W diagonal; where the prior holds the axes, their signs and order
+    are matched.
+    """
     loadings = draws["loadings"].flatten(0, 1)
     noise = draws["noise_variance"].flatten(0, 1)
     noise = noise[:, None].expand(loadings.shape[:2]) if noise.dim() == 1 else noise
     mean = draws["mean"].flatten(0, 1)
+    group = identified_group(model, prior)
     with torch.no_grad():
-        set_canonical(model, _aligned(loadings, loadings[-1]).mean(0), noise.mean(0), mean.mean(0))
-        aligned = _aligned(loadings, model.loadings.detach())
+        if group.rotates:
+            set_canonical(model, _aligned(loadings, loadings[-1]).mean(0), noise.mean(0), mean.mean(0))
+            aligned = _aligned(loadings, model.loadings.detach())
+        else:
+            matched = (draws["loadings"] @ group.rotations(draws["loadings"])).flatten(0, 1)
+            level = noise.mean(0) if model.noise == "diagonal" else noise.mean()
+            assign(model, matched.mean(0).numpy(), level, mean.mean(0))
+            aligned = matched @ group.onto(matched.mean(0), model.loadings.detach())
         model.loadings = aligned.mean(0)
     return model, DrawsPosterior.of(aligned, noise, mean)
 
@@ -213,6 +225,9 @@ def check_mixing(draws: dict[str, Tensor]) -> bool:
     quantities = [draws["noise_variance"].reshape(chains, count, -1), draws["loadings"].square().sum(-1)]
     joined = torch.cat(quantities, -1)
     values = joined[..., (joined != joined[:1, :1]).any(1).any(0)].numpy()  # not what never moves
+    if not values.shape[-1]:
+        warn("No chain moved: no draw differs from the first.", ConvergenceWarning)
+        return False
     r_hat = np.asarray(array_stats.rhat(values, chain_axis=0, draw_axis=1)).max()
     ess = np.asarray(array_stats.ess(values, chain_axis=0, draw_axis=1)).min()
     if not r_hat <= LARGEST_R_HAT:

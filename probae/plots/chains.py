@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from probae.analysis.mixing import Mixing, Quantity
+from probae.analysis.mixed_quantity import Quantity
+from probae.analysis.mixing import Mixing
 from probae.checks import ParameterError, check_count
 
 # Okabe and Ito's colours, from dark to light, with dashes of their own: the first five tell apart in a grey copy

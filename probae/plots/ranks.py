@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy import stats
 
-from probae.analysis.mixing import Mixing, Quantity
+from probae.analysis.mixed_quantity import Quantity
+from probae.analysis.mixing import Mixing
 from probae.plots.canvas import axes_or_new
 from probae.plots.chains import COLOURS, DASHES, Lane, lanes_of, name_chains, name_lanes
 

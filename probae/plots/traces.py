@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from probae.analysis.mixing import Mixing, Quantity
+from probae.analysis.mixed_quantity import Quantity
+from probae.analysis.mixing import Mixing
 from probae.plots.canvas import axes_or_new
 from probae.plots.chains import COLOURS, Lane, lanes_of, name_chains, name_lanes
 

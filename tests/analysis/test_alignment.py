@@ -191,3 +191,19 @@ def test_a_point_fit_alone_and_bare_draws_without_a_method_are_refused(sampled):
         pa.align(sampled(turned())).scores(torch.zeros(50, 6, 3))
     with pytest.raises(ParameterError, match="level should be between 0 and 1, got 95"):
         pa.align(sampled(turned())).interval(95)
+
+
+@pytest.mark.parametrize("prior", [None, parameter_priors.ARD(), parameter_priors.MultiplicativeGamma()])
+@pytest.mark.filterwarnings("ignore::probae.errors.ConvergenceWarning")
+def test_the_alignment_of_a_fit_is_in_the_frame_of_its_model_and_scores(prior):
+    x = pa.datasets.linear_factors(200, 6, 2, noise=0.4, seed=0).x
+    model = pa.FactorAnalysis(6, 2) if prior is None else pa.FactorAnalysis(6, 2).with_priors(loadings=prior)
+    run = pa.fit(model, x, pa.Gibbs(draws=60, warmup=40, chains=2))
+    found = pa.align(run)
+    assert found.group.name == ("O(2)" if prior is None else "SP(2)")
+    own = run.model.loadings.double()
+    # the frame is that of the model, and the mean as well: to the difference of two ways to align where both rotate
+    assert float((found.mean - own).norm() / own.norm()) < (0.01 if prior is None else 1e-12)
+    assert not found.left_out
+    kept = run.posterior.loadings
+    assert float((kept.mean(0) - own).norm() / own.norm()) < 1e-12

@@ -167,3 +167,23 @@ def test_a_single_chain_is_judged_by_its_halves():
     assert found.pattern is Pattern.NOT_CONVERGED
     with pytest.raises(DataError, match="at least 8 draws of each chain, got 7"):
         pa.mixing(still[:, :7])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::probae.errors.ConvergenceWarning")
+def test_chains_of_pupils_in_frames_of_their_own_are_one_after_alignment():
+    """Three factors of Holzinger and Swineford's nine tests, sampled without the orthogonal move."""
+    x = pa.datasets.holzinger_swineford().x
+    run = pa.fit(pa.FactorAnalysis(9, 3), x, pa.Gibbs(draws=6000, warmup=500, rotate=False))
+    found = pa.mixing({name: run.draws[name][:, ::6] for name in ("loadings", "noise_variance")})
+    assert found.raw.worst_r_hat > 1.5
+    # the invariants are worth 600 independent draws: R-hat - 1 is about half of (chains - 1) / 600 for typical numbers,
+    # and less than 3 times as much for the worst of some eighty
+    assert found.rotated.worst_r_hat < 1.01
+    assert found.covariance.worst_r_hat < 1.01
+    assert found.pattern is Pattern.FRAMES_OF_CHAINS
+    aligned, W = pa.align(run), run.draws["loadings"]
+    z = normal(4, 6000, 5, 3)
+    assert torch.allclose(aligned.loadings @ aligned.loadings.mT, W @ W.mT, rtol=0, atol=1e-10)
+    fitted = aligned.scores(z) @ aligned.loadings.mT
+    assert torch.allclose(fitted, z @ W.mT, rtol=0, atol=1e-10)

@@ -69,10 +69,10 @@ class Gibbs(Method):
     Examples
     --------
     >>> import probae as pa
-    >>> x = pa.datasets.linear_factors(500, 6, 2, noise=0.4, seed=0).x
-    >>> run = pa.fit(pa.FactorAnalysis(6, 2), x, pa.Gibbs(draws=500))
+    >>> x = pa.datasets.linear_factors(500, 6, 1, noise=0.6, seed=0).x
+    >>> run = pa.fit(pa.FactorAnalysis(6, 1), x, pa.Gibbs())
     >>> run.draws["loadings"].shape, run.converged
-    (torch.Size([4, 500, 6, 2]), True)
+    (torch.Size([4, 1000, 6, 1]), True)
     """
 
     draws: int = 1000

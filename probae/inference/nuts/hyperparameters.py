@@ -59,7 +59,7 @@ class Hyperparameters:
         self.past.append(self.state)
         return self.precision(len(theta))
 
-    def kept(self, draws: int) -> State:
-        """Return those of the last draws, (C, T, ...)."""
-        past = self.past[len(self.past) - draws :]
+    def kept(self, first: int, draws: int) -> State:
+        """Return so many from the first on, (C, T, ...)."""
+        past = self.past[first : first + draws]
         return {name: torch.stack([state[name] for state in past], 1) for name in self.state}

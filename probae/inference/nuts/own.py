@@ -31,7 +31,7 @@ def sample(problem: Problem, start: Start, settings: Settings, generator: np.ran
     )
     result = run(chains, settings)
     draws, log_joint = parameters_of(
-        problem, start, result.theta, hyper.kept(result.theta.shape[1]), generator
+        problem, start, result.theta, hyper.kept(settings.warmup, result.theta.shape[1]), generator
     )
     statistics = {name: torch.from_numpy(values) for name, values in result.statistics.items()}
     return draws, statistics | {"lp": log_joint}, result.interrupted

@@ -150,7 +150,6 @@ def move(
             statistics,
         )
         pace = max(time.perf_counter() - start, 1e-6) / part
-        kept.append((positions, statistics))
         done += part
         part = max(1, min(2 * part, int(SLICE / pace)))
         for _ in range(len(positions)):
@@ -158,3 +157,4 @@ def move(
         chains.theta = inverse(affine, xi)
         if chains.refresh:
             chains.precision = chains.refresh(chains.theta)
+        kept.append((positions, statistics))  # last: Ctrl-C leaves no draw without hyperparameters

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from probae.compiled import compile_cached
+from probae.inference.nuts.halves import Tree, compiled, dot, merge, put, put_leaf, turn_around
 from probae.inference.nuts.kernel import DENSITY, FAST, GENERATOR, MATRIX, TARGET, VECTOR, Target
 
 __all__ = ["STATISTICS", "Affine", "advance"]
@@ -34,9 +34,6 @@ SHRINKAGE, DELAY, DECAY = 0.05, 10.0, 0.75  # of dual averaging (Hoffman & Gelma
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
 Tensor3 = NDArray[np.float64]
-# without wrappers for Python, whose making takes longer than compiling a kernel: only compiled functions call these
-inner = {"fastmath": FAST, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-compiled: Callable[..., Any] = functools.partial(compile_cached, options=inner)
 
 
 class Affine(NamedTuple):
@@ -46,35 +43,6 @@ class Affine(NamedTuple):
     scale: Vector
     stretch: Vector
     directions: Matrix
-
-
-class Tree(NamedTuple):
-    """Buffers: the two ends and the stack of halves, and numbers of each half: log weight, leaves, log density."""
-
-    positions: Matrix
-    momenta: Matrix
-    gradients: Matrix
-    sums: Matrix
-    firsts: Matrix
-    lasts: Matrix
-    proposals: Matrix
-    numbers: Matrix
-
-
-@compiled
-def put(values: Vector, place: Vector) -> None:
-    """Copy values to a place: a loop compiles faster than an assignment of slices."""
-    for i in range(len(values)):
-        place[i] = values[i]
-
-
-@compiled
-def dot(one: Vector, other: Vector) -> float:
-    """Return the inner product."""
-    total = 0.0
-    for i in range(len(one)):
-        total += one[i] * other[i]
-    return total
 
 
 @compiled
@@ -102,51 +70,6 @@ def whitened(
 
 
 @compiled
-def straight(total: Vector, extra: Vector, first: Vector, last: Vector) -> bool:
-    """Whether total + extra points along both momenta."""
-    start, end = 0.0, 0.0
-    for i in range(len(total)):
-        whole = total[i] + extra[i]
-        start += whole * first[i]
-        end += whole * last[i]
-    return start > 0 and end > 0
-
-
-@compiled
-def joined(tree: Tree, one: int, other: int, zeros: Vector) -> bool:
-    """Whether two neighbouring halves, and both seams between them, make no U-turn; adds the sums of the other."""
-    first, near, far, last = tree.firsts[one], tree.lasts[one], tree.firsts[other], tree.lasts[other]
-    good = straight(tree.sums[one], far, first, far) and straight(tree.sums[other], near, near, last)
-    for i in range(len(zeros)):
-        tree.sums[one, i] += tree.sums[other, i]
-    put(last, tree.lasts[one])
-    return good and straight(tree.sums[one], zeros, first, last)
-
-
-@compiled
-def log_add(one: float, other: float) -> float:
-    """Return log(e^one + e^other)."""
-    high, low = max(one, other), min(one, other)
-    return high if low == -np.inf else high + math.log1p(math.exp(low - high))
-
-
-@compiled
-def merge(tree: Tree, one: int, bias: bool, generator: Any, zeros: Vector) -> bool:
-    """Merge the half after ``one`` into it, draw between their proposals, and say whether the union may go on."""
-    other = one + 1
-    straight_on = joined(tree, one, other, zeros)
-    weight = log_add(tree.numbers[one, 0], tree.numbers[other, 0])
-    odds = tree.numbers[other, 0] - (tree.numbers[one, 0] if bias else weight)
-    if math.log(generator.random()) < odds:
-        put(tree.proposals[other], tree.proposals[one])
-        tree.numbers[one, 2] = tree.numbers[other, 2]
-        tree.numbers[one, 3] = tree.numbers[other, 3]
-    tree.numbers[one, 0] = weight
-    tree.numbers[one, 1] += tree.numbers[other, 1]
-    return straight_on
-
-
-@compiled
 def leapfrog(
     density: Any, side: int, step: float, tree: Tree, affine: Affine, precision: Matrix, target: Target
 ) -> float:
@@ -159,31 +82,6 @@ def leapfrog(
     for i in range(len(position)):
         momentum[i] += 0.5 * step * gradient[i]
     return value
-
-
-@compiled
-def put_leaf(tree: Tree, place: int, side: int, value: float, start: float) -> float:
-    """Put the end of the trajectory on the stack and return its energy."""
-    momentum = tree.momenta[side]
-    energy = 0.5 * dot(momentum, momentum) - value
-    if not math.isfinite(energy):
-        energy = np.inf
-    put(momentum, tree.sums[place])
-    put(momentum, tree.firsts[place])
-    put(momentum, tree.lasts[place])
-    put(tree.positions[side], tree.proposals[place])
-    tree.numbers[place, 0] = start - energy
-    tree.numbers[place, 1] = 1.0
-    tree.numbers[place, 2] = value
-    tree.numbers[place, 3] = energy
-    return energy
-
-
-@compiled
-def turn_around(tree: Tree) -> None:
-    """Let the whole trajectory, on the bottom of the stack, be read from its other end."""
-    for i in range(tree.firsts.shape[1]):
-        tree.firsts[0, i], tree.lasts[0, i] = tree.lasts[0, i], tree.firsts[0, i]
 
 
 @compiled

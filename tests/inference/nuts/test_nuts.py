@@ -15,6 +15,7 @@ from probae import ConvergenceWarning, NotExactError, ParameterError, Sufficient
 from probae.inference import NUTS
 from probae.inference.nuts import sampler, trajectory
 from probae.inference.nuts.diagnosis import energy_fraction, warn_of_moves
+from probae.inference.parameter_draws import check_mixing
 from probae.parameter_priors import ARD, Fixed, HalfNormal, InverseGamma, Normal
 
 QUICK = NUTS(draws=400, warmup=200)
@@ -267,6 +268,16 @@ def test_ranks_of_the_truth_are_uniform(count, features, latents, missing):
         assert stats.kstest(column, stats.uniform.cdf).pvalue > 1e-3 / 4
 
 
+def test_chains_that_never_moved_are_not_converged():
+    draws = {
+        "loadings": torch.ones(2, 5, 3, 1),
+        "noise_variance": torch.ones(2, 5),
+        "mean": torch.zeros(2, 5, 3),
+    }
+    with pytest.warns(ConvergenceWarning, match="No chain moved"):
+        assert not check_mixing(draws)
+
+
 def test_warnings_name_what_went_wrong():
     good = {
         "diverging": torch.zeros(2, 100, dtype=torch.bool),
@@ -334,6 +345,8 @@ def test_priors_of_pyro_are_sampled_with_the_factors_integrated_out():
 def test_other_factors_are_sampled_with_the_parameters():
     x = rows(8, 3)
     with pytest.warns(pa.ProbaeWarning, match="26 coordinates, the factors of every row"):
-        run = fit(pa.SparseCoding(3, 2), x, NUTS(draws=4, warmup=2, chains=1, tree_depth=2))  # 16 + 6 + 1 + 3
-    assert run.draws["loadings"].shape == (1, 4, 3, 2)
+        run = fit(
+            pa.SparseCoding(3, 2), x, NUTS(draws=5, warmup=10, chains=1, tree_depth=3)
+        )  # 16 + 6 + 1 + 3
+    assert run.draws["loadings"].shape == (1, 5, 3, 2)
     assert run.posterior(x).mean.shape == (8, 2)
