@@ -10,7 +10,15 @@ turns W and the scores together every draw comes in a frame of its own. What to 
     both       W W' and the noise variances, which no rotation changes, have R-hat 1, and so has W once it is aligned.
 
 Run:     python -m experiments.rotating_chains
-Answer:  TBD
+Answer:  The question. One run of four chains on each data set (--repeats 1), worst R-hat over all entries.
+    Planted, 500 rows of 9 features, 2,000 draws a chain, move off / on: W 3.13 / 1.001, W W' 1.001 / 1.001, noise
+        variances 1.010 / 1.001, W after signs and order are matched 1.62 / 1.002, W rotated 1.005 / 1.001.
+    Holzinger and Swineford's nine tests, 6,000 draws: W 1.61 / 1.003, W W' 1.001 / 1.002, noise variances
+        1.003 / 1.003, signs and order matched 1.03 / 1.001, W rotated 1.001 / 1.002.
+    With the move on, mean / sd of raw loadings is .0158 (.0158 predicted) and .0087 (.0158; nine numbers, those of the
+        mean rotation, make all of it, so it is known to a fourth at best). With it off: 1.23 and .13.
+    Where raw R-hat is bad and invariants are good nothing is wrong with the chains; where raw R-hat is good it says
+        nothing of the axes. Signs and order do not make one frame of chains that are turned.
 """
 
 from __future__ import annotations
