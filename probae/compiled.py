@@ -15,7 +15,7 @@ njit: Any = numba.njit  # its overloads do not know signatures that may be absen
 
 
 def compile_cached(
-    function: Callable[..., Any], options: dict[str, Any], signatures: list[str] | None = None
+    function: Callable[..., Any], options: dict[str, Any], signatures: list[Any] | None = None
 ) -> Callable[..., Any]:
     """Return the function compiled without Python's lock; options and signatures as for ``numba.njit``."""
     plain = inspect.unwrap(function)  # tests wrap every function to check its types

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 import pyro
@@ -111,9 +112,11 @@ class Simulator:
 
 def _longer(method: Method) -> list[Method]:
     """The method, and with twice, four times ... its draws."""
-    if "draws" not in {one.name for one in fields(method)}:
+    draws = getattr(method, "draws", None)
+    if "draws" not in {one.name for one in fields(method)} or not isinstance(draws, int):
         return [method]
-    return [replace(method, draws=method.draws * 2**power) for power in range(DOUBLINGS + 1)]
+    sampler: Any = method
+    return [replace(sampler, draws=draws * 2**power) for power in range(DOUBLINGS + 1)]
 
 
 @dataclass

@@ -21,6 +21,7 @@ from probae.inference.gibbs.rows import Centred, Rows, centred, contrasts
 from probae.inference.gibbs.scores import log_density, map_of
 from probae.inference.parameter_draws import Problem
 from probae.parameter_priors import Fixed, Normal
+from probae.statistics import SufficientStatistics
 
 
 class Group(NamedTuple):
@@ -48,10 +49,10 @@ class CollapsedDensity:
         self.problem = problem
         self.features, self.latents = problem.model.features, problem.model.latents
         self.variances = 1 if problem.isotropic else self.features
-        missing = isinstance(problem.data, Data)
-        self.samples_mean = missing and not isinstance(problem.mean, Fixed)
-        self.centred: Centred | None = None if missing else centred(problem.data)
-        self.groups = self._patterns(problem.data.values) if missing else self._complete(self.centred)
+        data = problem.data
+        self.samples_mean = isinstance(data, Data) and not isinstance(problem.mean, Fixed)
+        self.centred = None if isinstance(data, Data) else centred(data)
+        self.groups = self._patterns(data.values) if isinstance(data, Data) else self._complete(centred(data))
 
     def _complete(self, rows: Centred) -> list[Group]:
         """All rows in one group, and one more for a normal mean."""
@@ -84,7 +85,10 @@ class CollapsedDensity:
     def check_noise(self) -> None:
         """Refuse columns that the prior of the noise has no proper posterior for, before anything climbs there."""
         data = self.problem.data
-        squares = data.variances * data.count if self.centred is not None else _spread(data.values.double())
+        if isinstance(data, SufficientStatistics):
+            squares = data.variances * data.count
+        else:
+            squares = _spread(data.values.double())
         squares = squares.sum()[None] if self.problem.isotropic else squares
         self.problem.noise.check_residuals(squares, self.problem.count)
 

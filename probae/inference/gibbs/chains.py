@@ -42,8 +42,12 @@ class Chains:
         self.latents = problem.model.latents
         self.prior, self.noise_prior = problem.loadings, problem.noise
         data = problem.data
-        self.imputation = Imputation(data.values.double(), chains) if isinstance(data, Data) else None
-        self.centred: Centred = centred(data) if self.imputation is None else self.imputation.start(generator)
+        self.imputation = None
+        if isinstance(data, Data):
+            self.imputation = Imputation(data.values.double(), chains)
+            self.centred: Centred = self.imputation.start(generator)
+        else:
+            self.centred = centred(data)
         features = self.centred.squares.shape[-1]
         about = self.centred.about_their_mean()
         self.noise = start_noise(about, chains, problem.isotropic, generator)

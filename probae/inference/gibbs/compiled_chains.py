@@ -62,9 +62,9 @@ class CompiledChains:
 
     def __init__(self, chains: Chains) -> None:
         self.chains = chains
-        self.given = given_of(
-            chains.rows, chains.prior.variance({}), chains.noise_prior, chains.problem.isotropic
-        )
+        noise = chains.noise_prior
+        assert isinstance(noise, InverseGamma)
+        self.given = given_of(chains.rows, chains.prior.variance({}), noise, chains.problem.isotropic)
         self.loadings = chains.loadings.mT.contiguous().numpy()
         self.noise = chains.noise.expand(chains.loadings.shape[:-1]).contiguous().numpy()
         self.width = first_width(self.given, self.loadings)

@@ -37,7 +37,7 @@ class Given(NamedTuple):
     root: Array
     root_transposed: Array
     squares: Array
-    count: float
+    count: float  # type: ignore[assignment]  # rows, where a tuple counts its entries
     variance: Array
     shape: float
     scale: Array

@@ -16,7 +16,7 @@ class Rows(NamedTuple):
 
     root: Float[Tensor, "*chains rank features"]
     squares: Float[Tensor, "*chains features"]
-    count: int
+    count: int  # type: ignore[assignment]  # rows, where a tuple counts its entries
 
 
 class Centred(NamedTuple):
@@ -25,7 +25,7 @@ class Centred(NamedTuple):
     root: Float[Tensor, "*chains rank features"]
     squares: Float[Tensor, "*chains features"]
     mean: Float[Tensor, "*chains features"]
-    count: int
+    count: int  # type: ignore[assignment]  # rows, where a tuple counts its entries
 
     def about_their_mean(self) -> Rows:
         """The n - 1 contrasts of the rows: all that a flat mean leaves."""

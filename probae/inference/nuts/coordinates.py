@@ -66,7 +66,8 @@ class Coordinates:
     ) -> Self:
         """Coordinates in which the loadings are L, with pivots that suit the given loadings."""
         order = scipy.linalg.qr(loadings.numpy().T, mode="r", pivoting=True)[1]
-        return cls(*loadings.shape, True, isotropic, sampled_mean, tuple(order.tolist()))
+        features, latents = loadings.shape
+        return cls(features, latents, True, isotropic, sampled_mean, tuple(order.tolist()))
 
     @property
     def columns(self) -> int:
@@ -77,7 +78,8 @@ class Coordinates:
     def entries(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Row and column of every coordinate of the loadings, rows in the order of theta."""
         kept = np.ones((self.features, self.columns), dtype=bool)
-        return np.nonzero(np.tril(kept) if self.gauge else kept)
+        rows, columns = np.nonzero(np.tril(kept) if self.gauge else kept)
+        return rows.astype(np.int64), columns.astype(np.int64)
 
     @cached_property
     def logarithmic(self) -> NDArray[np.bool_]:

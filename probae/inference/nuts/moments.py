@@ -20,7 +20,7 @@ class Group(NamedTuple):
     """Rows that observe the same features: which, how many, their mean and the scatter about it."""
 
     observed: Tensor
-    count: float
+    count: float  # type: ignore[assignment]  # rows, where a tuple counts its entries
     mean: Tensor
     scatter: Tensor
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -31,6 +33,9 @@ def noise_coefficients(prior: NoisePrior, features: int) -> Float[Tensor, "3 fea
     ParameterError
         The law is of another form.
     """
+    a: float | Tensor
+    b: float | Tensor
+    c: float | Tensor
     if isinstance(prior, InverseGamma):
         a, b, c = -prior.shape, prior.scale, 0.0
     elif isinstance(prior, HalfNormal):
@@ -74,16 +79,22 @@ def target_of(problem: Problem, place: Coordinates) -> Target:
     if isinstance(problem.noise, HalfNormal) and not place.isotropic:
         _require_variation(problem)
     groups = _complete(problem) if isinstance(problem.data, SufficientStatistics) else _patterns(problem)
-    counts, shifts, masks, means, lengths, rows, scatter = groups
+    shifts, masks, means, rows = (
+        np.ascontiguousarray(part[:, order])
+        for part in (groups.shifts, groups.masks, groups.means, groups.rows)
+    )
+    scatter = groups.scatter
     flags = (place.gauge, place.isotropic, place.sampled_mean, len(scatter) > 0)
     return Target(
         np.array([place.features, place.columns, place.latents, *flags], dtype=np.int64),
         np.ascontiguousarray(noise),
         np.ascontiguousarray(centre),
-        counts,
-        *(np.ascontiguousarray(part[:, order]) for part in (shifts, masks, means)),
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        np.ascontiguousarray(rows[:, order]),
+        groups.counts,
+        shifts,
+        masks,
+        means,
+        np.concatenate([[0], np.cumsum(groups.lengths)]).astype(np.int64),
+        rows,
         np.ascontiguousarray(scatter[order][:, order]) if len(scatter) else scatter,
     )
 
@@ -110,15 +121,16 @@ def _require_variation(problem: Problem) -> None:
         )
 
 
-Groups = tuple[
-    NDArray[np.float64],
-    NDArray[np.float64],
-    NDArray[np.float64],
-    NDArray[np.float64],
-    list[int],
-    NDArray[np.float64],
-    NDArray[np.float64],
-]
+class Groups(NamedTuple):
+    """Rows by what they observe; the names are those of `Target`."""
+
+    counts: NDArray[np.float64]
+    shifts: NDArray[np.float64]
+    masks: NDArray[np.float64]
+    means: NDArray[np.float64]
+    lengths: list[int]
+    rows: NDArray[np.float64]
+    scatter: NDArray[np.float64]
 
 
 def _complete(problem: Problem) -> Groups:
@@ -142,9 +154,9 @@ def _complete(problem: Problem) -> Groups:
     shifts = torch.zeros(1 + random, features, dtype=torch.float64)
     if random:
         shifts[1] = count / precision
-    counts = torch.tensor([count if fixed else count - 1, 1], dtype=torch.float64)[: 1 + random]
-    ones, zeros = torch.ones_like(shifts), torch.zeros_like(shifts)
-    return (*(part.numpy() for part in (counts, shifts, ones, zeros)), lengths, rows.numpy(), scatter.numpy())
+    counts = np.array([count if fixed else count - 1, 1], dtype=np.float64)[: 1 + random]
+    ones, zeros = np.ones(shifts.shape), np.zeros(shifts.shape)
+    return Groups(counts, shifts.numpy(), ones, zeros, lengths, rows.numpy(), scatter.numpy())
 
 
 def _patterns(problem: Problem) -> Groups:
@@ -159,6 +171,6 @@ def _patterns(problem: Problem) -> Groups:
         rows = torch.cat([rows, apart])[order]
     lengths = torch.bincount(owner, minlength=len(groups.counts)).tolist()
     masks = groups.observed.double()
-    parts = (groups.counts, torch.zeros_like(masks), masks, groups.means)
-    empty = np.zeros((0, groups.features))
-    return (*(part.numpy() for part in parts), lengths, rows.numpy(), empty)
+    empty, none = np.zeros((0, groups.features)), np.zeros(masks.shape)
+    counts, means = groups.counts.numpy(), groups.means.numpy()
+    return Groups(counts, none, masks.numpy(), means, lengths, rows.numpy(), empty)
