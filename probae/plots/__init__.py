@@ -4,11 +4,11 @@ Legends and colour bars stand beside the plot: Axes of one's own are best made w
 """
 
 from probae.plots.eigenvalues import scree
-from probae.plots.forest import forest
 from probae.plots.heat_map import loadings
+from probae.plots.loadings_forest import forest
 from probae.plots.profiles import rotation
-from probae.plots.ranks import ranks
-from probae.plots.residuals import residuals
+from probae.plots.rank_steps import ranks
+from probae.plots.residual_bars import residuals
 from probae.plots.scatter import scores
 from probae.plots.tiles import dictionary
 from probae.plots.traces import trace
