@@ -8,7 +8,9 @@ from probae.plots.eigenvalues import scree
 from probae.plots.heat_map import loadings
 from probae.plots.loadings_forest import forest
 from probae.plots.profiles import rotation
+from probae.plots.rank_bands import calibration
 from probae.plots.rank_steps import ranks
+from probae.plots.replicated import predictive
 from probae.plots.residual_bars import residuals
 from probae.plots.scatter import scores
 from probae.plots.tiles import dictionary
