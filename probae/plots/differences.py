@@ -39,7 +39,7 @@ def comparison(found: Comparison, ax: Axes | None = None) -> Axes:
     """
     if not isinstance(found, Comparison):
         raise ParameterError(f"found should be the result of compare, got {type(found).__name__}.")
-    ax = axes_or_new(ax, 5.6, 1.4 + 0.35 * len(found.names))
+    ax = axes_or_new(ax, 5.6, 1.6 + 0.35 * len(found.names))
     places = np.arange(len(found.names))
     ax.axvline(0.0, color="0.6", linewidth=0.8, linestyle=":")
     ax.errorbar(
@@ -54,5 +54,5 @@ def comparison(found: Comparison, ax: Axes | None = None) -> Axes:
     )
     ax.set_yticks(places, found.names)
     ax.set_ylim(len(places) - 0.5, -0.5)
-    ax.set_xlabel(f"log predictive density less that of {found.names[0]}, nats, with 2 standard errors")
+    ax.set_xlabel(f"log predictive density less that of {found.names[0]}\n(nats, with 2 standard errors)")
     return ax

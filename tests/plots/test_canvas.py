@@ -3,18 +3,58 @@
 import inspect
 import subprocess
 import sys
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 import probae as pa
+from probae.analysis.cross_validation import CrossValidation
 from probae.checks import ParameterError
 from probae.factors.number import Kaiser, ParallelAnalysis
 from probae.identifiability.likelihood_ratio import rotation_profile
 
 RULES = [Kaiser(), ParallelAnalysis(replicates=20)]
+
+
+def drawn(fit):
+    """Draws of loadings (4, 100, D, K) about those of a fit."""
+    shape = (4, 100, *fit.model.loadings.shape)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return fit.model.loadings + 0.1 * noise
+
+
+def sampled(fit):
+    """The fit with draws."""
+    spread = fit.model.noise_variance.expand(4, 100, -1)
+    mean = fit.model.mean.expand(4, 100, -1)
+    return replace(fit, draws={"loadings": drawn(fit), "noise_variance": spread, "mean": mean})
+
+
+def ranked():
+    """A calibration of two quantities."""
+    theta = torch.randn(100, 200, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return pa.Calibration.from_draws(["psi", "lambda"], theta[0], theta[1:])
+
+
+def compared(x):
+    """Two models of the same rows."""
+    densities = {k: pa.fit(pa.FactorAnalysis(9, k), x).log_likelihood(x) for k in (1, 2)}
+    return pa.compare({f"{k} factors": CrossValidation(d, "x", "rows") for k, d in densities.items()})
+
+
 DRAWINGS = {
+    "calibration": lambda fit, x, ax: pa.plots.calibration(ranked(), ax=ax),
+    "comparison": lambda fit, x, ax: pa.plots.comparison(compared(x), ax=ax),
+    "forest": lambda fit, x, ax: pa.plots.forest(pa.align(drawn(fit), pa.OrthogonalProcrustes()), ax=ax),
+    "predictive": lambda fit, x, ax: pa.plots.predictive(
+        pa.posterior_predictive_check(fit, x, sets=30)["sd"], ax=ax
+    ),
+    "ranks": lambda fit, x, ax: pa.plots.ranks(pa.mixing(drawn(fit)), ax=ax),
+    "residuals": lambda fit, x, ax: pa.plots.residuals(pa.covariance_residual(sampled(fit), x), ax=ax),
+    "trace": lambda fit, x, ax: pa.plots.trace(pa.mixing(drawn(fit)), ax=ax),
     "loadings": lambda fit, x, ax: pa.plots.loadings(fit, ax=ax),
     "dictionary": lambda fit, x, ax: pa.plots.dictionary(fit, ax=ax),
     "rotation": lambda fit, x, ax: pa.plots.rotation(rotation_profile(fit, x), ax=ax),
