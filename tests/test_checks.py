@@ -635,7 +635,7 @@ def test_errors_are_caught_by_either_name(error, base):
 
 def test_every_warning_is_of_the_package():
     found = [w for w in vars(checks).values() if isinstance(w, type) and issubclass(w, Warning)]
-    assert len(found) == 10
+    assert len(found) == 13
     assert all(issubclass(w, checks.ProbaeWarning) for w in found)
     assert issubclass(checks.ProbaeWarning, UserWarning)
 
