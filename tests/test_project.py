@@ -110,6 +110,8 @@ WITHOUT_EXAMPLE = {
         "Gaps",
         "JointDistributionTest",
         "LatentModel",
+        "PosteriorComparison",
+        "PosteriorDifference",
     ),
     *("Likelihood", "Prior", "Regularizer", "Report", "Tangents", "Verdict"),
 }

@@ -109,9 +109,9 @@ def covariance_residual(run: Fit, x: Any) -> CovarianceResidual:
     --------
     >>> import probae as pa
     >>> x = pa.datasets.linear_factors(500, 6, 2, noise=0.4, seed=0).x
-    >>> residual = pa.covariance_residual(pa.fit(pa.FactorAnalysis(6, 2), x, pa.Gibbs(draws=500)), x)
+    >>> residual = pa.covariance_residual(pa.fit(pa.FactorAnalysis(6, 2), x, pa.Gibbs()), x)
     >>> residual.draws.shape, bool((residual.mean.abs() < 2 * residual.sampling_error).all())
-    (torch.Size([4, 500, 15]), True)
+    (torch.Size([4, 2000, 15]), True)
     """
     if not isinstance(run, Fit):
         raise ParameterError(f"covariance_residual needs the fit of a sampler, got {type(run).__name__}.")

@@ -72,11 +72,11 @@ class Gibbs(Method):
     >>> x = pa.datasets.linear_factors(500, 6, 1, noise=0.6, seed=0).x
     >>> run = pa.fit(pa.FactorAnalysis(6, 1), x, pa.Gibbs())
     >>> run.draws["loadings"].shape, run.converged
-    (torch.Size([4, 1000, 6, 1]), True)
+    (torch.Size([4, 2000, 6, 1]), True)
     """
 
-    draws: int = 1000
-    warmup: int = 200
+    draws: int = 2000
+    warmup: int = 500
     chains: int = 4
     rotate: bool = True
     objective_name: ClassVar[str] = "log joint density of x and the parameters"
