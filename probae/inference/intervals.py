@@ -26,11 +26,11 @@ def quantile_interval(draws: Float[Tensor, "chains draws *shape"], level: float)
     """
     if not isinstance(level, int | float) or not 0 < level < 1:
         raise ParameterError(f"level should be between 0 and 1, got {level!r}.")
-    flat = draws.flatten(0, 1).flatten(1).sort(0).values
+    flat = draws.flatten(0, 1).sort(0).values
     last = len(flat) - 1
     ends = []
     for place in (0.5 * (1 - level) * last, 0.5 * (1 + level) * last):
         low = int(place)
         part = place - low
-        ends.append(((1 - part) * flat[low] + part * flat[min(low + 1, last)]).reshape(draws.shape[2:]))
+        ends.append((1 - part) * flat[low] + part * flat[min(low + 1, last)])
     return ends[0], ends[1]

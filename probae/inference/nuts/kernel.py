@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = ["DENSITY", "FAST", "GENERATOR", "Target"]
 
-# No sums in any order: compiled loops choose between orders by how arrays lie in memory, and a chain follows the last bit.
+# No sums in any order: compiled loops choose an order by how arrays lie in memory, and a chain follows the last bit.
 FAST: set[str] = set()
 
 
