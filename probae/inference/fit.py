@@ -34,6 +34,7 @@ from probae.inference.stopping import HELD_OUT
 from probae.inference.units import ALIKE, spread_of
 from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorModel
 from probae.moments import NotFinite, of_table
+from probae.parameter_priors import ParameterPrior
 from probae.priors import MultivariateStudentT
 from probae.statistics import SufficientStatistics, is_dask
 
@@ -170,10 +171,11 @@ def _rescaled(data: Any, units: torch.Tensor) -> Any:
 
 def _check(model: LatentModel, x: Any, method: Method | None) -> Any:
     """Check the data once: Data, or SufficientStatistics of the right width where the moments say all."""
-    if model.random_parameters and not (method is None or method.random):
+    if model.random_parameters and not (_sampled_by_default(model) if method is None else method.random):
+        asked = "fit without a method" if method is None else type(method).__name__
         raise ParameterError(
-            f"{type(method).__name__} finds fixed parameters, but {', '.join(model.random_parameters)} carry a prior: "
-            "pass Gibbs() or NUTS(), or use model.point(), the model without them."
+            f"{asked} finds fixed parameters, but {', '.join(model.random_parameters)} carry a prior: pass Gibbs() or "
+            "NUTS(), or use model.point(), the model without them."
         )
     gaussian = isinstance(model, LinearFactorModel) and model.gaussian
     if is_dask(x):
@@ -262,6 +264,14 @@ def _warn_unfinished(method: Method) -> None:
         ConvergenceWarning,
         stacklevel=3,
     )
+
+
+def _sampled_by_default(model: LatentModel) -> bool:
+    """Whether Gibbs takes the model and every prior of its parameters."""
+    linear = (
+        isinstance(model, LinearFactorModel) and model.gaussian and model.noise in ("diagonal", "isotropic")
+    )
+    return linear and all(isinstance(law, ParameterPrior) for law in model.parameter_priors.values())
 
 
 def _default(model: LatentModel, data: Any) -> Method:
