@@ -228,10 +228,13 @@ def test_hyperparameters_are_told_from_features_by_name():
     assert posterior["other"].dims[2:] == ("other_dim_0",)
 
 
-def test_latents_of_a_sampler_are_drawn_in_the_frame_of_each_draw():
-    run = sampled(draws=100, spread=0.0)
+@pytest.mark.parametrize("correlation", [0.0, 0.6])
+def test_latents_of_a_sampler_are_drawn_in_the_frame_of_each_draw(correlation):
+    factors = pa.priors.CorrelatedGaussian(torch.tensor([[1.0, correlation], [correlation, 1.0]]))
+    prior = factors if correlation else None
+    run = sampled(pa.LinearFactorModel(D, K, prior=prior), draws=100, spread=0.0)
     z = pa.to_datatree(run, FRAME, latents=True, draws=2)["posterior"]["z"]
-    law = pa.FactorAnalysis(D, K)
+    law = pa.LinearFactorModel(D, K, prior=prior)
     for name in law.parameter_names:
         setattr(law, name, run.draws[name][0, 0])
     law = law.posterior(FRAME)
