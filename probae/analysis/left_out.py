@@ -66,7 +66,7 @@ def smoothed(
 ) -> tuple[Float[Tensor, "samples draws"], Float[Tensor, " samples"]]:
     """Return normalised log weights with a smoothed tail, and k-hat, by arviz-stats; equal weights have no tail."""
     draws = log_weights.shape[1]
-    weights = torch.full_like(log_weights, -math.log(draws))
+    weights = log_weights - log_weights.logsumexp(1, keepdim=True)
     k_hat = torch.zeros(len(log_weights), dtype=torch.float64)
     tail = min(math.ceil(min(draws / 5, 3 * (draws / efficiency) ** 0.5)) + 1, draws)
     largest = log_weights.topk(tail, 1).values
