@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pyro
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from probae.analysis.draws_likelihood import models_of
+from probae.analysis.weighted_draws import draw_weights, draws_of
 from probae.inference import Fit
 from probae.inference.fit import fit
 from probae.models import LatentModel, LinearFactorModel
@@ -31,10 +31,10 @@ class Replicate:
 
 
 def of_draws(run: Fit, like: Float[Tensor, "samples features"], sets: int) -> Iterator[Replicate]:
-    """Simulate from draws of the parameters spread evenly over the chains."""
-    draws = {name: run.draws[name] for name in run.model.parameter_names if name in run.draws}
-    places = spread(math.prod(next(iter(draws.values())).shape[:2]), sets)
-    _, models = models_of(run.model, {name: value.flatten(0, 1)[None, places] for name, value in draws.items()})
+    """Simulate from draws of the parameters spread evenly over the chains, each as often as its weight says."""
+    places = spread(draw_weights(run).log, sets)
+    chosen = {name: value.flatten(0, 1)[None, places] for name, value in draws_of(run).items()}
+    _, models = models_of(run.model, chosen)
     for model in models:
         covariance = covariance_of(model)
         yield Replicate(rows_like(model, like), covariance, covariance)
@@ -78,7 +78,10 @@ def covariance_of(
         return torch.cov(model.sample(SIMULATED).double().mT, correction=0).reshape(
             model.features, model.features
         )
-    found = {name: drawn[name] if drawn and name in drawn else getattr(model, name) for name in model.parameter_names}
+    found = {
+        name: drawn[name] if drawn and name in drawn else getattr(model, name)
+        for name in model.parameter_names
+    }
     loadings = found["loadings"].detach().double()
     law = model.prior.distribution(model.latents, like=loadings)
     phi = model.factor_correlation if model.gaussian else law.variance.diag()
@@ -92,17 +95,17 @@ def covariance_of(
     return signal + noise.expand(model.features).diag()
 
 
-def spread(count: int, sets: int) -> list[int]:
-    """Return which of so many draws make so many sets: evenly spread, and again from the first if they are fewer.
+def spread(log_weights: Float[Tensor, " draws"], sets: int) -> Int[Tensor, " sets"]:
+    """Return which draws make so many sets, evenly spread over their weights of sum 1.
 
     Examples
     --------
-    >>> spread(10, 3), spread(2, 4)
-    ([0, 3, 6], [0, 1, 0, 1])
+    >>> spread(torch.full((10,), 0.1).log(), 3), spread(torch.tensor([0.7, 0.1, 0.2]).log(), 5)
+    (tensor([1, 5, 8]), tensor([0, 0, 0, 1, 2]))
     """
-    if count < sets:
-        return [place % count for place in range(sets)]
-    return [place * count // sets for place in range(sets)]
+    edges = log_weights.exp().cumsum(0)
+    places = (torch.arange(sets, dtype=edges.dtype) + 0.5) / sets * edges[-1]
+    return torch.searchsorted(edges, places)
 
 
 def _again(run: Fit, x: Tensor) -> Any:
