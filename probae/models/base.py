@@ -202,20 +202,26 @@ class LatentModel(PyroModule):
                 continue
             if name not in self.parameter_names or not hasattr(self, name):
                 raise ParameterError(f"{self!r} has no {name} that a prior could be put on.")
-            value = random.point_values.get(name)
-            value = getattr(self, name).detach().clone() if value is None else value
-            for old in [
-                site for site in random.random_parameters if site == name or site.startswith(f"{name}_")
-            ]:
-                delattr(random, old)
+            random._fix(name)
+            value = getattr(random, name).detach().clone()
             given = isinstance(law, ParameterPrior)
             sites = law.sites(name, value.shape) if given else {name: expanded(law, value.shape)}
             for site, prior in sites.items():
                 setattr(random, site, PyroSample(prior))
-            if name in sites:
+            if sites:
                 random.point_values[name] = value
             random.parameter_priors[name] = law
         return random
+
+    def _fix(self, name: str) -> None:
+        """Give a random parameter the value that it had before, and drop the hyperparameters of its law."""
+        value = self.point_values.pop(name, None)
+        if value is None:
+            return
+        for site in [one for one in self.random_parameters if one == name or one.startswith(f"{name}_")]:
+            delattr(self, site)
+        constraint = constraints.positive if name == "noise_variance" else constraints.real
+        setattr(self, name, PyroParam(value.clone(), constraint))
 
     @local_parameters
     def point(self) -> Self:
@@ -224,12 +230,8 @@ class LatentModel(PyroModule):
         The copy still lists the priors in ``parameter_priors``.
         """
         fixed = copy.deepcopy(self)
-        for name in fixed.random_parameters:
-            delattr(fixed, name)
-        for name, value in self.point_values.items():
-            constraint = constraints.positive if name == "noise_variance" else constraints.real
-            setattr(fixed, name, PyroParam(value.clone(), constraint))
-        fixed.point_values = {}
+        for name in self.point_values:
+            fixed._fix(name)
         return fixed
 
 
