@@ -25,7 +25,7 @@ from probae.checks import (
 )
 from probae.inference import Fit
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 __all__ = ["log_predictive_density"]
 
