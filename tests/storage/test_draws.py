@@ -142,7 +142,7 @@ def test_a_prior_without_a_site_comes_back_with_a_point_fit(tmp_path):
     model = pa.ProbabilisticPCA(5, 2).with_priors(mean=P.Flat())
     run = pa.fit(model, model.sample(120, seed=1), pa.MaximumLikelihood())
     again = load(save(run, tmp_path / "run"))
-    assert again.model.parameter_priors == run.model.parameter_priors == {"mean": P.Flat()}
+    assert repr(again.model.parameter_priors) == repr(run.model.parameter_priors) == "{'mean': Flat()}"
     assert again.program is again.model
 
 
