@@ -100,8 +100,8 @@ def spread(log_weights: Float[Tensor, " draws"], sets: int) -> Int[Tensor, " set
 
     Examples
     --------
-    >>> spread(torch.full((10,), 0.1).log(), 3), spread(torch.tensor([0.7, 0.1, 0.2]).log(), 5)
-    (tensor([1, 5, 8]), tensor([0, 0, 0, 1, 2]))
+    >>> spread(torch.full((10,), 0.1).log(), 4), spread(torch.tensor([0.7, 0.1, 0.2]).log(), 4)
+    (tensor([1, 3, 6, 8]), tensor([0, 0, 0, 2]))
     """
     edges = log_weights.exp().cumsum(0)
     places = (torch.arange(sets, dtype=edges.dtype) + 0.5) / sets * edges[-1]
