@@ -109,8 +109,6 @@ WITHOUT_EXAMPLE = {
         "Gap",
         "Gaps",
         "LatentModel",
-        "PosteriorComparison",
-        "PosteriorDifference",
     ),
     *("Likelihood", "Prior", "Regularizer", "Report", "Tangents", "Verdict"),
 }
