@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from probae.inference.nuts import sampler
-from probae.inference.nuts.kernel import DENSITY, FAST, Target
+from probae.inference.nuts.kernel import DENSITY, Target
 from probae.inference.nuts.metric import affine_of, inverse, shrunk, whiten
 from probae.inference.nuts.sampler import Chains, run
 from probae.inference.nuts.settings import Settings
@@ -17,7 +17,7 @@ from probae.inference.nuts.trajectory import Affine, advance
 SIZE = 5
 
 
-@numba.njit([DENSITY], fastmath=FAST, error_model="numpy")
+@numba.njit([DENSITY], error_model="numpy")
 def normal(theta, gradient, precision, target):
     """Log density of N(0, P^{-1}), P in the place of the scatter."""
     value = 0.0
@@ -29,7 +29,7 @@ def normal(theta, gradient, precision, target):
     return value
 
 
-@numba.njit([DENSITY], fastmath=FAST, error_model="numpy")
+@numba.njit([DENSITY], error_model="numpy")
 def log_gamma(theta, gradient, precision, target):
     """Log density of the logarithm of gamma variables, their shapes in the place of the counts."""
     value = 0.0
