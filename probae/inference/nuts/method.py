@@ -7,20 +7,21 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from probae.checks import Data, NotExactError, ParameterError, check_choice, check_count
 from probae.inference.base import Method, Outcome, few_threads
 from probae.inference.nuts.diagnosis import warn_of_moves
-from probae.inference.nuts.settings import Settings
 from probae.inference.parameter_draws import outcome_of, problem_of
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
 from probae.parameter_priors import ParameterPrior
 from probae.statistics import SufficientStatistics
 
-__all__ = ["NUTS"]
+__all__ = ["NUTS", "Sampled"]
 
 ENGINES = ("probae", "nutpie", "pyro")
+Sampled = tuple[dict[str, Tensor], dict[str, Tensor], bool]  # draws, statistics (C, T, ...), interrupted
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,8 @@ class NUTS(Method):
     @torch.no_grad()
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
         """Sample in place."""
-        settings = Settings(
-            self.draws, self.warmup, self.chains, float(self.target_acceptance), self.tree_depth
-        )
         if self._needs_program(model):
-            return self._fit_program(model, data, settings)
+            return self._fit_program(model, data)
         problem = problem_of(model, data, "NUTS")
         if problem.loadings.sparse:
             law = type(problem.loadings).__name__
@@ -138,7 +136,7 @@ class NUTS(Method):
         from probae.inference.nuts.run import sample  # compiled when it is first imported
 
         with few_threads(model.features**2 * model.latents):
-            sampled = sample(problem, settings, self.engine, np.random.default_rng(seed))
+            sampled = sample(problem, self, np.random.default_rng(seed))
         draws, statistics, interrupted = sampled
         return outcome_of(problem, draws, statistics, interrupted=interrupted)
 
@@ -150,15 +148,13 @@ class NUTS(Method):
         foreign = any(not isinstance(law, ParameterPrior) for law in laws)
         return noisy and (foreign or not model.gaussian)
 
-    def _fit_program(
-        self, model: LinearFactorModel, data: Data | SufficientStatistics, settings: Settings
-    ) -> Outcome:
+    def _fit_program(self, model: LinearFactorModel, data: Data | SufficientStatistics) -> Outcome:
         """Sample the program of the model, by Pyro."""
         from probae.inference.nuts.program import sample_program
         from probae.inference.nuts.program_outcome import program_outcome
 
         rows = data.count if isinstance(data, SufficientStatistics) else len(data.values)
         with few_threads(rows * model.features * model.latents):
-            random, sampled = sample_program(model, data, settings)
+            random, sampled = sample_program(model, data, self)
         warn_of_moves(sampled[1], self.tree_depth)
         return program_outcome(model, random, sampled, rows)

@@ -15,15 +15,15 @@ import pyro
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
-from pyro.infer import NUTS
+from pyro.infer import NUTS as PyroNUTS
 from pyro.infer.autoguide import init_to_median, init_to_value
 from pyro.infer.mcmc.util import initialize_model
 from torch import Tensor
 
 from probae.checks import Data, ProbaeWarning, warn
+from probae.inference.nuts.method import NUTS, Sampled
 from probae.inference.nuts.moments import gaussian_log_likelihood, groups_of
 from probae.inference.nuts.pyro_chain import FULL, run_chain
-from probae.inference.nuts.settings import Sampled, Settings
 from probae.inference.nuts.start import first_parameters
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
@@ -79,7 +79,7 @@ def collapsed_program(random: LinearFactorModel, data: Data | SufficientStatisti
 
 
 def sample_program(
-    model: LinearFactorModel, data: Data | SufficientStatistics, settings: Settings
+    model: LinearFactorModel, data: Data | SufficientStatistics, method: NUTS
 ) -> tuple[LinearFactorModel, Sampled]:
     """Return the random model, and draws and statistics of every parameter, (C, T, ...) each, in units of x.
 
@@ -98,20 +98,20 @@ def sample_program(
     loadings, noise = first_parameters(covariance / torch.outer(spread, spread), model.latents)
     noise = noise * spread.square()
     found = []
-    for chain in range(settings.chains):
+    for chain in range(method.chains):
         jittered = (loadings + JITTER * torch.randn_like(loadings)) * spread[:, None]
         first = {"loadings": jittered, "noise_variance": noise if model.noise == "diagonal" else noise.mean()}
         strategy = init_to_value(values=first | {"mean": mean}, fallback=init_to_median)
         if chain == 0:
-            size = _announce(program, strategy, settings, collapsed)
-        kernel = NUTS(
+            size = _announce(program, strategy, method, collapsed)
+        kernel = PyroNUTS(
             program,
-            target_accept_prob=settings.goal,
-            max_tree_depth=settings.depths,
+            target_accept_prob=method.target_acceptance,
+            max_tree_depth=method.tree_depth,
             init_strategy=strategy,
             full_mass=size <= FULL,
         )
-        found.append(run_chain(kernel, settings))
+        found.append(run_chain(kernel, method))
     draws = {
         name: torch.stack([values[name].double() for values, _ in found]) for name in random.random_parameters
     }
@@ -122,7 +122,7 @@ def sample_program(
     return random, (draws, statistics, False)
 
 
-def _announce(program: Any, strategy: Any, settings: Settings, collapsed: bool) -> int:
+def _announce(program: Any, strategy: Any, method: NUTS, collapsed: bool) -> int:
     """Say how many coordinates are sampled and how long that takes; return their number."""
     with torch.enable_grad(), pyro.validation_enabled(False):
         first, potential, *_ = initialize_model(program, init_strategy=strategy)
@@ -133,7 +133,7 @@ def _announce(program: Any, strategy: Any, settings: Settings, collapsed: bool) 
             values = {name: value.detach().requires_grad_() for name, value in first.items()}
             torch.autograd.grad(potential(values), list(values.values()))
             seconds.append(time.perf_counter() - begin)
-    moves = settings.chains * (settings.warmup + settings.draws)
+    moves = method.chains * (method.warmup + method.draws)
     low, high = (moves * count * float(np.median(seconds)) / 60 for count in (SHORT, LONG))
     what = "the factors integrated out" if collapsed else "the factors of every row among them"
     warn(

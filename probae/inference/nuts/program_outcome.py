@@ -10,7 +10,7 @@ from probae.inference.base import Outcome
 from probae.inference.draws_posterior import DrawsPosterior
 from probae.inference.gaussian import set_canonical
 from probae.inference.hmc import HMCPosterior
-from probae.inference.nuts.settings import Sampled
+from probae.inference.nuts.method import Sampled
 from probae.inference.parameter_draws import check_mixing
 from probae.matching import assign
 from probae.models import LinearFactorModel
