@@ -13,11 +13,8 @@ from probae.checks import ParameterError, check_count
 from probae.plots.canvas import axes_or_new
 
 ALIKE = 5.0  # ratio of the widest to the narrowest interval up to which one axis shows both
-INSIDE, OUTSIDE, SETS = (
-    "black",
-    "#D55E00",
-    "#56B4E9",
-)  # Okabe and Ito; the markers differ in shape and fill as well
+# Okabe and Ito's colours; the markers differ in shape and fill as well
+INSIDE, OUTSIDE, SETS = "black", "#D55E00", "#56B4E9"
 
 
 def predictive(check: StatisticCheck, ax: Axes | None = None, *, largest: int = 30) -> Axes:

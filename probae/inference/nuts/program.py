@@ -24,7 +24,7 @@ from probae.checks import Data, ProbaeWarning, warn
 from probae.inference.nuts.method import NUTS, Sampled
 from probae.inference.nuts.moments import gaussian_log_likelihood, groups_of
 from probae.inference.nuts.pyro_chain import FULL, run_chain
-from probae.inference.nuts.start import first_parameters
+from probae.inference.nuts.start import first_parameters, moments_of
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
 from probae.parameter_priors import Fixed, Flat
@@ -32,20 +32,9 @@ from probae.statistics import SufficientStatistics
 
 __all__ = ["random_model", "sample_program"]
 
-WIDE = (
-    10.0  # standard deviations of x: of the normal law that stands for a flat mean, which no program can draw
-)
+WIDE = 10.0  # standard deviations of x: of the normal law in place of a flat mean, which no program can draw
 JITTER = 0.1  # of first loadings, in standard deviations of x
 SHORT, LONG = 2**3 - 1, 2**7 - 1  # gradients in a move: of an easy law and of a hard one
-
-
-def moments_of(data: Data | SufficientStatistics) -> tuple[Tensor, Tensor]:
-    """Return mean (D,) and covariance (D, D), missing entries at the mean."""
-    if isinstance(data, SufficientStatistics):
-        return data.mean, data.scatter / data.count
-    mean = data.values.double().nanmean(0)
-    rows = (data.values.double() - mean).nan_to_num()
-    return mean, rows.mT @ rows / len(rows)
 
 
 def random_model(

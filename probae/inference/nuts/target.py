@@ -20,9 +20,7 @@ from probae.statistics import SufficientStatistics
 
 __all__ = ["mean_law", "needs_mean", "noise_coefficients", "precision_of", "target_of"]
 
-THIN = (
-    3  # rows of which the scatter costs as much as one column of it: sums of products, scores and residuals
-)
+THIN = 3  # columns of a scatter that one row costs as much as: sums of products, scores and residuals
 
 
 def noise_coefficients(prior: NoisePrior, features: int) -> Float[Tensor, "3 features"]:
