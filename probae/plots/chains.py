@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from probae.analysis.mixed_quantity import Quantity
 from probae.analysis.mixing import Mixing
 from probae.checks import ParameterError, check_count
+from probae.plots.canvas import axes_or_new
 
 # Okabe and Ito's colours, from dark to light, with dashes of their own: the first five tell apart in a grey copy
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#CC79A7", "#E69F00")
@@ -25,6 +27,20 @@ class Lane:
     values: NDArray[np.float64]
     label: str
     note: str
+
+
+def in_lanes(
+    result: Mixing | Quantity, ax: Axes | None, lanes: int, draw: Callable[[Axes, Lane, int], None], what: str
+) -> Axes:
+    """Draw the numbers that have mixed worst, each about a height of its own: 0, -1 and so on."""
+    chosen = lanes_of(result, lanes)
+    ax = axes_or_new(ax, 7.0, 1.0 + 1.1 * len(chosen))
+    for place, lane in enumerate(chosen):
+        draw(ax, lane, -place)
+    ax.set_xlabel(what)
+    name_lanes(ax, chosen)
+    name_chains(ax, len(chosen[0].values))
+    return ax
 
 
 def lanes_of(result: Mixing | Quantity, most: int) -> list[Lane]:

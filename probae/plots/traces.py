@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 
 from probae.analysis.mixed_quantity import Quantity
 from probae.analysis.mixing import Mixing
-from probae.plots.canvas import axes_or_new
-from probae.plots.chains import COLOURS, Lane, lanes_of, name_chains, name_lanes
+from probae.plots.chains import COLOURS, Lane, in_lanes
 
 POINTS = 1000  # of a chain that are drawn
 HEIGHT = 0.9  # of a lane that draws fill
@@ -46,14 +45,8 @@ def trace(result: Mixing | Quantity, ax: Axes | None = None, *, lanes: int = 4) 
     >>> ax.get_xlabel(), len(ax.get_yticks()), len(ax.lines)              # 4 lanes of 4 chains, and 3 lines between
     ('draw', 4, 19)
     """
-    chosen = lanes_of(result, lanes)
-    ax = axes_or_new(ax, 7.0, 1.0 + 1.1 * len(chosen))
-    for place, lane in enumerate(chosen):
-        _draw(ax, lane, -place)
-    ax.set_xlabel("draw")
+    ax = in_lanes(result, ax, lanes, _draw, "draw")
     ax.margins(x=0.01)
-    name_lanes(ax, chosen)
-    name_chains(ax, len(chosen[0].values))
     return ax
 
 
