@@ -10,7 +10,7 @@ from torch import Tensor
 
 from probae.analysis.predictive_result import StatisticCheck, quantiles
 from probae.checks import ParameterError, check_count
-from probae.plots.canvas import axes_or_new
+from probae.plots.canvas import axes_or_new, check_result, legend_above
 
 ALIKE = 5.0  # ratio of the widest to the narrowest interval up to which one axis shows both
 # Okabe and Ito's colours; the markers differ in shape and fill as well
@@ -50,10 +50,7 @@ def predictive(check: StatisticCheck, ax: Axes | None = None, *, largest: int = 
     >>> pa.plots.predictive(check["skewness"]).get_xlabel()
     'skewness'
     """
-    if not isinstance(check, StatisticCheck):
-        raise ParameterError(
-            f'check should be that of one statistic, such as check["sd"], got {type(check).__name__}.'
-        )
+    check_result("check", check, StatisticCheck, 'that of one statistic, such as check["sd"]')
     if check.worst is None:
         raise ParameterError(f"The {check.name} of x has no value, so there is nothing to draw.")
     check_count("largest", largest)
@@ -71,7 +68,7 @@ def _histogram(check: StatisticCheck, ax: Axes | None) -> Axes:
     )
     ax.set_xlabel(check.name)
     ax.set_ylabel("simulated sets")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    legend_above(ax, columns=2)
     return ax
 
 
@@ -98,7 +95,7 @@ def _intervals(check: StatisticCheck, ax: Axes | None, largest: int) -> Axes:
     ax.set_yticks(places.tolist(), [check.labels[i] for i in chosen.tolist()])
     ax.set_ylim(len(chosen) - 0.5, -0.5)
     ax.set_xlabel(name)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+    legend_above(ax, columns=3)
     return ax
 
 
