@@ -19,10 +19,10 @@ from probae.analysis.mixed_quantity import Quantity, even_choice, quantity_of
 from probae.checks import DataError
 from probae.inference.aligned import OrthogonalProcrustes, SignedPermutations
 from probae.inference.identified_group import IdentifiedGroup
+from probae.inference.parameter_draws import LEAST_ESS
 
 __all__ = ["Mixing", "Pattern", "mixing"]
 
-LEAST_ESS = 400  # Vehtari et al. (2021)
 FEWEST = 4  # draws of a chain; a single one is cut in two
 SMALL_MEAN = 0.3  # of the length of the loadings: a mean below it is that of draws in many frames
 
