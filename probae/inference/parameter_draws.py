@@ -90,7 +90,7 @@ def problem_of(model: LinearFactorModel, data: Data | SufficientStatistics, meth
         )
     if isinstance(data, Data) and data.missing is None:
         data = SufficientStatistics.from_data(data.values).named(data.names)
-    units = _units(model, data)
+    units = units_of(model, data)
     priors = _priors(model, units, method)
     scaled = (
         data.scaled(units)
@@ -102,7 +102,7 @@ def problem_of(model: LinearFactorModel, data: Data | SufficientStatistics, meth
     return Problem(model, scaled, loadings, noise, mean, fixed_mean=at, units=units)  # type: ignore[arg-type]
 
 
-def _units(model: LinearFactorModel, data: Data | SufficientStatistics) -> Tensor:
+def units_of(model: LinearFactorModel, data: Data | SufficientStatistics) -> Tensor:
     """The spread of each column; the root of the mean variance for all under isotropic noise."""
     spread = data.variances.sqrt() if isinstance(data, SufficientStatistics) else spread_of(data.values)
     if model.noise == "isotropic":

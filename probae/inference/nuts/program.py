@@ -25,6 +25,7 @@ from probae.inference.nuts.method import NUTS, Sampled
 from probae.inference.nuts.moments import gaussian_log_likelihood, groups_of
 from probae.inference.nuts.pyro_chain import FULL, run_chain
 from probae.inference.nuts.start import first_parameters, moments_of
+from probae.inference.parameter_draws import units_of
 from probae.models import LinearFactorModel
 from probae.models.base import local_parameters
 from probae.parameter_priors import Fixed, Flat
@@ -41,7 +42,7 @@ def random_model(
     model: LinearFactorModel, mean: Float[Tensor, " features"], spread: Float[Tensor, " features"]
 ) -> LinearFactorModel:
     """Return the program in which every parameter is random: with its own prior, or the default one in units of x."""
-    unit = spread if model.noise == "diagonal" else spread.square().mean().sqrt()
+    unit = spread if model.noise == "diagonal" else spread[0]
     laws: dict[str, Any] = {
         "loadings": dist.Normal(torch.zeros_like(spread)[:, None], spread[:, None]),
         "noise_variance": dist.InverseGamma(torch.full_like(unit, 2.0), 0.5 * unit.square()),
@@ -78,8 +79,7 @@ def sample_program(
         What it costs, before it starts.
     """
     mean, covariance = moments_of(data)
-    spread = covariance.diagonal().sqrt()
-    spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+    spread = units_of(model, data)
     random = random_model(model, mean, spread)
     collapsed = model.gaussian and model.noise in ("diagonal", "isotropic")
     rows = None if isinstance(data, SufficientStatistics) else data.values.double()

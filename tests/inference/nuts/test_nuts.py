@@ -339,6 +339,26 @@ def test_priors_of_pyro_are_sampled_with_the_factors_integrated_out():
     assert run.sample_stats["lp"][0, 4].item() == pytest.approx(expected.item(), rel=1e-5)  # float32 inside
 
 
+@pytest.mark.filterwarnings("ignore::probae.ProbaeWarning")
+@pytest.mark.parametrize("kind", [pa.FactorAnalysis, pa.ProbabilisticPCA])
+def test_default_priors_are_the_same_whoever_samples(kind):
+    """Beside a law of Pyro the other parameters keep the defaults of the compiled engine, missing entries or not."""
+    x = rows(40, 3, missing=0.3) * torch.tensor([1.0, 10.0, 0.1]).double()
+    brief = NUTS(draws=4, warmup=2, chains=1, tree_depth=1)
+    own = fit(kind(3, 1), x, brief).program.parameter_priors
+    spread = torch.from_numpy(np.nanstd(x.numpy(), 0))
+    spread = spread if kind is pa.FactorAnalysis else spread.square().mean().sqrt()
+    law = dist.Normal(torch.zeros(1).double(), 1.0)
+    noise = fit(kind(3, 1).with_priors(loadings=law), x, brief).program.parameter_priors["noise_variance"]
+    torch.testing.assert_close(noise.rate, torch.as_tensor(own["noise_variance"].scale).double())
+    torch.testing.assert_close(noise.rate, 0.5 * spread.square())
+    scale = dist.HalfNormal(1.0).expand([3] if kind is pa.FactorAnalysis else [])
+    loadings = fit(kind(3, 1).with_priors(noise_variance=scale), x, brief).program.parameter_priors[
+        "loadings"
+    ]
+    torch.testing.assert_close(loadings.scale.expand(3, 1), own["loadings"].scale.expand(3, 1))
+
+
 @pytest.mark.filterwarnings("ignore::probae.ConvergenceWarning")
 def test_other_factors_are_sampled_with_the_parameters():
     x = rows(8, 3)
