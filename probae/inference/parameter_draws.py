@@ -153,7 +153,7 @@ def outcome_of(
     draws["loadings"] = draws["loadings"] * units[:, None]
     draws["noise_variance"] = draws["noise_variance"] * (units[0] if problem.isotropic else units).square()
     draws["mean"] = draws["mean"] * units
-    model, posterior = _summarize(problem.model, draws, problem.loadings)
+    model, posterior = summarize(problem.model, draws, problem.loadings)
     program = problem.model.with_priors(**_outer(problem))
     program.mean = model.mean.detach().clone() if "mean" not in program.random_parameters else program.mean
     converged = independent or check_mixing(draws)
@@ -181,8 +181,8 @@ def _outer(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _summarize(
-    model: LinearFactorModel, draws: dict[str, Tensor], prior: LoadingsPrior
+def summarize(
+    model: LinearFactorModel, draws: dict[str, Tensor], prior: Any
 ) -> tuple[LinearFactorModel, DrawsPosterior]:
     """Write the aligned mean into the model; return the posterior of the factors in the same frame.
 

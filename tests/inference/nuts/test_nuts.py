@@ -340,6 +340,22 @@ def test_priors_of_pyro_are_sampled_with_the_factors_integrated_out():
 
 
 @pytest.mark.filterwarnings("ignore::probae.ProbaeWarning")
+@pytest.mark.parametrize(
+    ("law", "group"), [(dist.Laplace(torch.zeros(1).double(), 1.0), "SP(2)"), (dist.Normal(0.0, 2.0), "O(2)")]
+)
+def test_a_law_of_pyro_that_holds_the_axes_is_not_turned(law, group):
+    """The point model is the mean of the draws after what model and prior leave free, and no more."""
+    run = fit(
+        pa.FactorAnalysis(4, 2).with_priors(loadings=law), rows(30, 4, 2), NUTS(20, 20, 1, tree_depth=4)
+    )
+    found = pa.align(run)
+    assert found.group.name == group
+    own = run.model.loadings
+    # where both turn they do so by two ways to the same mean, of which 20 draws are
+    assert float((found.mean - own).norm() / own.norm()) < (0.1 if group == "O(2)" else 1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::probae.ProbaeWarning")
 @pytest.mark.parametrize("kind", [pa.FactorAnalysis, pa.ProbabilisticPCA])
 def test_default_priors_are_the_same_whoever_samples(kind):
     """Beside a law of Pyro the other parameters keep the defaults of the compiled engine, missing entries or not."""
