@@ -67,7 +67,7 @@ def loadings(fit: Fit, ax: Axes | None = None, *, standardized: bool = False) ->
     values = fitted_loadings(fit)
     if standardized:
         values = correlations(fit.model)
-    names = fit.names or tuple(str(d + 1) for d in range(len(values)))
+    names = fit.names or tuple(str(d) for d in range(len(values)))
     ax = axes_or_new(ax, *_size(values.shape, max(map(len, names))))
     limit = 1.0 if standardized else float(np.abs(values).max()) or 1.0
     numbers = signed_numbers(values)

@@ -65,7 +65,7 @@ def forest(alignment: Alignment, ax: Axes | None = None) -> Axes:
     for row in range(1, features):
         ax.axhline(row - 0.5, color="0.9", linewidth=0.8, zorder=0)
     ax.set_ylim(features - 0.4, -0.6)  # the first feature on top
-    names = alignment.names or tuple(str(d + 1) for d in range(features))
+    names = alignment.names or tuple(str(d) for d in range(features))
     name_rows(ax, names, "" if alignment.names else "feature", "features")
     caution = f"\n{alignment.caution}" if alignment.caution else ""
     ax.set_xlabel(f"loading (units of x): mean, 50 % and 90 % intervals{caution}", fontsize=9.0)
