@@ -8,7 +8,7 @@ from scipy import stats
 
 from probae.analysis.mixed_quantity import Quantity
 from probae.analysis.mixing import Mixing
-from probae.plots.chains import COLOURS, DASHES, Lane, in_lanes
+from probae.plots.chains import Lane, in_lanes, label_of, look_of
 
 BINS = 20
 FEWEST = 5  # draws expected in a bin
@@ -81,11 +81,9 @@ def _draw(ax: Axes, lane: Lane, place: int) -> None:
             place + scale * (row - 1),
             edges,
             baseline=None,
-            color=COLOURS[chain % len(COLOURS)],
-            linestyle=DASHES[chain % len(DASHES)],
             linewidth=1.3,
-            label=f"chain {chain}" if place == 0 else None,
-            zorder=2,
+            label=label_of(chain, len(found)) if place == 0 else None,
+            **look_of(chain),
         )
     band = "95 % of independent draws" if place == 0 else None
     ax.fill_between(

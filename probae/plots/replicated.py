@@ -74,7 +74,7 @@ def _histogram(check: StatisticCheck, ax: Axes | None) -> Axes:
 
 def _intervals(check: StatisticCheck, ax: Axes | None, largest: int) -> Axes:
     """Draw an interval for each entry, in the order they come in, and the observed values as points."""
-    chosen = _farthest(check, largest)
+    chosen, known = _farthest(check, largest)
     ax = axes_or_new(ax, 5.6, 1.5 + 0.22 * len(chosen))
     replicated, observed = check.replicated[:, chosen], check.observed[chosen]
     low, _, high = quantiles(replicated)
@@ -94,16 +94,18 @@ def _intervals(check: StatisticCheck, ax: Axes | None, largest: int) -> Axes:
             ax.plot(observed[some].numpy(), places[some].numpy(), label=label, **style)
     ax.set_yticks(places.tolist(), [check.labels[i] for i in chosen.tolist()])
     ax.set_ylim(len(chosen) - 0.5, -0.5)
+    if len(chosen) < known:
+        name = f"{name}\nthe {len(chosen)} of {known} entries farthest out"
     ax.set_xlabel(name)
     legend_above(ax, columns=3)
     return ax
 
 
-def _farthest(check: StatisticCheck, largest: int) -> Tensor:
-    """Return the entries of x that are farthest out, in the order they come in; those without a value are left out."""
+def _farthest(check: StatisticCheck, largest: int) -> tuple[Tensor, int]:
+    """Return the entries of x that are farthest out, in the order they come in, and the number that have a value."""
     distance = ((check.observed - check.replicated.nanmean(0)) / _sd(check.replicated)).abs()
     known = torch.nonzero(~distance.isnan()).flatten()
-    return known[distance[known].topk(min(largest, len(known))).indices].sort().values
+    return known[distance[known].topk(min(largest, len(known))).indices].sort().values, len(known)
 
 
 def _sd(replicated: Tensor) -> Tensor:

@@ -68,9 +68,10 @@ def residuals(result: CovarianceResidual, ax: Axes | None = None, *, pairs: int 
         if chosen.any():
             bars(ax, draws[:, chosen], heights[chosen], colour=colour, marker=marker, label=kind)
     ax.set_ylim(len(order) - 0.4, -0.6)  # the worst pair on top
-    name_rows(ax, tuple(result.labels[i] for i in order.tolist()), "", "pairs")
-    ax.set_xlabel("residual correlation: mean, 50 % and 90 % intervals")
+    name_rows(ax, tuple(result.labels[i] for i in order.tolist()), "pair of features", "pairs")
+    part = (
+        f"\nthe {len(order)} largest of {len(result.pairs)} pairs" if len(order) < len(result.pairs) else ""
+    )
+    ax.set_xlabel(f"residual correlation: mean, 50 % and 90 % intervals{part}")
     legend_above(ax, columns=3)
-    if len(order) < len(result.pairs):
-        ax.set_title(f"the {len(order)} largest of {len(result.pairs)} pairs", fontsize=9.0, loc="right")
     return ax

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from probae.analysis.mixed_quantity import Quantity
 from probae.analysis.mixing import Mixing
-from probae.plots.chains import COLOURS, Lane, in_lanes
+from probae.plots.chains import Lane, in_lanes, label_of, look_of
 
 POINTS = 1000  # of a chain that are drawn
 HEIGHT = 0.9  # of a lane that draws fill
@@ -57,6 +57,6 @@ def _draw(ax: Axes, lane: Lane, place: int) -> None:
     draw = np.arange(lane.values.shape[1])[::every]
     for chain, values in enumerate(lane.values[:, ::every]):
         height = place + HEIGHT * ((values - low) / (high - low) - 0.5)
-        colour = COLOURS[chain % len(COLOURS)]
-        label = f"chain {chain}" if place == 0 else None
-        ax.plot(draw, height, color=colour, linewidth=0.6, alpha=0.75, label=label, zorder=2)
+        look = look_of(chain) | {"linestyle": "-"}  # dashes of so many draws would not show
+        label = label_of(chain, len(lane.values)) if place == 0 else None
+        ax.plot(draw, height, linewidth=0.6, alpha=0.75, label=label, **look)
