@@ -76,8 +76,8 @@ class NUTS(Method):
     their exact conditional law between moves. Distributions of Pyro, and factors that are not Gaussian, go to Pyro's
     own sampler on the model's program, chain after chain, whatever the engine: Gaussian factors are integrated out of
     it, others are moved, all N K of them; a flat mean becomes N(mean of x, (10 sd)^2). With missing entries every
-    pattern of them costs as much as complete rows do together. ``lp`` is log p(x, W, psi, hyperparameters), ``energy``
-    that of the sampler's own coordinates.
+    pattern of them costs as much as complete rows do together. ``lp`` is log p(x, W, psi, hyperparameters), on a
+    program of Pyro that of the unconstrained coordinates it moves; ``energy`` is that of the sampler's own.
 
     References
     ----------
