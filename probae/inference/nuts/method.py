@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from probae.checks import Data, NotExactError, ParameterError, check_choice, check_count
 from probae.inference.base import Method, Outcome, few_threads
@@ -18,10 +17,9 @@ from probae.models.pyro_context import local_parameters
 from probae.parameter_priors import ParameterPrior
 from probae.statistics import SufficientStatistics
 
-__all__ = ["NUTS", "Sampled"]
+__all__ = ["NUTS"]
 
 ENGINES = ("probae", "nutpie", "pyro")
-Sampled = tuple[dict[str, Tensor], dict[str, Tensor], bool]  # draws, statistics (C, T, ...), interrupted
 
 
 @dataclass(frozen=True)

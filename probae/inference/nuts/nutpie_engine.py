@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from probae.checks import ParameterError
 from probae.inference.nuts.first import Start, density_of
-from probae.inference.nuts.method import NUTS, Sampled
 from probae.inference.nuts.record import parameters_of
+from probae.inference.nuts.settings import Sampled, Settings
 from probae.inference.nuts.start import Density
 from probae.inference.nuts.target import precision_of
 from probae.inference.parameter_draws import Problem
@@ -30,7 +30,7 @@ NAMES = {  # nutpie's: those of ArviZ
 }
 
 
-def sample(problem: Problem, start: Start, method: NUTS, generator: np.random.Generator) -> Sampled:
+def sample(problem: Problem, start: Start, method: Settings, generator: np.random.Generator) -> Sampled:
     """Return draws and statistics, (C, T, ...) each.
 
     Raises

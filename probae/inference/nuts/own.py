@@ -8,15 +8,15 @@ import torch
 from probae.inference.nuts.collapsed import collapsed_log_density
 from probae.inference.nuts.first import Start
 from probae.inference.nuts.hyperparameters import Hyperparameters
-from probae.inference.nuts.method import NUTS, Sampled
 from probae.inference.nuts.record import parameters_of
 from probae.inference.nuts.sampler import Chains, run
+from probae.inference.nuts.settings import Sampled, Settings
 from probae.inference.parameter_draws import Problem
 
 __all__ = ["sample"]
 
 
-def sample(problem: Problem, start: Start, method: NUTS, generator: np.random.Generator) -> Sampled:
+def sample(problem: Problem, start: Start, method: Settings, generator: np.random.Generator) -> Sampled:
     """Return draws and statistics, (C, T, ...) each, and whether Ctrl-C came."""
     theta = start.jittered(method.chains, generator)
     hyper = Hyperparameters.first(problem, start.place, start.place.unpack(theta)[0])

@@ -21,9 +21,9 @@ from pyro.infer.mcmc.util import initialize_model
 from torch import Tensor
 
 from probae.checks import Data, ProbaeWarning, warn
-from probae.inference.nuts.method import NUTS, Sampled
 from probae.inference.nuts.moments import gaussian_log_likelihood, groups_of
 from probae.inference.nuts.pyro_chain import FULL, run_chain
+from probae.inference.nuts.settings import Sampled, Settings
 from probae.inference.nuts.start import first_parameters, moments_of
 from probae.inference.parameter_draws import units_of
 from probae.models import LinearFactorModel
@@ -69,7 +69,7 @@ def collapsed_program(random: LinearFactorModel, data: Data | SufficientStatisti
 
 
 def sample_program(
-    model: LinearFactorModel, data: Data | SufficientStatistics, method: NUTS
+    model: LinearFactorModel, data: Data | SufficientStatistics, method: Settings
 ) -> tuple[LinearFactorModel, Sampled]:
     """Return the random model, and draws and statistics of every parameter, (C, T, ...) each, in units of x.
 
@@ -111,7 +111,7 @@ def sample_program(
     return random, (draws, statistics, False)
 
 
-def _announce(program: Any, strategy: Any, method: NUTS, collapsed: bool) -> int:
+def _announce(program: Any, strategy: Any, method: Settings, collapsed: bool) -> int:
     """Say how many coordinates are sampled and how long that takes; return their number."""
     with torch.enable_grad(), pyro.validation_enabled(False):
         first, potential, *_ = initialize_model(program, init_strategy=strategy)

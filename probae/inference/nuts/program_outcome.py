@@ -10,7 +10,7 @@ from probae.inference.base import Outcome
 from probae.inference.draws_posterior import DrawsPosterior
 from probae.inference.hmc import HMCPosterior
 from probae.inference.identified_group import identified_group
-from probae.inference.nuts.method import Sampled
+from probae.inference.nuts.settings import Sampled
 from probae.inference.parameter_draws import check_mixing, summarize
 from probae.models import LinearFactorModel
 

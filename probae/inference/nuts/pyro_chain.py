@@ -10,7 +10,7 @@ from pyro.infer import MCMC
 from pyro.infer import NUTS as PyroNUTS
 from torch import Tensor
 
-from probae.inference.nuts.method import NUTS
+from probae.inference.nuts.settings import Settings
 
 __all__ = ["FULL", "run_chain"]
 
@@ -18,7 +18,7 @@ FULL = 200  # coordinates up to which Pyro may adapt a dense metric
 
 
 def run_chain(
-    kernel: PyroNUTS, method: NUTS, first: dict[str, Tensor] | None = None
+    kernel: PyroNUTS, method: Settings, first: dict[str, Tensor] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return draws by site, (T, ...), and statistics, (T,); ``lp`` is in the coordinates of the sampler.
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from probae.checks import ParameterError
 from probae.inference.nuts.coordinates import Coordinates
 from probae.inference.nuts.first import Start
-from probae.inference.nuts.method import NUTS, Sampled
 from probae.inference.nuts.moments import Group, gaussian_log_likelihood, groups_of
 from probae.inference.nuts.pyro_chain import FULL, run_chain
+from probae.inference.nuts.settings import Sampled, Settings
 from probae.inference.nuts.target import mean_law
 from probae.inference.parameter_draws import Problem
 from probae.parameter_priors import Fixed
@@ -45,7 +45,7 @@ def log_density(
     return likelihood + value + torch.where(precision > 0, normal, torch.zeros_like(normal)).sum()
 
 
-def sample(problem: Problem, start: Start, method: NUTS, generator: np.random.Generator) -> Sampled:
+def sample(problem: Problem, start: Start, method: Settings, generator: np.random.Generator) -> Sampled:
     """Return draws and statistics, (C, T, ...) each, chain after chain.
 
     Raises

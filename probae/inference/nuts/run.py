@@ -7,7 +7,7 @@ import numpy as np
 from probae.inference.nuts import nutpie_engine, own, pyro_engine
 from probae.inference.nuts.diagnosis import warn_of_moves
 from probae.inference.nuts.first import start_of
-from probae.inference.nuts.method import NUTS, Sampled
+from probae.inference.nuts.settings import Sampled, Settings
 from probae.inference.parameter_draws import Problem
 
 __all__ = ["sample"]
@@ -15,7 +15,7 @@ __all__ = ["sample"]
 ENGINES = {"probae": own.sample, "nutpie": nutpie_engine.sample, "pyro": pyro_engine.sample}
 
 
-def sample(problem: Problem, method: NUTS, generator: np.random.Generator) -> Sampled:
+def sample(problem: Problem, method: Settings, generator: np.random.Generator) -> Sampled:
     """Return draws and statistics, (C, T, ...) each, and whether Ctrl-C came; warn of moves that went wrong."""
     draws, statistics, interrupted = ENGINES[method.engine](problem, start_of(problem), method, generator)
     statistics["diverging"] = statistics["diverging"] > 0

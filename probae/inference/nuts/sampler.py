@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from probae.inference.base import Loop
 from probae.inference.nuts.kernel import Target
-from probae.inference.nuts.method import NUTS
 from probae.inference.nuts.metric import affine_of, inverse, shrunk, whiten
+from probae.inference.nuts.settings import Settings
 from probae.inference.nuts.trajectory import STATISTICS, Affine, advance
 
 __all__ = ["Chains", "Result", "run"]
@@ -76,13 +76,13 @@ def windows(warmup: int) -> list[int]:
     return [first, middle // 3, middle - middle // 3, last]
 
 
-def run(chains: Chains, method: NUTS) -> Result:
+def run(chains: Chains, method: Settings) -> Result:
     """Warm up, then draw.
 
     Parameters
     ----------
     chains : Chains
-    method : NUTS
+    method : Settings
 
     Raises
     ------
@@ -122,7 +122,7 @@ def move(
     chains: Chains,
     affine: Affine,
     total: int,
-    method: NUTS,
+    method: Settings,
     adapt: bool,
     counter: Iterator[int],
     kept: list[Part],
