@@ -82,16 +82,6 @@ class CollapsedDensity:
                 groups.append(Group(columns, about, mean=rows.mean(0), size=size))
         return groups
 
-    def check_noise(self) -> None:
-        """Refuse columns that the prior of the noise has no proper posterior for, before anything climbs there."""
-        data = self.problem.data
-        if isinstance(data, SufficientStatistics):
-            squares = data.variances * data.count
-        else:
-            squares = _spread(data.values.double())
-        squares = squares.sum()[None] if self.problem.isotropic else squares
-        self.problem.noise.check_residuals(squares, self.problem.count)
-
     def log_likelihood(
         self,
         loadings: Float[Tensor, "draws features latents"],
@@ -131,6 +121,17 @@ class CollapsedDensity:
         if isinstance(self.problem.mean, Normal):
             return draw_normal_mean(*given, _moments(self.problem.mean), generator)
         return draw_flat_mean(*given, generator)
+
+
+def check_noise(problem: Problem) -> None:
+    """Refuse columns that the prior of the noise has no proper posterior for, before anything climbs there."""
+    data = problem.data
+    if isinstance(data, SufficientStatistics):
+        squares = data.variances * data.count
+    else:
+        squares = _spread(data.values.double())
+    squares = squares.sum()[None] if problem.isotropic else squares
+    problem.noise.check_residuals(squares, problem.count)
 
 
 def _spread(values: Tensor) -> Float[Tensor, " features"]:

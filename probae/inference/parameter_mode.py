@@ -13,7 +13,7 @@ from probae.checks import Data, ParameterError
 from probae.inference.base import Loop
 from probae.inference.frame import Frame
 from probae.inference.parameter_coordinates import Coordinates, Parameters
-from probae.inference.parameter_density import CollapsedDensity
+from probae.inference.parameter_density import CollapsedDensity, check_noise
 
 STEPS = 50  # of Newton's method
 TOLERANCE = 1e-9  # in nats: the rise that the next step promises
@@ -47,7 +47,7 @@ def find_mode(density: CollapsedDensity, method: str) -> Mode:
             f"{method} needs no more latents than features, got {density.latents} and {density.features}: "
             "Gibbs() takes any number."
         )
-    density.check_noise()
+    check_noise(density.problem)
     free = Coordinates(density, Frame(torch.zeros(density.features, density.latents).double(), fixed=False))
     options = {"maxiter": 2000, "maxfun": 4000, "gtol": 1e-4, "ftol": 1e-13}
     start = free.vector(_start(density))[0].numpy()

@@ -11,7 +11,6 @@ import torch
 from probae.checks import Data, NotExactError, ParameterError, check_choice, check_count
 from probae.inference.base import Method, Outcome, few_threads
 from probae.inference.nuts.diagnosis import warn_of_moves
-from probae.inference.nuts.settings import Settings
 from probae.inference.parameter_draws import outcome_of, problem_of
 from probae.models import LinearFactorModel
 from probae.models.pyro_context import local_parameters
@@ -75,8 +74,8 @@ class NUTS(Method):
     their exact conditional law between moves. Distributions of Pyro, and factors that are not Gaussian, go to Pyro's
     own sampler on the model's program, chain after chain, whatever the engine: Gaussian factors are integrated out of
     it, others are moved, all N K of them; a flat mean becomes N(mean of x, (10 sd)^2). With missing entries every
-    pattern of them costs as much as complete rows do together. ``lp`` is log p(x, W, psi, hyperparameters), ``energy``
-    that of the sampler's own coordinates.
+    pattern of them costs as much as complete rows do together. ``lp`` is log p(x, W, psi, hyperparameters), on a
+    program of Pyro that of the unconstrained coordinates it moves; ``energy`` is that of the sampler's own.
 
     References
     ----------
@@ -124,11 +123,8 @@ class NUTS(Method):
     @torch.no_grad()
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
         """Sample in place."""
-        settings = Settings(
-            self.draws, self.warmup, self.chains, float(self.target_acceptance), self.tree_depth
-        )
         if self._needs_program(model):
-            return self._fit_program(model, data, settings)
+            return self._fit_program(model, data)
         problem = problem_of(model, data, "NUTS")
         if problem.loadings.sparse:
             law = type(problem.loadings).__name__
@@ -138,7 +134,7 @@ class NUTS(Method):
         from probae.inference.nuts.run import sample  # compiled when it is first imported
 
         with few_threads(model.features**2 * model.latents):
-            sampled = sample(problem, settings, self.engine, np.random.default_rng(seed))
+            sampled = sample(problem, self, np.random.default_rng(seed))
         draws, statistics, interrupted = sampled
         return outcome_of(problem, draws, statistics, interrupted=interrupted)
 
@@ -150,15 +146,13 @@ class NUTS(Method):
         foreign = any(not isinstance(law, ParameterPrior) for law in laws)
         return noisy and (foreign or not model.gaussian)
 
-    def _fit_program(
-        self, model: LinearFactorModel, data: Data | SufficientStatistics, settings: Settings
-    ) -> Outcome:
+    def _fit_program(self, model: LinearFactorModel, data: Data | SufficientStatistics) -> Outcome:
         """Sample the program of the model, by Pyro."""
         from probae.inference.nuts.program import sample_program
         from probae.inference.nuts.program_outcome import program_outcome
 
         rows = data.count if isinstance(data, SufficientStatistics) else len(data.values)
         with few_threads(rows * model.features * model.latents):
-            random, sampled = sample_program(model, data, settings)
+            random, sampled = sample_program(model, data, self)
         warn_of_moves(sampled[1], self.tree_depth)
         return program_outcome(model, random, sampled, rows)

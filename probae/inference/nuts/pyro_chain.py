@@ -6,7 +6,8 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.infer import MCMC, NUTS
+from pyro.infer import MCMC
+from pyro.infer import NUTS as PyroNUTS
 from torch import Tensor
 
 from probae.inference.nuts.settings import Settings
@@ -17,7 +18,7 @@ FULL = 200  # coordinates up to which Pyro may adapt a dense metric
 
 
 def run_chain(
-    kernel: NUTS, settings: Settings, first: dict[str, Tensor] | None = None
+    kernel: PyroNUTS, method: Settings, first: dict[str, Tensor] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return draws by site, (T, ...), and statistics, (T,); ``lp`` is in the coordinates of the sampler.
 
@@ -33,8 +34,8 @@ def run_chain(
 
     run = MCMC(
         kernel,
-        settings.draws,
-        warmup_steps=settings.warmup,
+        method.draws,
+        warmup_steps=method.warmup,
         initial_params=first,
         hook_fn=look,
         disable_progbar=True,
@@ -42,6 +43,6 @@ def run_chain(
     with torch.enable_grad(), pyro.validation_enabled(False):
         run.run()
     diverged = set(run.diagnostics()["divergences"]["chain 0"])
-    found["diverging"] = [float(step in diverged) for step in range(settings.draws)]
+    found["diverging"] = [float(step in diverged) for step in range(method.draws)]
     statistics = {name: torch.tensor(values, dtype=torch.float64) for name, values in found.items()}
     return {name: value.detach() for name, value in run.get_samples().items()}, statistics

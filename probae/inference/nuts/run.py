@@ -15,12 +15,12 @@ __all__ = ["sample"]
 ENGINES = {"probae": own.sample, "nutpie": nutpie_engine.sample, "pyro": pyro_engine.sample}
 
 
-def sample(problem: Problem, settings: Settings, engine: str, generator: np.random.Generator) -> Sampled:
+def sample(problem: Problem, method: Settings, generator: np.random.Generator) -> Sampled:
     """Return draws and statistics, (C, T, ...) each, and whether Ctrl-C came; warn of moves that went wrong."""
-    draws, statistics, interrupted = ENGINES[engine](problem, start_of(problem), settings, generator)
+    draws, statistics, interrupted = ENGINES[method.engine](problem, start_of(problem), method, generator)
     statistics["diverging"] = statistics["diverging"] > 0
     for name in ("tree_depth", "n_steps"):
         if name in statistics:
             statistics[name] = statistics[name].long()
-    warn_of_moves(statistics, settings.depths)
+    warn_of_moves(statistics, method.tree_depth)
     return draws, statistics, interrupted
