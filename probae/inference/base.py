@@ -47,8 +47,11 @@ class Method:
 
     @property
     def unit_free(self) -> bool:
-        """Whether the data may be rescaled before the fit and the answer after it."""
-        return True
+        """Whether the data may be rescaled before the fit and the answer after it.
+
+        Not where parameters have a posterior: such a method puts data and priors in units near 1 itself.
+        """
+        return not self.random
 
     @property
     def common_unit(self) -> bool:

@@ -100,11 +100,6 @@ class VariationalBayes(Method):
         check_count("samples", self.samples, minimum=2)
         check_positive("lr", self.lr)
 
-    @property
-    def unit_free(self) -> bool:
-        """False: the problem is put in units here, with its priors."""
-        return False
-
     @local_parameters
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
         """Climb the bound from the mode, and draw."""
