@@ -52,7 +52,7 @@ class CollapsedDensity:
         data = problem.data
         self.samples_mean = isinstance(data, Data) and not isinstance(problem.mean, Fixed)
         self.centred = None if isinstance(data, Data) else centred(data)
-        self.groups = self._patterns(data.values) if isinstance(data, Data) else self._complete(centred(data))
+        self.groups = self._patterns(data.values) if self.centred is None else self._complete(self.centred)
 
     def _complete(self, rows: Centred) -> list[Group]:
         """All rows in one group, and one more for a normal mean."""
