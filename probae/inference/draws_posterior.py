@@ -57,7 +57,6 @@ class DrawsPosterior:
     def __call__(self, x: Any) -> ScoreMixture:
         """Return the mixture for each row; NaN entries are integrated out."""
         data = check_data(x, features=self.loadings.shape[1], names=self.feature_names, missing="allow")
-        maps = torch.zeros(*self.loadings.shape[:2], self.loadings.shape[2], dtype=torch.float64)
         rows = data.values.double()
         observed = ~rows.isnan()
         patterns, owner = torch.unique(observed, dim=0, return_inverse=True)
@@ -68,8 +67,7 @@ class DrawsPosterior:
             solved = torch.cholesky_solve(
                 (self.loadings * pattern[:, None] / self.noise[..., None]).mT.double(), chol
             )
-            maps = solved.mT
-            parts.append((torch.nonzero(owner == number).flatten(), maps, chol))
+            parts.append((torch.nonzero(owner == number).flatten(), solved.mT, chol))
         return ScoreMixture(rows.nan_to_num(), self.mean.double(), parts, data.dtype)
 
 
