@@ -61,7 +61,7 @@ class CollapsedDensity:
             return [Group(columns, rows.about(self.problem.fixed_mean))]
         groups = [Group(columns, rows.about_their_mean())]
         if isinstance(self.problem.mean, Normal):
-            location, variance = _moments(self.problem.mean)
+            location, variance = self.problem.mean.moments
             last = rows.count**0.5 * (rows.mean - location)
             groups.append(Group(columns, Rows(last[None], last.square(), 1), rows.count * variance))
         return groups
@@ -113,7 +113,7 @@ class CollapsedDensity:
         """Return log p(W) + log p(Psi) [+ log p(mean)], hyperparameters integrated out."""
         value = self.problem.loadings.log_marginal(loadings) + self.problem.noise.log_prob(noise).sum(-1)
         if mean is not None and isinstance(self.problem.mean, Normal):
-            location, variance = _moments(self.problem.mean)
+            location, variance = self.problem.mean.moments
             law = dist.Normal(location, variance.sqrt(), validate_args=False)
             value = value + law.log_prob(mean).sum(-1)
         return value
@@ -129,19 +129,13 @@ class CollapsedDensity:
             return self.problem.fixed_mean.expand(loadings.shape[:-1])
         given = self.centred.mean, self.centred.count, loadings, noise
         if isinstance(self.problem.mean, Normal):
-            return draw_normal_mean(*given, _moments(self.problem.mean), generator)
+            return draw_normal_mean(*given, self.problem.mean.moments, generator)
         return draw_flat_mean(*given, generator)
 
 
 def _spread(values: Tensor) -> Float[Tensor, " features"]:
     """Sum of squares of the observed entries of each column about their mean."""
     return (values - values.nanmean(0)).square().nansum(0)
-
-
-def _moments(prior: Normal) -> tuple[Tensor, Tensor]:
-    """Location and variance of the mean."""
-    location, scale = (torch.as_tensor(part, dtype=torch.float64) for part in (prior.loc, prior.scale))
-    return location, scale.square()
 
 
 def _group_density(group: Group, loadings: Tensor, noise: Tensor, mean: Tensor) -> Float[Tensor, " draws"]:
