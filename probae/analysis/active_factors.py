@@ -27,7 +27,7 @@ from probae.analysis.predictive_density import check_fit, rows_of
 from probae.checks import NotExactError, ParameterError, check_positive
 from probae.inference import Fit
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.statistics import SufficientStatistics
 
 __all__ = ["ActiveFactors", "active_factors"]

@@ -15,7 +15,7 @@ from torch import Tensor
 from probae.analysis.uniform_ranks import BINS, LEVEL, chi_square, ecdf, random_ranks
 from probae.checks import ParameterError, check_count
 from probae.inference import Fit
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 __all__ = ["Calibration", "simulation_based_calibration"]
 

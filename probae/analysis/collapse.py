@@ -15,7 +15,7 @@ from probae.checks import NotExactError, ParameterError, check_count, check_posi
 from probae.inference import Fit
 from probae.inference.expected_log_prior import expected_log_prior
 from probae.inference.refinement import gaussians_of
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.priors import CorrelatedGaussian, Gaussian, Independent, MultivariateStudentT, Prior, StudentT
 
 __all__ = ["Collapse", "collapse"]

@@ -38,7 +38,7 @@ from probae.checks import (
 )
 from probae.inference import Fit
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.statistics import SufficientStatistics
 
 __all__ = ["GROUPS", "to_datatree"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from probae.checks import ParameterError, check_data
 from probae.inference import Denoising, Fit, GaussianNoise
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 
 @local_parameters

@@ -14,9 +14,9 @@ from torch import Tensor
 from probae.checks import NotExactError, ParameterError, check_data
 from probae.linalg import LowRankCovariance
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
 from probae.models.marginal import missing_patterns
 from probae.models.patterns import BLOCK
+from probae.models.pyro_context import local_parameters
 from probae.priors import CorrelatedGaussian
 
 __all__ = ["log_likelihood_of_draws"]

@@ -22,7 +22,7 @@ from probae.inference.draws import Draws
 from probae.inference.nonlinear_reference import gaussians_near
 from probae.inference.refinement import Gaussians, gaussians_of
 from probae.models import LatentModel, LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 __all__ = ["log_evidence"]
 

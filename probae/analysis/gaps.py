@@ -18,7 +18,7 @@ from probae.checks import ParameterError, ProbaeError, check_count
 from probae.inference import Fit, MaximumLikelihood
 from probae.inference.fit import fit
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 __all__ = ["Gap", "Gaps", "gaps"]
 

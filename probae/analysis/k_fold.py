@@ -17,7 +17,7 @@ from probae.inference import Fit, Method
 from probae.inference.base import Loop
 from probae.inference.fit import fit
 from probae.models import LatentModel, LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 __all__ = ["k_fold", "k_fold_entries"]
 

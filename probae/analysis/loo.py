@@ -25,7 +25,7 @@ from probae.checks import NotExactError, ParameterError
 from probae.inference import Fit
 from probae.inference.fit import fit
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 __all__ = ["loo"]
 

@@ -14,7 +14,7 @@ from probae.checks import ParameterError, ProbaeWarning, check_count
 from probae.inference import Checkpoint, Method
 from probae.inference.identity import settings_of
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.parameter_priors import LoadingsPrior, NoisePrior
 
 __all__ = ["parameter_calibration"]

@@ -14,7 +14,7 @@ from probae.analysis.result import FEWEST
 from probae.analysis.rows import check_rows
 from probae.checks import ParameterError, check_count
 from probae.inference import Fit
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 __all__ = ["pareto_k"]
 

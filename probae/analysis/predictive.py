@@ -22,7 +22,7 @@ from probae.checks import Data, ParameterError, check_count
 from probae.inference import Fit
 from probae.inference.base import Loop
 from probae.models import LatentModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 __all__ = ["posterior_predictive_check", "prior_predictive_check"]
 

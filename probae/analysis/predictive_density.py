@@ -16,7 +16,7 @@ from probae.analysis.evidence import log_evidence
 from probae.checks import Data, MissingRowWarning, ParameterError, check_count, check_data
 from probae.inference import Fit
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 __all__ = ["log_predictive_density"]
 

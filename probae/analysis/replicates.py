@@ -15,7 +15,7 @@ from probae.analysis.draws_likelihood import flat_parameters
 from probae.inference import Fit
 from probae.inference.fit import fit
 from probae.models import LatentModel, LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 SIMULATED = 10_000  # rows that stand for the covariance of a model without a closed form of it
 

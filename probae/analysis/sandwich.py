@@ -20,7 +20,7 @@ from probae.inference.hmc import HMCPosterior
 from probae.inference.nonlinear_reference import reference_of
 from probae.inference.reference import Reference
 from probae.models import LatentModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 __all__ = ["EvidenceSandwich", "evidence_sandwich"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from probae.checks import ParameterError, check_count, check_data
 from probae.inference import Fit
 from probae.inference.regularizers.jacobian import code_jacobian, reconstruction_jacobian
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from probae.checks import check_count
-from probae.models.base import ensure_local_context, local_parameters
+from probae.models.pyro_context import ensure_local_context, local_parameters
 
 
 class Encoder(nn.Module):

@@ -15,7 +15,7 @@ from probae.inference.point_codes import check_lasso
 from probae.inference.svi import EncoderPosterior
 from probae.inference.training import settled, train
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.statistics import SufficientStatistics
 
 

@@ -33,8 +33,8 @@ from probae.inference.gaussian import (
 )
 from probae.inference.shared_scale import FEWEST, MOST, SharedScaleLikelihood
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
 from probae.models.patterns import Patterns
+from probae.models.pyro_context import local_parameters
 from probae.priors import MultivariateStudentT
 
 CALM = 2  # times in a row that a step must gain less than the tolerance

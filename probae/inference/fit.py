@@ -34,7 +34,7 @@ from probae.inference.stopping import HELD_OUT
 from probae.inference.units import ALIKE, spread_of
 from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorModel
 from probae.moments import NotFinite, of_table
-from probae.parameter_priors import ParameterPrior
+from probae.parameter_priors import Fixed, ParameterPrior
 from probae.priors import MultivariateStudentT
 from probae.statistics import SufficientStatistics, is_dask
 
@@ -171,12 +171,7 @@ def _rescaled(data: Any, units: torch.Tensor) -> Any:
 
 def _check(model: LatentModel, x: Any, method: Method | None) -> Any:
     """Check the data once: Data, or SufficientStatistics of the right width where the moments say all."""
-    if model.random_parameters and not (_sampled_by_default(model) if method is None else method.random):
-        asked = "fit without a method" if method is None else type(method).__name__
-        raise ParameterError(
-            f"{asked} finds fixed parameters, but {', '.join(model.random_parameters)} carry a prior: pass Gibbs() or "
-            "NUTS(), or use model.point(), the model without them."
-        )
+    _check_priors(model, method)
     gaussian = isinstance(model, LinearFactorModel) and model.gaussian
     if is_dask(x):
         x = SufficientStatistics.from_data(x)
@@ -197,6 +192,23 @@ def _check(model: LatentModel, x: Any, method: Method | None) -> Any:
     if bool((data.values[-1] == first).all()) and bool((data.values == first).all()):
         raise DataError(ALL_CONSTANT)
     return data
+
+
+def _check_priors(model: LatentModel, method: Method | None) -> None:
+    """Refuse a method that would answer without the priors of the parameters."""
+    if method.random if method is not None else _sampled_by_default(model):
+        return
+    asked = "fit without a method" if method is None else type(method).__name__
+    if model.random_parameters:
+        raise ParameterError(
+            f"{asked} finds fixed parameters, but {', '.join(model.random_parameters)} carry a prior: pass Gibbs() or "
+            "NUTS(), or use model.point(), the model without them."
+        )
+    if isinstance(model.parameter_priors.get("mean"), Fixed):
+        raise ParameterError(
+            f"{asked} estimates the mean, which with_priors(mean=Fixed()) holds: pass Gibbs() or NUTS(), or a model "
+            "without it."
+        )
 
 
 def _read_moments(model: LatentModel, x: Any) -> SufficientStatistics | None:
@@ -267,17 +279,18 @@ def _warn_unfinished(method: Method) -> None:
 
 
 def _sampled_by_default(model: LatentModel) -> bool:
-    """Whether Gibbs takes the model and every prior of its parameters."""
+    """Whether parameters carry a prior, and Gibbs takes the model and every one of them."""
     linear = (
         isinstance(model, LinearFactorModel) and model.gaussian and model.noise in ("diagonal", "isotropic")
     )
-    return linear and all(isinstance(law, ParameterPrior) for law in model.parameter_priors.values())
+    known = all(isinstance(law, ParameterPrior) for law in model.parameter_priors.values())
+    return bool(model.random_parameters) and linear and known
 
 
 def _default(model: LatentModel, data: Any) -> Method:
     if not isinstance(model, LinearFactorModel):
         raise ParameterError(f"{type(model).__name__} has no default method: pass one, such as SVI(encoder).")
-    if model.random_parameters:
+    if _sampled_by_default(model):
         return Gibbs()
     confirmatory = isinstance(model, ConfirmatoryFactorAnalysis)  # its Newton steps take missing entries too
     if getattr(data, "missing", None) is not None and model.gaussian and not confirmatory:

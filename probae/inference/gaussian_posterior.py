@@ -25,7 +25,7 @@ from probae.inference.gibbs_posterior import require_scale_mixture
 from probae.inference.scale_conditional import BLOCK
 from probae.inference.variational_posterior import tangent_variances
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 TANGENT_ROUNDS = 10  # of the cheaper bound, for a start
 SHORTEST = 2.0**-20  # step below which a row is left as it is

@@ -20,7 +20,7 @@ from probae.inference.base import few_threads
 from probae.inference.draws import Draws
 from probae.inference.scale_conditional import Drawn, ScaleConditional
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.priors import Prior
 
 KEPT = 16_000_000  # numbers of the draws that are kept; more are thinned, after mean and variance have counted them

@@ -14,7 +14,7 @@ from probae.inference.hamiltonian import FIRST_STEP, adapted, start, transition
 from probae.inference.nonlinear_reference import reference_of
 from probae.inference.reference import Reference
 from probae.models import LatentModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 __all__ = ["HMCPosterior"]
 

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from probae.checks import check_data
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
 from probae.models.marginal import Scores
+from probae.models.pyro_context import local_parameters
 from probae.priors import Prior
 
 CHUNK = 4_000_000  # numbers drawn at once

@@ -42,7 +42,7 @@ from probae.inference.source_laws import has_kink
 from probae.inference.unmixing import Point, UnmixingLikelihood
 from probae.linalg import haar_rotation
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.priors import Prior, Uniform
 
 TOL = 1e-7  # largest entry of the relative gradient that counts as none

@@ -18,7 +18,7 @@ from probae.inference.parameter_density import CollapsedDensity
 from probae.inference.parameter_draws import Problem, outcome_of, problem_of
 from probae.inference.parameter_mode import Mode, find_mode, root_of_inverse
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.statistics import SufficientStatistics
 
 __all__ = ["LaplaceApproximation", "outcome_of_normal"]

@@ -40,7 +40,7 @@ from probae.inference.schedule import Cosine, Schedule
 from probae.inference.training import check_values
 from probae.inference.units import can_rescale
 from probae.models import LatentModel, LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.priors import Laplace
 from probae.statistics import SufficientStatistics
 

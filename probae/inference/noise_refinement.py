@@ -21,7 +21,7 @@ from probae.inference.code_statistics import LEAST_NOISE
 from probae.inference.gibbs_posterior import require_scale_mixture, start_chains, sweep
 from probae.inference.scale_conditional import ScaleConditional
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 ROWS = 2000  # more say little more of one number
 STEPS = 150

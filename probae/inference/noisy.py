@@ -22,7 +22,7 @@ from probae.inference.importance import (
 )
 from probae.inference.rotation_search import RotationSearch, search_rotation, tabulate
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 ROWS = 20_000  # rows that refine the likelihood; more change the answer by less than its standard error
 MAX_STEPS = 400

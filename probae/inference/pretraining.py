@@ -16,7 +16,7 @@ from probae.decoders import MLPDecoder
 from probae.encoders import MLPEncoder
 from probae.inference.layers import GreedyLayers, Pair, PrincipalLayers
 from probae.models.autoencoder import Autoencoder
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 
 @local_parameters

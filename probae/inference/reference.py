@@ -29,7 +29,7 @@ from torch import Tensor
 from probae.checks import ParameterError
 from probae.linalg import LowRankCovariance
 from probae.models import LinearFactorModel
-from probae.models.base import point_query
+from probae.models.pyro_context import point_query
 from probae.priors import Prior
 
 __all__ = ["GaussianReference", "Reference", "gaussian_reference"]

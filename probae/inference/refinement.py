@@ -25,7 +25,7 @@ from probae.encoders.laws import DiagonalCode, GaussianCode
 from probae.inference.base import few_threads
 from probae.inference.gaussian_expectation import Expectation, Expected, expectation_of
 from probae.models import LatentModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 
 TOLERANCE = 1e-12  # nats a step, below which a row has arrived
 SHORTEST = 2.0**-20  # step below which a row is left as it is

@@ -18,8 +18,8 @@ from probae.checks import Data, ParameterError, check_data
 from probae.inference.segment_labels import Segments
 from probae.linalg import LowRankCovariance
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
 from probae.models.marginal import solve_sources
+from probae.models.pyro_context import local_parameters
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,7 +24,7 @@ from probae.inference.segment_labels import Segments
 from probae.inference.segment_noise import SegmentLikelihood, SegmentParameters, maximize, start_from
 from probae.inference.segment_posterior import SegmentPosterior
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.priors import Gaussian
 from probae.statistics import SufficientStatistics
 

@@ -16,7 +16,7 @@ from probae.inference.gibbs_posterior import GibbsPosterior, require_scale_mixtu
 from probae.inference.scale_conditional import ScaleConditional
 from probae.inference.shape_step import improve_shape
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.priors import Prior
 from probae.statistics import SufficientStatistics
 

@@ -39,7 +39,7 @@ from probae.inference.stopping import HELD_OUT, EarlyStopping, Watch
 from probae.inference.training import check_values, settled, train
 from probae.inference.units import can_rescale, warn_units
 from probae.models import LatentModel, LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.statistics import SufficientStatistics
 
 

@@ -28,7 +28,7 @@ from probae.inference.parameter_draws import problem_of
 from probae.inference.parameter_mode import Mode, find_mode
 from probae.inference.schedule import Cosine
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.statistics import SufficientStatistics
 
 __all__ = ["VariationalBayes"]

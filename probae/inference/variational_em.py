@@ -18,7 +18,7 @@ from probae.inference.scale_conditional import ScaleConditional
 from probae.inference.shape_step import improve_shape
 from probae.inference.variational_posterior import VariationalPosterior, tangent_variances
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.priors import Prior
 from probae.statistics import SufficientStatistics
 

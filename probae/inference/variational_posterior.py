@@ -28,7 +28,7 @@ from probae.inference.base import few_threads
 from probae.inference.gibbs_posterior import require_scale_mixture
 from probae.inference.scale_conditional import Moments, ScaleConditional
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.priors import Prior
 
 LOG_TWO_PI = math.log(2 * math.pi)

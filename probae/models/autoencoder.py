@@ -14,7 +14,8 @@ from probae.checks import DataError, ParameterError
 from probae.decoders import Decoder, MLPDecoder
 from probae.likelihoods import Gaussian, Likelihood
 from probae.likelihoods.base import Noise
-from probae.models.base import LatentModel, Unconstrained, local_parameters
+from probae.models.base import LatentModel
+from probae.models.pyro_context import Unconstrained, local_parameters
 from probae.priors import Gaussian as StandardNormal
 from probae.priors import Prior
 

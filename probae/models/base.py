@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import functools
-import weakref
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self
 
 import pyro
 import pyro.distributions as dist
@@ -14,62 +11,12 @@ import torch
 from jaxtyping import Float
 from pyro.distributions import constraints
 from pyro.nn import PyroModule, PyroParam, PyroSample
-from torch import Tensor, nn
+from torch import Tensor
 
 from probae.checks import DataError, NotExactError, ParameterError, check_count
+from probae.models.pyro_context import Unconstrained, ensure_local_context, local_parameters
 from probae.parameter_priors.base import ParameterPrior, expanded
 from probae.priors import Prior
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def local_parameters(method: Callable[P, R]) -> Callable[P, R]:
-    """Run a method with Pyro's parameters kept in the module, never in the global store."""
-
-    @functools.wraps(method)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with pyro.settings.context(module_local_params=True):
-            return method(*args, **kwargs)
-
-    return wrapper
-
-
-def ensure_local_context(module: PyroModule) -> None:
-    """Give a module made, or made part of another, without local parameters the context that they need."""
-    context = module._pyro_context
-    if not hasattr(context, "param_state"):
-        context.param_state = {"params": {}, "constraints": {}}
-
-
-class Unconstrained:
-    """What stock SVI asks each parameter for, itself: Pyro gives it to a PyroParam, not to the parameters of a law."""
-
-    def __init__(self, parameter: nn.Parameter) -> None:
-        self.parameter = weakref.ref(parameter)
-
-    def __call__(self) -> nn.Parameter | None:
-        """Return the parameter."""
-        return self.parameter()
-
-    def __reduce__(self) -> tuple[type[None], tuple[()]]:
-        return type(None), ()  # made anew at the next call
-
-
-def point_query(method: Callable[P, R]) -> Callable[P, R]:
-    """Refuse a closed form when a parameter is random: its value would be a fresh draw at each read."""
-
-    @functools.wraps(method)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        model: Any = args[0]
-        if model.random_parameters:
-            raise ParameterError(
-                f"{method.__name__} needs a model with fixed parameters, but {', '.join(model.random_parameters)} "
-                "carry a prior: ask the model of a Fit, or call the Pyro program itself."
-            )
-        return method(*args, **kwargs)
-
-    return local_parameters(wrapper)  # type: ignore[arg-type]
 
 
 class LatentModel(PyroModule):
@@ -255,20 +202,26 @@ class LatentModel(PyroModule):
                 continue
             if name not in self.parameter_names or not hasattr(self, name):
                 raise ParameterError(f"{self!r} has no {name} that a prior could be put on.")
-            value = random.point_values.get(name)
-            value = getattr(self, name).detach().clone() if value is None else value
-            for old in [
-                site for site in random.random_parameters if site == name or site.startswith(f"{name}_")
-            ]:
-                delattr(random, old)
+            random._fix(name)
+            value = getattr(random, name).detach().clone()
             given = isinstance(law, ParameterPrior)
             sites = law.sites(name, value.shape) if given else {name: expanded(law, value.shape)}
             for site, prior in sites.items():
                 setattr(random, site, PyroSample(prior))
-            if name in sites:
+            if sites:
                 random.point_values[name] = value
             random.parameter_priors[name] = law
         return random
+
+    def _fix(self, name: str) -> None:
+        """Give a random parameter the value that it had before, and drop the hyperparameters of its law."""
+        value = self.point_values.pop(name, None)
+        if value is None:
+            return
+        for site in [one for one in self.random_parameters if one == name or one.startswith(f"{name}_")]:
+            delattr(self, site)
+        constraint = constraints.positive if name == "noise_variance" else constraints.real
+        setattr(self, name, PyroParam(value.clone(), constraint))
 
     @local_parameters
     def point(self) -> Self:
@@ -277,12 +230,8 @@ class LatentModel(PyroModule):
         The copy still lists the priors in ``parameter_priors``.
         """
         fixed = copy.deepcopy(self)
-        for name in fixed.random_parameters:
-            delattr(fixed, name)
-        for name, value in self.point_values.items():
-            constraint = constraints.positive if name == "noise_variance" else constraints.real
-            setattr(fixed, name, PyroParam(value.clone(), constraint))
-        fixed.point_values = {}
+        for name in self.point_values:
+            fixed._fix(name)
         return fixed
 
 

@@ -15,8 +15,8 @@ from torch.distributions import Transform, constraints, transform_to
 
 from probae.checks import DataError, ParameterError, check_data
 from probae.containers import open_container
-from probae.models.base import local_parameters
 from probae.models.linear import LinearFactorModel
+from probae.models.pyro_context import local_parameters
 from probae.parameter_priors.base import ParameterPrior
 from probae.priors import CorrelatedGaussian, Gaussian
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from probae.checks import DataError, NotExactError, ParameterError, check_choice, check_count, check_data
 from probae.models.affine import AffineSources, ComplementedSources
-from probae.models.base import LatentModel, local_parameters, point_query
+from probae.models.base import LatentModel
 from probae.models.collapsed import collapsed_log_density
 from probae.models.imputation import drawn_entries, expected_entries
 from probae.models.marginal import (
@@ -26,6 +26,7 @@ from probae.models.marginal import (
     solve_sources,
 )
 from probae.models.noise import NOISES, check_noise
+from probae.models.pyro_context import local_parameters, point_query
 from probae.models.scale_posterior import SharedScalePosterior
 from probae.models.shared_scale import WhitenedScores, shared_scale_log_density
 from probae.parameter_priors.base import ParameterPrior

@@ -17,7 +17,7 @@ from probae.inference.base import Fit, Method
 from probae.inference.draws_posterior import DrawsPosterior
 from probae.inference.segment_labels import Segments
 from probae.models import Autoencoder, LatentModel, LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.storage import manifest, weights
 from probae.storage.draws import check_draws, check_posterior_draws
 from probae.storage.programs import pack_program, unpack_program

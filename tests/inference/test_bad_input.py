@@ -1,6 +1,7 @@
 """Rows that go wrong elsewhere, for every fit: a right answer, or one sentence that says what to do."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,21 +127,17 @@ def test_a_constant_column(case, rows):
             with pytest.raises(DataError, match="constant|singular"):
                 fit(case.model, x, case.method)
             return
-        run = fit(case.model, x, case.method)
+        method = case.method
+        if isinstance(method, Gibbs):  # the posterior mean is 0, that of few draws is not
+            method = replace(method, draws=2000)
+        run = fit(case.model, x, method)
     assert any(w.category is ConstantColumnWarning for w in caught)
     finite(run, x)
     tolerance = (
         1e-2 if isinstance(case.method, SVI) else 1e-3
     )  # stochastic steps end near the mean, not on it
     assert run.model.mean[2].item() == pytest.approx(5.5, rel=tolerance)
-    if isinstance(
-        case.method, Gibbs
-    ):  # the posterior mean is 0, that of S draws within five sd / sqrt(S) of it
-        draws = run.draws["loadings"][..., 2, :].flatten(0, 1)
-        assert (
-            run.model.loadings[2].norm() <= 5 * draws.norm(dim=-1).square().mean().sqrt() / len(draws) ** 0.5
-        ).all()
-    elif not isinstance(case.method, SVI):
+    if not isinstance(case.method, SVI):
         assert run.model.loadings[2].abs().max() <= 1e-3 * run.model.loadings.abs().max()
 
 

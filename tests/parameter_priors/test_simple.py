@@ -65,6 +65,25 @@ def test_a_point_model_has_its_values_back():
         assert torch.equal(getattr(point, name), getattr(model, name))
 
 
+@pytest.mark.parametrize("law", [pa.parameter_priors.Flat(), pa.parameter_priors.Fixed()])
+def test_a_prior_without_a_site_gives_the_mean_its_value_back(law):
+    model = pa.FactorAnalysis(4, 2)
+    model.mean = torch.arange(4.0, dtype=torch.float64)
+    again = model.with_priors(mean=Normal()).with_priors(mean=law)
+    assert again.random_parameters == []
+    assert again.parameter_priors == {"mean": law}
+    assert torch.equal(again.mean, model.mean)
+    assert again.sample(2, seed=0).shape == (2, 4)
+
+
+def test_a_method_that_estimates_the_mean_refuses_a_fixed_one():
+    model = pa.FactorAnalysis(4, 1).with_priors(mean=pa.parameter_priors.Fixed())
+    x = model.sample(50, seed=0)
+    for method in (pa.MaximumLikelihood(), None):
+        with pytest.raises(pa.ParameterError, match=r"estimates the mean.*Fixed\(\)"):
+            pa.fit(model, x, method)
+
+
 @pytest.mark.parametrize(
     "law", [Normal(torch.ones(3)), Normal(1.0, torch.ones(3)), InverseGamma(2.0, torch.ones(3))]
 )

@@ -15,7 +15,7 @@ from probae.inference.gibbs.chains import Chains
 from probae.inference.gibbs.record import finish
 from probae.inference.parameter_draws import outcome_of, problem_of
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.statistics import SufficientStatistics
 
 BLOCK = 50  # sweeps between two looks at the keyboard

@@ -14,7 +14,7 @@ from probae.inference.nuts.diagnosis import warn_of_moves
 from probae.inference.nuts.settings import Settings
 from probae.inference.parameter_draws import outcome_of, problem_of
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.parameter_priors import ParameterPrior
 from probae.statistics import SufficientStatistics
 

@@ -26,7 +26,7 @@ from probae.inference.nuts.pyro_chain import FULL, run_chain
 from probae.inference.nuts.settings import Sampled, Settings
 from probae.inference.nuts.start import first_parameters
 from probae.models import LinearFactorModel
-from probae.models.base import local_parameters
+from probae.models.pyro_context import local_parameters
 from probae.parameter_priors import Fixed, Flat
 from probae.statistics import SufficientStatistics
 

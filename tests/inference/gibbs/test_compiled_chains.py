@@ -17,15 +17,19 @@ CASES = {
     "fewer rows than factors": (FactorAnalysis, 2, 4, 3, Fixed()),
     "isotropic noise": (ProbabilisticPCA, 6, 4, 2, Flat()),
     "many rows": (FactorAnalysis, 60, 5, 1, Flat()),
+    "a feature that its factor determines": (FactorAnalysis, 40, 3, 1, Flat()),
 }
+# The plain sweep draws noise variances given the scores, and creeps where these determine them: at 60 sweeps its
+# moments are still 6 to 12 standard errors off, at 300 they are not.
+BURN_IN = {"a feature that its factor determines": 600}
 
 
 def chains_of(kind, rows, features, latents, mean, chains, seed):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(rows, features, generator=generator, dtype=torch.float64)
-    x = x + torch.randn(rows, 1, generator=generator, dtype=torch.float64)
+    x = x + 2.0 * torch.randn(rows, 1, generator=generator, dtype=torch.float64)
     model = kind(features, latents).with_priors(
-        loadings=Normal(0.8), noise_variance=InverseGamma(2.0, 0.5), mean=mean
+        loadings=Normal(0.8), noise_variance=InverseGamma(2.0, 0.1), mean=mean
     )
     problem = problem_of(model.point(), SufficientStatistics.from_data(x), "Gibbs")
     return Chains(problem, chains, np.random.Generator(np.random.SFC64(seed)))
@@ -43,12 +47,12 @@ def functions(found):
 
 @pytest.mark.parametrize("name", CASES)
 def test_both_sweeps_have_the_same_moments(name):
-    """Chains are independent: z from means of chains. Twelve functions, five cases: |z| > 4.5 has probability 4e-4."""
+    """Chains are independent: z from means of chains. Twelve functions, six cases: |z| > 4.5 has probability 5e-4."""
     plain = chains_of(*CASES[name], chains=1000, seed=1)
     compiled = CompiledChains(chains_of(*CASES[name], chains=100, seed=2))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        plain.sweeps(60)
+        plain.sweeps(BURN_IN.get(name, 60))
         ours = functions(plain.sweeps(30)).mean(0)
         for _ in range(4):
             compiled.sweeps(50)
