@@ -110,8 +110,6 @@ WITHOUT_EXAMPLE = {
         "Gaps",
         "JointDistributionTest",
         "LatentModel",
-        "PosteriorComparison",
-        "PosteriorDifference",
     ),
     *("Likelihood", "Prior", "Regularizer", "Report", "Tangents", "Verdict"),
 }
