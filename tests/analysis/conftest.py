@@ -122,7 +122,6 @@ class NormalMean(Method):
 
     draws: int = 1000
     chains: int = 4
-    unit_free: ClassVar[bool] = False
 
     def fit(self, model, data, seed):
         x = self.rows(data).values
