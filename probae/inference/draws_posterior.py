@@ -21,7 +21,7 @@ KEPT = 1000  # draws of the parameters; more change mean and density by less tha
 BLOCK = 8_000_000  # numbers held at a time
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class DrawsPosterior:
     r"""Posterior p(z | x) averaged over draws of the parameters, all in one frame.
 
@@ -46,7 +46,7 @@ class DrawsPosterior:
     loadings: Float[Tensor, "draws features latents"]
     noise: Float[Tensor, "draws features"]
     mean: Float[Tensor, "draws features"]
-    feature_names: ClassVar[tuple[str, ...] | None] = None  # of the data a Fit saw, which sets it
+    feature_names: ClassVar[tuple[str, ...] | None] = None  # of the data a Fit saw, which sets it; in no file
 
     @classmethod
     def of(cls, loadings: Tensor, noise: Tensor, mean: Tensor) -> Self:
@@ -63,11 +63,8 @@ class DrawsPosterior:
         parts = []
         for number, pattern in enumerate(patterns):
             covariance = LowRankCovariance.factor(self.loadings.double() * pattern[:, None], self.noise)
-            chol = covariance.capacitance_cholesky
-            solved = torch.cholesky_solve(
-                (self.loadings * pattern[:, None] / self.noise[..., None]).mT.double(), chol
-            )
-            parts.append((torch.nonzero(owner == number).flatten(), solved.mT, chol))
+            which = torch.nonzero(owner == number).flatten()
+            parts.append((which, covariance.posterior_map.mT, covariance.capacitance_cholesky))
         return ScoreMixture(rows.nan_to_num(), self.mean.double(), parts, data.dtype)
 
 
