@@ -188,6 +188,7 @@ class NoisePrior(ParameterPrior):
         Raises
         ------
         ParameterError
+            Residuals that are all 0, under a law whose density does not fall to 0 there.
         """
 
     def log_prob(self, variance: Float[Tensor, "*chains"]) -> Float[Tensor, "*chains"]:
