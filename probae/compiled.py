@@ -43,7 +43,7 @@ def compile_cached(
 
 def _watch_all_sources(found: Any, plain: Callable[..., Any]) -> None:
     """Let the result on disk count as old when any source has changed: numba looks at the file of ``plain`` alone."""
-    index = getattr(found._cache, "_cache_file", None)
+    index: Any = getattr(found._cache, "_cache_file", None)
     # numba has no public way; without this one it looks at one file, as ever
     if hasattr(index, "_source_stamp"):
         index._source_stamp = (index._source_stamp, _digest(plain))

@@ -132,7 +132,7 @@ class Fit:
     restarts: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        averaged = self.posterior if isinstance(self.posterior, DrawsPosterior) else None
+        averaged: Any = self.posterior if isinstance(self.posterior, DrawsPosterior) else None
         for part in (self.model, getattr(self.posterior, "encoder", None), averaged):
             if part is not None:
                 part.feature_names = self.names

@@ -51,8 +51,12 @@ class CollapsedDensity:
         self.variances = 1 if problem.isotropic else self.features
         data = problem.data
         self.samples_mean = isinstance(data, Data) and not isinstance(problem.mean, Fixed)
-        self.centred = None if isinstance(data, Data) else centred(data)
-        self.groups = self._patterns(data.values) if self.centred is None else self._complete(self.centred)
+        self.centred: Centred | None = None
+        if isinstance(data, Data):
+            self.groups = self._patterns(data.values)
+        else:
+            self.centred = centred(data)
+            self.groups = self._complete(self.centred)
 
     def _complete(self, rows: Centred) -> list[Group]:
         """All rows in one group, and one more for a normal mean."""

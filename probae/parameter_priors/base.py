@@ -103,7 +103,7 @@ class LoadingsPrior(ParameterPrior):
 
     def in_units(self, units: Float[Tensor, " features"]) -> Self:
         """Divide the scale by the unit of each feature."""
-        return replace(self, scale=per_feature(self.scale, units))
+        return replace(self, scale=per_feature(self.scale, units))  # type: ignore[call-arg]  # a field of leaves
 
     @property
     def rotation_invariant(self) -> bool:
