@@ -108,7 +108,6 @@ WITHOUT_EXAMPLE = {
         "Fit",
         "Gap",
         "Gaps",
-        "JointDistributionTest",
         "LatentModel",
     ),
     *("Likelihood", "Prior", "Regularizer", "Report", "Tangents", "Verdict"),

@@ -40,14 +40,9 @@ class PosteriorDifference:
 
     Examples
     --------
-    Where one posterior is the other, nothing differs, and its interval of 90 % holds 90 %:
-
-    >>> import probae as pa
-    >>> x = pa.datasets.linear_factors(300, 4, 1, noise=0.6, seed=0).x
-    >>> run = pa.fit(pa.FactorAnalysis(4, 1), x, pa.LaplaceApproximation(draws=1000))
-    >>> same = pa.compare_posteriors({"one": run, "two": run}).differences["two"]
-    >>> same.shift.abs().max().item(), same.spread.max().item(), round(same.coverage.min().item(), 2)
-    (0.0, 1.0, 0.9)
+    >>> shift, error, spread, coverage = torch.tensor([[0.1, 0.3], [0.02, 0.02], [0.8, 0.6], [0.82, 0.7]])
+    >>> PosteriorDifference(shift, error, spread, coverage, k_hat=0.9).spread
+    tensor([0.8000, 0.6000])
     """
 
     shift: Float[Tensor, " q"]
@@ -70,14 +65,13 @@ class PosteriorComparison:
 
     Examples
     --------
-    >>> import probae as pa
-    >>> x = pa.datasets.linear_factors(300, 4, 1, noise=0.6, seed=0).x
-    >>> run = pa.fit(pa.FactorAnalysis(4, 1), x, pa.LaplaceApproximation(draws=1000))
-    >>> found = pa.compare_posteriors({"one": run, "two": run})
-    >>> found.reference, found.quantities[0], list(found.differences)
-    ('one', 'noise variance of x[0]', ['two'])
-    >>> list(found.to_dict())
-    ['posterior', 'quantity', 'shift', 'shift_error', 'spread', 'coverage']
+    >>> shift, error, spread, coverage = torch.tensor([[0.1, 0.3], [0.02, 0.02], [0.8, 0.6], [0.82, 0.7]])
+    >>> narrow = PosteriorDifference(shift, error, spread, coverage, k_hat=0.9)
+    >>> names = ("noise_variance[x1]", "communality[x1]")
+    >>> print(PosteriorComparison("Gibbs", names, {"mean field": narrow}))
+    2 quantities against Gibbs
+                largest shift  sd ratio  (from   to)  90 % interval holds  k-hat
+    mean field           0.30      0.60   0.60  0.80                 76 %   0.90
     """
 
     reference: str
