@@ -130,7 +130,8 @@ def compare_posteriors(
     Raises
     ------
     ParameterError
-        Fewer than two fits, fits without draws of the parameters, or of different features.
+        Fewer than two fits, fits without draws of the parameters, or of different features; a reference that is none
+        of them.
 
     Notes
     -----
@@ -152,6 +153,11 @@ def compare_posteriors(
     >>> bool((found.differences["mean field"].spread < 1.05).all())
     True
     """
+    if not isinstance(runs, Mapping):
+        raise ParameterError(
+            'compare_posteriors needs fits by name, such as {"Gibbs": run, "Laplace": other}, got '
+            f"{type(runs).__name__}."
+        )
     names = list(runs)
     if len(names) < 2:
         raise ParameterError(f"compare_posteriors needs two fits or more by name, got {len(names)}.")

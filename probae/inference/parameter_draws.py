@@ -155,7 +155,8 @@ def outcome_of(
     draws["mean"] = draws["mean"] * units
     model, posterior = summarize(problem.model, draws, problem.loadings)
     program = problem.model.with_priors(**_outer(problem))
-    program.mean = model.mean.detach().clone() if "mean" not in program.random_parameters else program.mean
+    if "mean" not in program.random_parameters:
+        program.mean = model.mean.detach().clone()
     converged = independent or check_mixing(draws)
     rows = problem.count
     shift = float(units.log().sum())

@@ -126,7 +126,6 @@ class NormalMean(Method):
     draws: int = 1000
     chains: int = 4
     wider: float = 1.0
-    unit_free: ClassVar[bool] = False
 
     def fit(self, model, data, seed):
         x = self.rows(data).values

@@ -1,8 +1,7 @@
 r"""The sweep of :mod:`chains` for normal loadings and inverse-gamma noise, compiled.
 
 Every random number comes in, so that nothing here keeps a state. Letters are those of :mod:`scores`, :mod:`loadings`
-and :mod:`group_move`; matrices are transposed, so that the long dimension is innermost. numba looks at this file alone
-to tell whether what it kept on disk is old: touch it when one that it imports has changed.
+and :mod:`group_move`; matrices are transposed, so that the long dimension is innermost.
 """
 
 from __future__ import annotations

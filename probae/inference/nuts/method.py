@@ -114,11 +114,6 @@ class NUTS(Method):
         if not isinstance(goal, int | float) or isinstance(goal, bool) or not 0 < goal < 1:
             raise ParameterError(f"target_acceptance should be a number between 0 and 1, got {goal!r}.")
 
-    @property
-    def unit_free(self) -> bool:
-        """False: the problem is put in units here, with its priors."""
-        return False
-
     @local_parameters
     @torch.no_grad()
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
