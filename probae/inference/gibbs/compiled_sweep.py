@@ -19,6 +19,7 @@ from probae.inference.gibbs.small_matrices import (
     entry,
     factor,
     gram,
+    identity,
     multiply,
     solve,
     solve_transposed,
@@ -156,9 +157,9 @@ def move_frame(
             for m in range(latents):
                 total += lower[m, i] * max(square[m, m], 0.0) * lower[m, j]
             turned[i, j] = total
-    axes, inner, unturned = np.zeros((3, latents, latents))
-    for i in range(latents):
-        axes[i, i] = 1.0
+    axes, unturned = np.empty((latents, latents)), np.empty((latents, latents))
+    inner = np.zeros((latents, latents))
+    identity(axes)
     diagonalize(turned, axes)
     transpose(axes, unturned)
     solve_transposed(lower, unturned)
