@@ -24,13 +24,16 @@ def run_chain(
 
     Pyro tells no tree depth and no energy; ``acceptance_rate`` is its running mean.
     """
-    found: dict[str, list[float]] = {"lp": [], "step_size": [], "acceptance_rate": []}
+    found: dict[str, list[float]] = {"lp": [], "step_size": [], "acceptance_rate": [], "diverging": []}
 
     def look(kernel: Any, values: Any, stage: str, step: int) -> None:
         if stage == "Sample":
             found["lp"].append(-float(kernel._potential_energy_last))
             found["step_size"].append(float(kernel.step_size))
             found["acceptance_rate"].append(float(kernel._mean_accept_prob))
+            # diagnostics of the run would do, but for R-hat, which fails on fewer than four draws
+            diverged = len(kernel.diagnostics()["divergences"])
+            found["diverging"].append(float(diverged - sum(found["diverging"])))
 
     run = MCMC(
         kernel,
@@ -42,7 +45,5 @@ def run_chain(
     )
     with torch.enable_grad(), pyro.validation_enabled(False):
         run.run()
-    diverged = set(run.diagnostics()["divergences"]["chain 0"])
-    found["diverging"] = [float(step in diverged) for step in range(method.draws)]
     statistics = {name: torch.tensor(values, dtype=torch.float64) for name, values in found.items()}
     return {name: value.detach() for name, value in run.get_samples().items()}, statistics

@@ -205,6 +205,13 @@ def test_nutpie_agrees():
         fit(pa.FactorAnalysis(5, 2).with_priors(loadings=ARD()), x, NUTS(engine="nutpie"))
 
 
+@pytest.mark.filterwarnings("ignore::probae.ProbaeWarning")
+def test_few_draws_of_pyro_are_returned_as_they_are():
+    run = fit(pa.FactorAnalysis(3, 1), rows(20, 3), NUTS(draws=2, warmup=2, chains=2, engine="pyro"))
+    assert run.draws["loadings"].shape == (2, 2, 3, 1)
+    assert set(run.sample_stats["diverging"].unique().tolist()) <= {0.0, 1.0}
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::probae.ConvergenceWarning")
 @pytest.mark.parametrize("missing", [0.0, 0.15])
