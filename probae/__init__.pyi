@@ -176,6 +176,8 @@ from probae.identifiability.counting import (
     CountingRules as CountingRules,
     counting_rules as counting_rules,
 )
+from probae.identifiability.group_information import GroupInformation as GroupInformation
+from probae.identifiability.lie_algebra import gl_information as gl_information
 from probae.identifiability.likelihood_gains import (
     LikelihoodGains as LikelihoodGains,
     likelihood_gains as likelihood_gains,

@@ -114,21 +114,21 @@ def _structure_lines(evidence: Evidence) -> list[str]:
     shape, loadings = evidence.structure, evidence.loadings
     kind = "exact" if shape.exact else "Monte Carlo"
     planes = evidence.factors * (evidence.factors - 1) // (1 if shape.family == "GL" else 2)
+    modes = f" ({shape.modes} equivalent modes)" if shape.modes is not None and shape.modes > 1 else ""
     lines = [
-        f" STRUCTURE   group {shape.group}; null directions {shape.null_dimension} of {planes} ({kind}); "
+        f" STRUCTURE   group {shape.group}{modes}; null directions {shape.null_dimension} of {planes} ({kind}); "
         f"loadings of rank {loadings.rank} of {evidence.factors}, {'' if loadings.separable else 'not '}separable"
     ]
+    if shape.spectrum is not None:
+        lines.append(f"             {shape.spectrum.describe()}")
     if evidence.zeros is not None:
         found = evidence.zeros.nullity
         lines.append(
             f"             {evidence.zeros.fixed} loadings fixed to zero, {found.parameters} free parameters, "
             f"{found.dimension} flat direction(s), {found.rotations.dimension} of them rotations (exact, local)"
         )
-    elif evidence.noise == "diagonal" and evidence.segments is None:
-        verb = "within" if loadings.degrees_of_freedom >= 0 else "BEYOND"
-        lines.append(
-            f"             {verb} the Ledermann bound ({loadings.degrees_of_freedom:g} degrees of freedom)"
-        )
+    if evidence.uniqueness is not None:
+        lines.append(f"             noise: {evidence.uniqueness.sentence}")
     if loadings.heywood:
         lines.append(f"             Heywood: noise variance at its floor in columns {list(loadings.heywood)}")
     return lines
