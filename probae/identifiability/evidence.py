@@ -66,6 +66,7 @@ class Evidence:
     zeros: Zeros | None = None
     segments: SegmentEvidence | None = None
     uniqueness: NoiseIdentification | None = None
+    rotation_unfinished: bool = False  # all but the rotation of the factors had converged
 
     @property
     def worst_error(self) -> float:
@@ -198,7 +199,7 @@ def _data_evidence(
 ) -> DataEvidence:
     loadings, noise, mean = model._gaussian_parameters()
     checked = (
-        noise_check(rows - mean, loadings, noise) if scores is not None and not model.invertible else None
+        noise_check(rows - mean, loadings, noise) if scores is not None and model.noise != "none" else None
     )
     labels = names or tuple(str(i) for i in range(model.features))
     discrete = tuple(labels[i] for i in discrete_columns(rows))

@@ -1,4 +1,4 @@
-r"""The score information on every change of the axes, and the Lie algebra of the changes that leave a model as it is."""
+"""The score information on every change of the axes, and the Lie algebra of those that leave a model as it is."""
 
 from __future__ import annotations
 

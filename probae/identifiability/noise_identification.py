@@ -73,8 +73,9 @@ def noise_identification(model: LinearFactorModel) -> NoiseIdentification | None
     Examples
     --------
     >>> import probae as pa
-    >>> print(noise_identification(pa.FactorAnalysis(5, 3)).sentence)
-    3 Gaussian factors of 5 features: 5 flat directions, 3 of them rotations (exact, local); the noise of columns 0, 1, ...
+    >>> found = noise_identification(pa.FactorAnalysis(5, 3))
+    >>> found.identified, found.nullity.dimension, found.beyond
+    (False, 5, 2)
     >>> noise_identification(pa.LinearFactorModel(5, 3, pa.priors.Laplace())).identified
     True
     """

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from probae.checks import ParameterError, check_count
+from probae.checks import check_count
 from probae.identifiability.decision import Decision, Verdict
 from probae.identifiability.evidence import Evidence, gather
 from probae.identifiability.evidence_dict import evidence_dict
+from probae.identifiability.subjects import read_subject
 from probae.identifiability.verdict import decide
-from probae.inference import Fit
+from probae.priors import Prior
 
 __all__ = ["Report", "Verdict", "audit"]
 
 
-def audit(fit: Fit, x: Any = None, *, seed: int = 0) -> Report:
+def audit(fit: Any, x: Any = None, *, prior: Prior | None = None, seed: int = 0) -> Report:
     """Say whether the axes of a fitted linear factor model mean anything.
 
     Four questions are kept apart: what the model identifies (structure), what the data support (tests on the scores),
@@ -24,9 +25,16 @@ def audit(fit: Fit, x: Any = None, *, seed: int = 0) -> Report:
 
     Parameters
     ----------
-    fit : Fit
+    fit : Fit, estimator, matrix or draws
+        The result of `fit`, point or draws; a fitted FactorAnalysis, PCA or FastICA of scikit-learn; bare loadings
+        (D, K) of uncorrelated factors of variance 1; or draws of loadings (chain, draw, D, K), bare, by site
+        ("loadings", "noise_variance", "mean") or in the tree of `to_datatree`.
     x : array, DataFrame or Tensor (N, D), optional
-        The rows the model was fitted to. Without them only the structural layer runs.
+        The rows the model was fitted to. Without them only the structural layer runs; bare loadings, bare draws and
+        FastICA need them.
+    prior : Prior, optional
+        The law of the factors of bare loadings or draws. Without it loadings get independent laws that fit their
+        scores, and draws are taken for those of Gaussian factors.
     seed : int
         Seed of the Monte Carlo parts.
 
@@ -38,7 +46,9 @@ def audit(fit: Fit, x: Any = None, *, seed: int = 0) -> Report:
     Raises
     ------
     ParameterError
-        If ``fit`` is not a Fit of a linear factor model.
+        If ``fit`` is nothing of that, or no linear factor model.
+    DataError
+        If loadings, draws and rows do not go together.
 
     Examples
     --------
@@ -47,11 +57,16 @@ def audit(fit: Fit, x: Any = None, *, seed: int = 0) -> Report:
     >>> report = audit(pa.fit(pa.FactorAnalysis(9, 3), x), x)
     >>> report.verdict.name, report.group
     ('NOT_IDENTIFIED', 'O(3)')
+    >>> from sklearn.decomposition import PCA
+    >>> audit(PCA(3).fit(x), x).verdict.name
+    'NOT_IDENTIFIED'
     """
-    if not isinstance(fit, Fit):
-        raise ParameterError(f"audit needs the result of probae.fit, got {type(fit).__name__}.")
-    evidence = gather(fit, x, check_count("seed", seed, minimum=0))
-    return Report(repr(fit.model), evidence, decide(evidence))
+    subject = read_subject(fit, x, prior)
+    evidence = gather(subject.fit, x, check_count("seed", seed, minimum=0))
+    if subject.rotation_unfinished:
+        evidence = replace(evidence, rotation_unfinished=True)
+    found = decide(evidence)
+    return Report(subject.name, evidence, replace(found, reasons=(*found.reasons, *subject.notes)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,8 @@ from probae.models import LinearFactorModel
 from probae.priors import Prior
 from probae.priors.information import is_symmetric, spread_of
 
+__all__ = ["LoadingsCheck", "Structure", "check_loadings", "connected", "describe_blocks", "structure"]
+
 RANK = 1e-6  # singular value of the whitened loadings, relative to the largest, that counts as zero
 PARALLEL = 1e-9  # 1 - |cosine| of two columns that point the same way
 

@@ -43,11 +43,19 @@ def decide(evidence: Evidence) -> Decision:
 
 
 def _not_converged(evidence: Evidence) -> Decision | None:
-    if evidence.converged:
+    if evidence.converged or (evidence.rotation_unfinished and _no_frame(evidence)):
         return None
     return decision(
         Verdict.NOT_CONVERGED, evidence, "The fit stopped before it converged: fit again with more steps."
     )
+
+
+def _no_frame(evidence: Evidence) -> bool:
+    """Whether no plane and no test over all scores shows axes: where only the rotation is unfinished, none is better."""
+    information = None if evidence.data is None else evidence.data.information
+    if information is None or not information.overall or information.some_plane(ALPHA):
+        return False
+    return min(test.p_value for test in information.overall) >= ALPHA / 2
 
 
 def _rank(evidence: Evidence) -> Decision | None:

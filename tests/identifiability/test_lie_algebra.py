@@ -67,7 +67,7 @@ def test_smallest_information_is_that_of_theory(prior, expected):
 
 
 def test_closed_forms_are_the_monte_carlo_of_their_definition():
-    """E S S' of vec S = vec(psi z' - I), normalised; 4 errors of 200,000 draws, fourth moments of t10 scores below 100."""
+    """E S S' of vec S = vec(psi z' - I), normalised; 4 errors of 200,000 draws, fourth moments below 100."""
     prior = priors.Independent([LAPLACE, priors.Scaled(priors.StudentT(10.0), 2.0)])
     torch.manual_seed(0)
     z = prior.sample(200_000, 2).double()
