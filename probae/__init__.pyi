@@ -11,7 +11,10 @@ from probae import (
 )
 from probae.agreement import (
     amari_distance as amari_distance,
+    chance_level as chance_level,
     mean_correlation as mean_correlation,
+    mean_cosine as mean_cosine,
+    tucker_congruence as tucker_congruence,
 )
 from probae.analysis.active_factors import (
     ActiveFactors as ActiveFactors,
@@ -98,6 +101,7 @@ from probae.codes import (
     orthogonal_matching_pursuit as orthogonal_matching_pursuit,
     sparse_codes as sparse_codes,
 )
+from probae.congruence import Congruence as Congruence, congruence as congruence
 from probae.encoders import (
     BinaryCodeEncoder as BinaryCodeEncoder,
     BitReport as BitReport,
@@ -184,6 +188,7 @@ from probae.identifiability.likelihood_gains import (
 )
 from probae.identifiability.likelihood_ratio import rotation_profile as rotation_profile
 from probae.identifiability.nullity import fisher_nullity as fisher_nullity
+from probae.identifiability.principal_frame import PrincipalFrame as PrincipalFrame, principal_frame as principal_frame
 from probae.identifiability.report import (
     Report as Report,
     Verdict as Verdict,
@@ -261,8 +266,10 @@ from probae.io import (
 )
 from probae.matching import (
     match_columns as match_columns,
+    plane_angles as plane_angles,
     principal_angles as principal_angles,
     procrustes as procrustes,
+    rotation_angle as rotation_angle,
 )
 from probae.models import (
     Autoencoder as Autoencoder,

@@ -19,6 +19,7 @@ LAYERS = (
         *("errors", "tables", "containers", "degenerate", "checks", "compiled", "files", "strict"),
         *(
             "activations",
+            "congruence",
             "generalized_inverse_gaussian",
             "linalg",
             "matching",

@@ -21,7 +21,9 @@ from probae.priors import Gaussian, Prior
 __all__ = ["draws_subject", "loadings_subject"]
 
 FLOOR = 1e-6  # least share of the variance of a feature that is noise
-MISFIT = 0.05  # root mean square of correlations the loadings leave unexplained, from which units are suspected
+MISFIT = (
+    0.05  # root mean square of correlations the loadings leave unexplained, from which units are suspected
+)
 
 
 def loadings_subject(loadings: Any, x: Any, prior: Prior | None = None) -> Subject:
@@ -91,8 +93,8 @@ def _left_over(found: Tensor, rows: Tensor) -> Tensor:
     raw, standard = (_misfit(correlation, loadings) for loadings in (found / scale, found))
     if raw > MISFIT and standard < 0.5 * raw and bool((found.square().sum(1) < 1).all()):
         raise DataError(
-            f"The loadings fit the correlations of x (off by {standard:.3f}), not its covariances (off by {raw:.3f}): they "
-            "are those of standardised columns, so pass x standardised."
+            f"The loadings fit the correlations of x (off by {standard:.3f}), not its covariances (off by {raw:.3f}): "
+            "they are those of standardised columns, so pass x standardised."
         )
     return noise
 
@@ -170,9 +172,14 @@ def _sites(draws: Any) -> dict[str, Tensor]:
     """Return float64 draws by site, with a chain axis."""
     found = dict(draws) if isinstance(draws, Mapping) else {"loadings": draws}
     try:
-        sites = {str(name): torch.as_tensor(np.asarray(value), dtype=torch.float64) for name, value in found.items()}
+        sites = {
+            str(name): torch.as_tensor(value if isinstance(value, Tensor) else np.asarray(value)).double()
+            for name, value in found.items()
+        }
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"Draws should be tensors of numbers by site, got one that is none: {error}") from None
+        raise DataError(
+            f"Draws should be tensors of numbers by site, got one that is none: {error}"
+        ) from None
     loadings = sites.get("loadings")
     if loadings is not None and loadings.dim() == 3:
         sites = {name: value.unsqueeze(0) for name, value in sites.items()}

@@ -16,6 +16,7 @@ from probae.identifiability.likelihood_ratio import RotationProfile, haar_spread
 from probae.identifiability.noise import NoiseCheck, discrete_columns, noise_check
 from probae.identifiability.noise_identification import NoiseIdentification, noise_identification
 from probae.identifiability.precision import AngleError, angle_errors
+from probae.identifiability.principal_frame import PrincipalFrame, principal_frame
 from probae.identifiability.rows import RowDependence, row_dependence
 from probae.identifiability.segments import SegmentEvidence, segment_evidence
 from probae.identifiability.structure import LoadingsCheck, Structure, check_loadings, structure
@@ -66,6 +67,7 @@ class Evidence:
     zeros: Zeros | None = None
     segments: SegmentEvidence | None = None
     uniqueness: NoiseIdentification | None = None
+    principal: PrincipalFrame | None = None
     rotation_unfinished: bool = False  # all but the rotation of the factors had converged
 
     @property
@@ -118,6 +120,7 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         adaptive_frame=other_frame,
         zeros=zeros,
         uniqueness=noise_identification(model) if zeros is None else None,
+        principal=_principal(model, x) if zeros is None and model.latents > 1 else None,
     )
 
 
@@ -144,6 +147,16 @@ def _segmented(fit: Fit, x: Any) -> Evidence:
         adaptive_frame=None,
         segments=found,
     )
+
+
+def _principal(model: LinearFactorModel, x: Any) -> PrincipalFrame | None:
+    """Return the conventional axes of Gaussian factors, with errors where the number of rows is known."""
+    if not model.gaussian or model.latents > MAX_PLANES_LATENTS:
+        return None
+    if x is None:
+        return principal_frame(model)
+    rows = x.count if isinstance(x, SufficientStatistics) else len(check_data(x, missing="allow").values)
+    return principal_frame(model, rows) if rows > 1 else principal_frame(model)
 
 
 def _restricted(fit: Fit) -> bool:

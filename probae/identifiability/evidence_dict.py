@@ -39,6 +39,7 @@ def _structure(evidence: Evidence) -> dict[str, Any]:
         "parallel_columns": [list(pair) for pair in evidence.loadings.parallel],
         "heywood": list(evidence.loadings.heywood),
         "haar_spread": evidence.invariance,
+        "principal_frame": None if evidence.principal is None else evidence.principal.to_dict(),
     }
 
 

@@ -6,8 +6,8 @@ The score of B is E[psi(z)' B z | x] - tr B = <B, S>, with S(x) = E[psi(z) z' | 
 
 has a zero for every B whose group e^{tB} leaves the law of x unchanged, whatever conjugate of O(m) that group is.
 Without the condition on x it is the noise-free limit, which depends on the law of z alone; with it, it is what rows
-with this noise can tell, never more. For independent coordinates of standard deviation s_i and kappa_i = s_i^2 E psi_i^2
-its eigenvalues are 1 -+ (kappa_i kappa_j)^{-1/2} for each plane and K ones: zero if and only if both are Gaussian
+with this noise can tell, never more. For independent coordinates of variance s_i^2 and kappa_i = s_i^2 E psi_i^2 its
+eigenvalues are 1 -+ (kappa_i kappa_j)^{-1/2} for each plane and K ones: zero if and only if both are Gaussian
 (Maxwell).
 """
 

@@ -144,6 +144,8 @@ def _structure_lines(evidence: Evidence) -> list[str]:
         )
     if evidence.uniqueness is not None:
         lines.append(f"             noise: {evidence.uniqueness.sentence}")
+    if evidence.principal is not None:
+        lines.append(f"             {evidence.principal.describe()}")
     if loadings.heywood:
         lines.append(f"             Heywood: noise variance at its floor in columns {list(loadings.heywood)}")
     return lines

@@ -49,7 +49,9 @@ def _factor_analysis(estimator: Any, x: Any) -> Subject:
     _set(model, estimator.components_.T, estimator.mean_, estimator.noise_variance_)
     notes = ()
     if getattr(estimator, "rotation", None):
-        notes = (f"Its axes are those of {estimator.rotation}, a convention that any other criterion replaces.",)
+        notes = (
+            f"Its axes are those of {estimator.rotation}, a convention that any other criterion replaces.",
+        )
     converged = estimator.n_iter_ < estimator.max_iter
     return _subject(estimator, model, converged, notes)
 
@@ -59,7 +61,9 @@ def _pca(estimator: Any, x: Any) -> Subject:
     components, variances = estimator.components_, estimator.explained_variance_
     latents, features = components.shape
     noise = float(estimator.noise_variance_)
-    notes = ("Principal axes are a convention: the axes of the plane or space in which the variances are largest.",)
+    notes = (
+        "Principal axes are a convention: the axes of the plane or space in which the variances are largest.",
+    )
     if latents == features:
         model: LinearFactorModel = LinearFactorModel(features, features, Gaussian(), noise="none")
         _set(model, components.T * np.sqrt(variances), estimator.mean_)
@@ -81,23 +85,25 @@ def _fast_ica(estimator: Any, x: Any) -> Subject:
     latents, features = estimator.components_.shape
     names = _names(estimator)
     rows = check_data(x, features=features, names=names, minimum_rows=2).values
-    mean = torch.as_tensor(np.asarray(getattr(estimator, "mean_", np.zeros(features)), dtype=np.float64))
-    sources = (rows - mean) @ torch.as_tensor(np.asarray(estimator.components_, dtype=np.float64)).mT
-    mean = mean + torch.as_tensor(np.asarray(estimator.mixing_, dtype=np.float64)) @ sources.mean(0)
+    mean, mixing = _tensor(getattr(estimator, "mean_", np.zeros(features))), _tensor(estimator.mixing_)
+    sources = (rows - mean) @ _tensor(estimator.components_).mT
+    mean = mean + mixing @ sources.mean(0)
     spread = sources.std(0, correction=0)
     if not bool((spread > 0).all()):
         raise DataError("A source of this FastICA does not vary over x: pass the rows that it was fitted to.")
     law = fitted_law((sources - sources.mean(0)) / spread, torch.zeros(latents, latents, dtype=torch.float64))
     model = IndependentComponents(features, latents, law)
-    loadings = estimator.mixing_ * spread.numpy()
+    loadings = mixing * spread
     if latents == features:
         _set(model, loadings, mean)
     else:
-        basis = torch.linalg.qr(torch.as_tensor(loadings)).Q
+        basis = torch.linalg.qr(loadings).Q
         outside = (rows - mean) - ((rows - mean) @ basis) @ basis.mT
         noise = float(outside.square().sum() / (len(rows) * (features - latents)))
         if not noise > 0:
-            raise DataError(f"x lies in the {latents} dimensions of the sources: audit the rows in these dimensions.")
+            raise DataError(
+                f"x lies in the {latents} dimensions of the sources: audit the rows in these dimensions."
+            )
         _set(model, loadings, mean, noise)
     notes = [
         f"FastICA assumes no law of its sources: {law!r} fits them best. That they are not Gaussian is its assumption, "
@@ -118,7 +124,10 @@ def _set(model: LinearFactorModel, loadings: Any, mean: Any, noise: Any = None) 
 
 
 def _tensor(values: Any) -> Tensor:
-    return torch.as_tensor(np.array(values, dtype=np.float64))
+    """Return a float64 copy of an array, a tensor or a number."""
+    return torch.as_tensor(
+        values if isinstance(values, Tensor) else np.asarray(values), dtype=torch.float64
+    ).clone()
 
 
 def _names(estimator: Any) -> tuple[str, ...] | None:

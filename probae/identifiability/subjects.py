@@ -56,7 +56,9 @@ def _with_law(subject: Any, x: Any) -> Subject | None:
 
 def _chains(run: Fit) -> tuple[str, ...]:
     """Say how the loadings of a sampler's chains have mixed."""
-    independent = isinstance(run.method, LaplaceApproximation | VariationalBayes)  # draws of a known law, no chains
+    independent = isinstance(
+        run.method, LaplaceApproximation | VariationalBayes
+    )  # draws of a known law, no chains
     if independent or run.draws is None or "loadings" not in run.draws:
         return ()
     try:
@@ -70,7 +72,9 @@ def _draws(subject: Any) -> Any:
     """Return draws by site or as an array, None for what holds none."""
     if isinstance(subject, Mapping) and "loadings" in subject:
         return subject
-    posterior = None if isinstance(subject, Mapping) and not hasattr(subject, "children") else _posterior(subject)
+    posterior = (
+        None if isinstance(subject, Mapping) and not hasattr(subject, "children") else _posterior(subject)
+    )
     if posterior is not None and "loadings" in posterior:
         return {name: posterior[name].values for name in SITES if name in posterior}
     deep = getattr(subject, "ndim", 0) in (3, 4) or _nested(subject) in (3, 4)
@@ -79,7 +83,11 @@ def _draws(subject: Any) -> Any:
 
 def _posterior(subject: Any) -> Any:
     """Return the posterior group of a DataTree or InferenceData."""
-    return getattr(subject, "posterior", None) if type(subject).__module__.startswith(("xarray", "arviz")) else None
+    return (
+        getattr(subject, "posterior", None)
+        if type(subject).__module__.startswith(("xarray", "arviz"))
+        else None
+    )
 
 
 def _nested(value: Any) -> int:

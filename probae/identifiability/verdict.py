@@ -51,7 +51,7 @@ def _not_converged(evidence: Evidence) -> Decision | None:
 
 
 def _no_frame(evidence: Evidence) -> bool:
-    """Whether no plane and no test over all scores shows axes: where only the rotation is unfinished, none is better."""
+    """Whether no plane and no test over all scores shows axes, so that finishing a rotation would not help."""
     information = None if evidence.data is None else evidence.data.information
     if information is None or not information.overall or information.some_plane(ALPHA):
         return False

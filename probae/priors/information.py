@@ -26,7 +26,7 @@ def spread_of(law: Prior) -> float:
 
 
 def information_of(law: Prior) -> float:
-    """Return kappa of a law, after a little Gaussian smoothing where it is infinite; times the variance it is unit-free.
+    """Return kappa = E psi^2 of a law, after a little Gaussian smoothing where it is infinite.
 
     Examples
     --------

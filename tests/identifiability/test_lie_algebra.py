@@ -1,4 +1,4 @@
-"""The score information on gl(K): its null space against the groups that leave laws unchanged, its sizes against theory."""
+"""The score information on gl(K): its null space against groups that leave laws unchanged, its sizes against theory."""
 
 import json
 import math

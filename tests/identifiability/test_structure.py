@@ -53,6 +53,36 @@ def test_gaussian_with_laplace_plane_has_the_predicted_information():
     assert mixed.information == pytest.approx(1 - 1 / math.sqrt(2), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("prior", "latents", "modes"),
+    [
+        (LAPLACE, 3, 48),  # 3! orders, 2^3 signs
+        (
+            priors.Independent([LAPLACE, priors.StudentT(5.0), priors.Logistic()]),
+            3,
+            8,
+        ),  # no two laws change places
+        (priors.Independent([LAPLACE, LAPLACE, priors.StudentT(5.0)]), 3, 16),
+        (priors.Independent([LAPLACE, GAUSSIAN, GAUSSIAN]), 3, 2),
+        (GAUSSIAN, 3, 1),
+        (GAUSSIAN, 1, 2),
+    ],
+)
+def test_equal_laws_change_places_and_symmetric_ones_their_sign(prior, latents, modes):
+    assert structure(prior, latents).modes == modes
+
+
+def test_parallel_and_empty_columns_are_named():
+    model = LinearFactorModel(3, 4, LAPLACE)
+    loadings = model.loadings.detach().clone()
+    assert (check_loadings(model).parallel, check_loadings(model).empty) == ((), ())
+    loadings[:, 3] = -0.5 * loadings[:, 1]
+    loadings[:, 0] = 0.0
+    model.loadings = loadings
+    found = check_loadings(model)
+    assert (found.parallel, found.empty, found.rank) == (((1, 3),), (0,), 2)
+
+
 def test_connected_components():
     assert connected(5, {(0, 3), (3, 4)}) == ((0, 3, 4), (1,), (2,))
 

@@ -1,4 +1,4 @@
-"""What an audit takes besides a fit: estimators of scikit-learn, bare loadings, draws; and what it refuses, in a sentence."""
+"""What an audit takes besides a fit: estimators of scikit-learn, bare loadings, draws; and what it refuses."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.decomposition import PCA, FactorAnalysis, FastICA, NMF
+from sklearn.decomposition import NMF, PCA, FactorAnalysis, FastICA
 
 import probae as pa
 from probae import DataError, ParameterError, priors
@@ -56,7 +56,9 @@ def test_fast_ica_of_independent_sources_has_axes():
     report = pa.audit(ica(x, 2), x)
     assert (report.verdict.name, report.evidence.precision[0].samples) == ("IDENTIFIED_SP", 3000)
     assert any("FastICA assumes no law" in reason for reason in report.reasons)
-    assert json.loads(json.dumps(report.to_dict()))["model"].startswith("scikit-learn's FastICA as IndependentComp")
+    assert json.loads(json.dumps(report.to_dict()))["model"].startswith(
+        "scikit-learn's FastICA as IndependentComp"
+    )
 
 
 @pytest.mark.parametrize("whiten", ["unit-variance", "arbitrary-variance", False])
@@ -87,7 +89,12 @@ def test_fast_ica_of_fewer_sources_leaves_the_noise_outside_them():
 
 def test_factor_analysis_and_pca_are_read_with_their_own_likelihood():
     x = data(GAUSSIAN, 2).x
-    for estimator in (FactorAnalysis(2, tol=1e-8, max_iter=5000), FactorAnalysis(2, rotation="varimax"), PCA(2), PCA()):
+    for estimator in (
+        FactorAnalysis(2, tol=1e-8, max_iter=5000),
+        FactorAnalysis(2, rotation="varimax"),
+        PCA(2),
+        PCA(),
+    ):
         estimator.fit(x.numpy())
         model = read_subject(estimator, x).fit.model
         if model.noise == "none":
@@ -99,7 +106,10 @@ def test_factor_analysis_and_pca_are_read_with_their_own_likelihood():
         report = pa.audit(estimator, x)
         assert report.verdict.name == "NOT_IDENTIFIED"
         assert pa.audit(estimator).verdict.name == "NOT_IDENTIFIED"  # structure needs no rows
-    assert any("varimax, a convention" in r for r in pa.audit(FactorAnalysis(2, rotation="varimax").fit(x), x).reasons)
+    assert any(
+        "varimax, a convention" in r
+        for r in pa.audit(FactorAnalysis(2, rotation="varimax").fit(x), x).reasons
+    )
 
 
 def test_a_factor_analysis_that_was_stopped_had_not_converged():
@@ -165,7 +175,9 @@ def test_loadings_in_other_units_are_refused_not_read():
     truth = data(GAUSSIAN, 6)
     W, scale = truth.truth["loadings"], torch.tensor([9.0, 0.2, 4.0, 30.0, 1.0, 0.1])
     deviation = truth.x.std(0, correction=0)
-    with pytest.raises(DataError, match="those of standardised columns, so pass x standardised|whose variance is"):
+    with pytest.raises(
+        DataError, match="those of standardised columns, so pass x standardised|whose variance is"
+    ):
         pa.audit(W / deviation[:, None], truth.x / deviation * scale)
     with pytest.raises(DataError, match="of variance 1 in the units of x"):
         pa.audit(10 * W, truth.x)
@@ -209,7 +221,11 @@ def test_laws_of_scores_are_found():
     laws = [priors.Laplace(), priors.Uniform(), priors.StudentT(4.0)]
     z = priors.Independent(laws).sample(4000, 3).double()
     found = fitted_law(z, torch.zeros(3, 3).double())
-    assert [type(law).__name__ for law in found.coordinates(3)] == ["Laplace", "GeneralizedNormal", "StudentT"]
+    assert [type(law).__name__ for law in found.coordinates(3)] == [
+        "Laplace",
+        "GeneralizedNormal",
+        "StudentT",
+    ]
 
 
 X = np.random.default_rng(0).standard_normal((80, 4))
