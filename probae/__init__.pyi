@@ -189,6 +189,7 @@ from probae.identifiability.likelihood_gains import (
 from probae.identifiability.likelihood_ratio import rotation_profile as rotation_profile
 from probae.identifiability.nullity import fisher_nullity as fisher_nullity
 from probae.identifiability.principal_frame import PrincipalFrame as PrincipalFrame, principal_frame as principal_frame
+from probae.identifiability.rank_test import RankTest as RankTest, rank_test as rank_test
 from probae.identifiability.report import (
     Report as Report,
     Verdict as Verdict,

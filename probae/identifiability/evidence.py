@@ -68,6 +68,7 @@ class Evidence:
     segments: SegmentEvidence | None = None
     uniqueness: NoiseIdentification | None = None
     principal: PrincipalFrame | None = None
+    nonlinear: str = ""
     rotation_unfinished: bool = False  # all but the rotation of the factors had converged
 
     @property

@@ -10,8 +10,10 @@ from probae.checks import check_count
 from probae.identifiability.decision import Decision, Verdict
 from probae.identifiability.evidence import Evidence, gather
 from probae.identifiability.evidence_dict import evidence_dict
+from probae.identifiability.nonlinear import nonlinear_evidence
 from probae.identifiability.subjects import read_subject
 from probae.identifiability.verdict import decide
+from probae.models import LinearFactorModel
 from probae.priors import Prior
 
 __all__ = ["Report", "Verdict", "audit"]
@@ -46,7 +48,7 @@ def audit(fit: Any, x: Any = None, *, prior: Prior | None = None, seed: int = 0)
     Raises
     ------
     ParameterError
-        If ``fit`` is nothing of that, or no linear factor model.
+        If ``fit`` is nothing of that.
     DataError
         If loadings, draws and rows do not go together.
 
@@ -62,7 +64,9 @@ def audit(fit: Any, x: Any = None, *, prior: Prior | None = None, seed: int = 0)
     'NOT_IDENTIFIED'
     """
     subject = read_subject(fit, x, prior)
-    evidence = gather(subject.fit, x, check_count("seed", seed, minimum=0))
+    seed = check_count("seed", seed, minimum=0)
+    linear = isinstance(subject.fit.model, LinearFactorModel)
+    evidence = gather(subject.fit, x, seed) if linear else nonlinear_evidence(subject.fit, x)
     if subject.rotation_unfinished:
         evidence = replace(evidence, rotation_unfinished=True)
     found = decide(evidence)
@@ -127,6 +131,8 @@ class Report:
 
 def _structure_lines(evidence: Evidence) -> list[str]:
     shape, loadings = evidence.structure, evidence.loadings
+    if evidence.nonlinear:
+        return [f" STRUCTURE   unknown. {evidence.nonlinear}"]
     kind = "exact" if shape.exact else "Monte Carlo"
     planes = evidence.factors * (evidence.factors - 1) // (1 if shape.family == "GL" else 2)
     modes = f" ({shape.modes} equivalent modes)" if shape.modes is not None and shape.modes > 1 else ""
@@ -189,7 +195,7 @@ def _inference_lines(evidence: Evidence) -> list[str]:
             f"likelihood along the rotation of z[{i}] and z[{j}]: range {profile.range:.2f} nats over "
             f"{profile.samples} rows ({kind}); a range alone is no evidence, it is positive on Gaussian data too"
         )
-    if evidence.restricted_guide:
+    if evidence.restricted_guide and not evidence.nonlinear:
         lines.append(
             "the posterior is approximate with a restricted family; its axes are checked against the exact ones"
         )

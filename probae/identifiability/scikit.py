@@ -16,6 +16,7 @@ from probae.priors import Gaussian
 
 __all__ = ["sklearn_subject"]
 
+QUIET = 1e-12  # noise variance, relative to the largest of x, that is rounding
 KINDS = ("FactorAnalysis", "PCA", "FastICA")
 
 
@@ -68,7 +69,7 @@ def _pca(estimator: Any, x: Any) -> Subject:
         model: LinearFactorModel = LinearFactorModel(features, features, Gaussian(), noise="none")
         _set(model, components.T * np.sqrt(variances), estimator.mean_)
         return _subject(estimator, model, True, notes)
-    if not noise > 0:
+    if not noise > QUIET * float(variances[0]):
         raise ParameterError(
             f"This PCA of scikit-learn leaves no variance outside its {latents} components, and probabilistic PCA has "
             "noise: fit PCA with fewer components, on more rows than columns."
@@ -100,7 +101,7 @@ def _fast_ica(estimator: Any, x: Any) -> Subject:
         basis = torch.linalg.qr(loadings).Q
         outside = (rows - mean) - ((rows - mean) @ basis) @ basis.mT
         noise = float(outside.square().sum() / (len(rows) * (features - latents)))
-        if not noise > 0:
+        if not noise > QUIET * float(rows.var(0).max()):
             raise DataError(
                 f"x lies in the {latents} dimensions of the sources: audit the rows in these dimensions."
             )

@@ -38,7 +38,8 @@ class Structure:
         Whether the factors within each block have one variance and no correlations; otherwise the group is a conjugate
         of O(m).
     family : str
-        "O", or "GL" where the correlations of the factors are free, so that a block may be turned obliquely.
+        "O", or "GL" where the correlations of the factors are free, so that a block may be turned obliquely; "" where
+        no theorem says.
     modes : int or None
         How many orders and signs of the factors outside the blocks have the same likelihood: those of one law change
         places, those of a symmetric law their sign. None where that is not known.
@@ -58,6 +59,8 @@ class Structure:
     @property
     def group(self) -> str:
         """The group in words: ``SP(2) x O(2)``."""
+        if not self.family:
+            return "unknown"
         name = describe_blocks(self.blocks, self.family)
         planes = sum(len(block) * (len(block) - 1) for block in self.blocks)
         whole = planes if self.family == "GL" else planes // 2

@@ -9,6 +9,7 @@ from probae.analysis.mixing import mixing
 from probae.checks import DataError, ParameterError
 from probae.identifiability.bare import draws_subject, loadings_subject
 from probae.identifiability.given import Subject
+from probae.identifiability.nonlinear import linear_fit
 from probae.identifiability.scikit import sklearn_subject
 from probae.inference import Fit, LaplaceApproximation, VariationalBayes
 from probae.models import LatentModel
@@ -50,7 +51,7 @@ def read_subject(subject: Any, x: Any, prior: Prior | None = None) -> Subject:
 
 def _with_law(subject: Any, x: Any) -> Subject | None:
     if isinstance(subject, Fit):
-        return Subject(subject, repr(subject.model), _chains(subject))
+        return Subject(linear_fit(subject), repr(subject.model), _chains(subject))
     return sklearn_subject(subject, x)
 
 

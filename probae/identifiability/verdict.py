@@ -25,6 +25,7 @@ def decide(evidence: Evidence) -> Decision:
     """Apply the rules in order: the first that speaks gives the verdict."""
     for rule in (
         _not_converged,
+        _nonlinear,
         _rank,
         segments_rule,
         _noise_identified,
@@ -48,6 +49,10 @@ def _not_converged(evidence: Evidence) -> Decision | None:
     return decision(
         Verdict.NOT_CONVERGED, evidence, "The fit stopped before it converged: fit again with more steps."
     )
+
+
+def _nonlinear(evidence: Evidence) -> Decision | None:
+    return decision(Verdict.NO_THEOREM, evidence, evidence.nonlinear) if evidence.nonlinear else None
 
 
 def _no_frame(evidence: Evidence) -> bool:

@@ -83,6 +83,7 @@ def rows(features, latents, prior=GAUSSIAN, samples=400):
     return pa.datasets.linear_factors(samples, features, latents, prior=prior, seed=0).x
 
 
+@pytest.mark.filterwarnings("ignore::probae.errors.UnderidentifiedWarning")
 def test_an_audit_finds_no_noise_variance_in_as_many_components_as_features():
     x = rows(5, 2)
     report = pa.audit(pa.fit(pa.ProbabilisticPCA(5, 5), x), x)

@@ -26,7 +26,7 @@ def ppca(variances, features=6, noise=0.5):
 def test_errors_are_those_of_sample_eigenvectors():
     """400 samples of 1,000 rows: a root mean square has relative error 1 / sqrt(800); 4 of them, and terms of 1/n."""
     model, basis = ppca([12.0, 6.0, 3.0])
-    covariance = model.marginal().covariance_matrix
+    covariance = model.marginal().covariance_matrix.detach()
     root = torch.linalg.cholesky(covariance)
     generator = torch.Generator().manual_seed(1)
     angles, across = [], []

