@@ -101,7 +101,7 @@ from probae.codes import (
     orthogonal_matching_pursuit as orthogonal_matching_pursuit,
     sparse_codes as sparse_codes,
 )
-from probae.congruence import Congruence as Congruence, congruence as congruence
+from probae.tucker import Congruence as Congruence, congruence as congruence
 from probae.encoders import (
     BinaryCodeEncoder as BinaryCodeEncoder,
     BitReport as BitReport,

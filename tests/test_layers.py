@@ -19,7 +19,6 @@ LAYERS = (
         *("errors", "tables", "containers", "degenerate", "checks", "compiled", "files", "strict"),
         *(
             "activations",
-            "congruence",
             "generalized_inverse_gaussian",
             "linalg",
             "matching",
@@ -27,6 +26,7 @@ LAYERS = (
             "moments",
             "rotation",
             "statistics",
+            "tucker",
         ),
     ),
     ("priors", "parameter_priors", "decoders", "likelihoods", "models", "codes", "encoders"),

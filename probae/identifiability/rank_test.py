@@ -48,6 +48,11 @@ class RankTest:
     replicates : int
         Simulated covariances, 0 where the bound decides. They end at the first that exceeds the statistic, from which
         on no level below .01 is reached; p is then 1 over their number (Besag & Clifford, 1991).
+
+    Examples
+    --------
+    >>> print(RankTest(3, 12.3, 0.25, 4).describe())
+    3 factors against 2: likelihood ratio 12.30, p = 0.25 (Monte Carlo, 4 covariances).
     """
 
     factors: int

@@ -7,8 +7,8 @@ import torch
 from probae import congruence, match_columns, tucker_congruence
 from probae.agreement import chance_level
 from probae.checks import DataError
-from probae.congruence import Congruence
 from probae.linalg import haar_rotation
+from probae.tucker import Congruence
 
 
 def at_angles(*cosines):
