@@ -121,7 +121,7 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         adaptive_frame=other_frame,
         zeros=zeros,
         uniqueness=noise_identification(model) if zeros is None else None,
-        principal=_principal(model, x) if zeros is None and model.latents > 1 else None,
+        principal=_principal(model, x, rows) if zeros is None and model.latents > 1 else None,
     )
 
 
@@ -150,14 +150,12 @@ def _segmented(fit: Fit, x: Any) -> Evidence:
     )
 
 
-def _principal(model: LinearFactorModel, x: Any) -> PrincipalFrame | None:
+def _principal(model: LinearFactorModel, x: Any, rows: Tensor | None) -> PrincipalFrame | None:
     """Return the conventional axes of Gaussian factors, with errors where the number of rows is known."""
     if not model.gaussian or model.latents > MAX_PLANES_LATENTS:
         return None
-    if x is None:
-        return principal_frame(model)
-    rows = x.count if isinstance(x, SufficientStatistics) else len(check_data(x, missing="allow").values)
-    return principal_frame(model, rows) if rows > 1 else principal_frame(model)
+    count = x.count if isinstance(x, SufficientStatistics) else None if rows is None else len(rows)
+    return principal_frame(model, count)
 
 
 def _restricted(fit: Fit) -> bool:

@@ -12,6 +12,7 @@ from probae.identifiability.structure import LoadingsCheck, Structure
 from probae.inference import Fit
 from probae.likelihoods import Gaussian
 from probae.models import Autoencoder, LinearFactorModel
+from probae.statistics import SufficientStatistics
 
 __all__ = ["linear_fit", "nonlinear_evidence"]
 
@@ -62,7 +63,7 @@ def nonlinear_evidence(fit: Fit, x: Any) -> Evidence:
     return Evidence(
         features=model.features,
         factors=model.latents,
-        samples=0 if x is None else len(x),
+        samples=0 if x is None else x.count if isinstance(x, SufficientStatistics) else len(x),
         gaussian=False,
         noise="none",
         converged=fit.converged,
