@@ -30,6 +30,7 @@ class Congruence:
 
     Examples
     --------
+    >>> import torch
     >>> found = Congruence(torch.tensor([0.97, 0.6]), torch.arange(2), torch.ones(2), ChanceLevel(0.9, 0.99))
     >>> found.labels, round(found.mean, 3), found.above_chance
     (('equal', 'not similar'), 0.785, False)
@@ -90,6 +91,7 @@ def congruence(A: Any, B: Any) -> Congruence:
 
     Examples
     --------
+    >>> import torch
     >>> A = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
     >>> found = congruence(A, -A[:, [1, 0]] + torch.tensor([[0.0], [0.0], [0.0], [0.9]]))
     >>> found.labels, found.order.tolist(), found.signs.tolist()

@@ -148,7 +148,7 @@ def test_scikit_learn_is_looked_for_and_never_imported(monkeypatch):
 
 
 def test_bare_loadings_are_judged_by_what_the_data_support():
-    truth = data(LAPLACE, 4, samples=1500)
+    truth = data(LAPLACE, 4, samples=2000)
     W = truth.truth["loadings"]
     assert pa.audit(W, truth.x).verdict.name == "IDENTIFIED_SP"
     turned = W @ givens(2, 0, 1, math.radians(40.0))
