@@ -48,7 +48,7 @@ def _factor_analysis(estimator: Any, x: Any) -> Subject:
     """X = mean + W z + noise, z ~ N(0, I), diagonal noise; a rotation it applied is a convention."""
     model = FactorAnalysis(estimator.components_.shape[1], estimator.components_.shape[0])
     _set(model, estimator.components_.T, estimator.mean_, estimator.noise_variance_)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if getattr(estimator, "rotation", None):
         notes = (
             f"Its axes are those of {estimator.rotation}, a convention that any other criterion replaces.",
