@@ -19,7 +19,7 @@ GROUPS = (
     ("Psychometrics", ("factors", "rotation")),
     ("Looking at a fit", ("analysis",)),
     ("Retrieval", ("retrieval",)),
-    ("Comparing loadings and latents", ("matching", "agreement", "linalg")),
+    ("Comparing loadings and latents", ("matching", "agreement", "tucker", "linalg")),
     ("Data and statistics", ("datasets", "statistics")),
     ("Plots", ("plots",)),
     ("Files, reports and estimators", ("io", "report", "sklearn", "cli")),

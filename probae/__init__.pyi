@@ -11,7 +11,10 @@ from probae import (
 )
 from probae.agreement import (
     amari_distance as amari_distance,
+    chance_level as chance_level,
     mean_correlation as mean_correlation,
+    mean_cosine as mean_cosine,
+    tucker_congruence as tucker_congruence,
 )
 from probae.analysis.active_factors import (
     ActiveFactors as ActiveFactors,
@@ -98,6 +101,7 @@ from probae.codes import (
     orthogonal_matching_pursuit as orthogonal_matching_pursuit,
     sparse_codes as sparse_codes,
 )
+from probae.tucker import Congruence as Congruence, congruence as congruence
 from probae.encoders import (
     BinaryCodeEncoder as BinaryCodeEncoder,
     BitReport as BitReport,
@@ -176,12 +180,16 @@ from probae.identifiability.counting import (
     CountingRules as CountingRules,
     counting_rules as counting_rules,
 )
+from probae.identifiability.group_information import GroupInformation as GroupInformation
+from probae.identifiability.lie_algebra import gl_information as gl_information
 from probae.identifiability.likelihood_gains import (
     LikelihoodGains as LikelihoodGains,
     likelihood_gains as likelihood_gains,
 )
 from probae.identifiability.likelihood_ratio import rotation_profile as rotation_profile
 from probae.identifiability.nullity import fisher_nullity as fisher_nullity
+from probae.identifiability.principal_frame import PrincipalFrame as PrincipalFrame, principal_frame as principal_frame
+from probae.identifiability.rank_test import RankTest as RankTest, rank_test as rank_test
 from probae.identifiability.report import (
     Report as Report,
     Verdict as Verdict,
@@ -259,8 +267,10 @@ from probae.io import (
 )
 from probae.matching import (
     match_columns as match_columns,
+    plane_angles as plane_angles,
     principal_angles as principal_angles,
     procrustes as procrustes,
+    rotation_angle as rotation_angle,
 )
 from probae.models import (
     Autoencoder as Autoencoder,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from scipy.linalg import orthogonal_procrustes, subspace_angles
+from scipy.linalg import logm, orthogonal_procrustes, subspace_angles
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -25,6 +25,7 @@ __all__ = [
     "ColumnMatch",
     "Procrustes",
     "match_columns",
+    "plane_angles",
     "principal_angles",
     "procrustes",
     "rotation_angle",
@@ -161,10 +162,43 @@ def rotation_angle(R: Any) -> float:
     >>> round(rotation_angle(givens(4, 1, 3, math.pi / 6)), 9)
     30.0
     """
+    r = _orthogonal(R)
+    return math.degrees(np.linalg.norm(np.angle(np.linalg.eigvals(r))) / math.sqrt(2))
+
+
+def plane_angles(R: Any) -> Float[Tensor, "latents latents"]:
+    """Angle in each plane of a rotation near the identity: the skew matrix log R, in degrees.
+
+    Entry (i, j) is above 0 where axis i turns away from axis j. The root of the sum over planes of their squares is
+    `rotation_angle`. Match signs and order first: beyond 180 degrees a logarithm is another one.
+
+    Parameters
+    ----------
+    R : orthogonal with determinant 1, shape (K, K)
+
+    Raises
+    ------
+    DataError
+        If R is not orthogonal, or reflects.
+
+    Examples
+    --------
+    >>> from probae.linalg import givens
+    >>> plane_angles(givens(3, 0, 2, math.pi / 6)).abs().round(decimals=6)[0]
+    tensor([ 0.,  0., 30.], dtype=torch.float64)
+    """
+    r = _orthogonal(R)
+    if np.linalg.det(r) < 0:
+        raise DataError("R should have determinant 1, got a reflection: flip the sign of a column first.")
+    log = np.real(logm(r))
+    return as_tensor(np.degrees(0.5 * (log - log.T)))
+
+
+def _orthogonal(R: Any) -> Array:
     r = _matrix("R", R)
     if r.shape[0] != r.shape[1] or np.abs(r.T @ r - np.eye(len(r))).max() > 1e-6:
         raise DataError(f"R should be an orthogonal matrix, got shape {r.shape} with R' R not the identity.")
-    return math.degrees(np.linalg.norm(np.angle(np.linalg.eigvals(r))) / math.sqrt(2))
+    return r
 
 
 def _matrix(name: str, value: Any) -> Array:

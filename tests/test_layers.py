@@ -26,6 +26,7 @@ LAYERS = (
             "moments",
             "rotation",
             "statistics",
+            "tucker",
         ),
     ),
     ("priors", "parameter_priors", "decoders", "likelihoods", "models", "codes", "encoders"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from probae.agreement import amari_distance, chance_level, mean_correlation, mean_cosine, tucker_congruence
 from probae.checks import DataError, ParameterError
 from probae.linalg import givens, haar_rotation
-from probae.matching import match_columns, principal_angles, procrustes, rotation_angle
+from probae.matching import match_columns, plane_angles, principal_angles, procrustes, rotation_angle
 
 
 def normal(*shape, seed):
@@ -195,6 +195,18 @@ def test_rotation_angle_adds_planes_in_squares_and_is_the_matrix_logarithm():
     assert torch.linalg.eigvals(skew).abs().max() < math.pi  # inside the principal branch
     assert rotation_angle(torch.matrix_exp(skew)) == pytest.approx(expected)
     assert rotation_angle(np.diag([1.0, -1.0])) == pytest.approx(180 / math.sqrt(2))
+
+
+def test_plane_angles_are_the_skew_matrix_that_made_the_rotation():
+    skew = normal(4, 4, seed=12)
+    skew = 0.3 * (skew - skew.T)
+    found = plane_angles(torch.matrix_exp(skew))
+    assert torch.allclose(found, torch.rad2deg(skew), atol=1e-9)
+    assert found.square().triu().sum().sqrt().item() == pytest.approx(rotation_angle(torch.matrix_exp(skew)))
+    with pytest.raises(DataError, match="determinant 1, got a reflection"):
+        plane_angles(np.diag([1.0, -1.0]))
+    with pytest.raises(DataError, match="should be an orthogonal matrix"):
+        plane_angles(2 * np.eye(3))
 
 
 def test_tucker_congruence_is_the_cosine_of_columns():

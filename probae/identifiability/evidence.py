@@ -14,13 +14,16 @@ from probae.identifiability.data_tests import RotationInformation, rotation_info
 from probae.identifiability.frames import MAX_LATENTS, FrameComparison, adaptive_frame, model_frame
 from probae.identifiability.likelihood_ratio import RotationProfile, haar_spread, rotation_profile
 from probae.identifiability.noise import NoiseCheck, discrete_columns, noise_check
+from probae.identifiability.noise_identification import NoiseIdentification, noise_identification
 from probae.identifiability.precision import AngleError, angle_errors
+from probae.identifiability.principal_frame import PrincipalFrame, principal_frame
 from probae.identifiability.rows import RowDependence, row_dependence
 from probae.identifiability.segments import SegmentEvidence, segment_evidence
 from probae.identifiability.structure import LoadingsCheck, Structure, check_loadings, structure
 from probae.identifiability.zeros import Zeros, zeros_of
-from probae.inference import Fit, ImportancePosterior
+from probae.inference import Fit, GibbsPosterior, ImportancePosterior, VariationalBayes
 from probae.inference.base import ExactPosterior
+from probae.inference.draws_posterior import DrawsPosterior
 from probae.inference.segment_posterior import SegmentPosterior
 from probae.models import ConfirmatoryFactorAnalysis, LinearFactorModel
 from probae.models.marginal import Scores, solve_sources
@@ -63,6 +66,10 @@ class Evidence:
     adaptive_frame: FrameComparison | None
     zeros: Zeros | None = None
     segments: SegmentEvidence | None = None
+    uniqueness: NoiseIdentification | None = None
+    principal: PrincipalFrame | None = None
+    nonlinear: str = ""
+    rotation_unfinished: bool = False  # all but the rotation of the factors had converged
 
     @property
     def worst_error(self) -> float:
@@ -79,7 +86,7 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         return _segmented(fit, x)
     rows, reason = _complete_rows(model, x)
     zeros = zeros_of(model, x, fit.names, seed) if isinstance(model, ConfirmatoryFactorAnalysis) else None
-    shape = structure(model.prior, model.latents) if zeros is None else zeros.structure
+    shape = structure(model.prior, model.latents, seed) if zeros is None else zeros.structure
     checked = check_loadings(model)
     scores = None
     if rows is not None and model.latents > 1:
@@ -93,7 +100,6 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         if model.latents <= MAX_LATENTS:
             own_frame = model_frame(scores, laws, seed)
             other_frame = adaptive_frame(scores, seed) if shape.identified else None
-    restricted = not isinstance(fit.posterior, ExactPosterior | ImportancePosterior)
     return Evidence(
         features=model.features,
         factors=model.latents,
@@ -101,7 +107,7 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         gaussian=model.gaussian,
         noise=model.noise,
         converged=fit.converged,
-        restricted_guide=restricted and not _full_covariance(fit.posterior),
+        restricted_guide=_restricted(fit),
         structure=shape,
         loadings=checked,
         invariance=None
@@ -114,6 +120,8 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         model_frame=own_frame,
         adaptive_frame=other_frame,
         zeros=zeros,
+        uniqueness=noise_identification(model) if zeros is None else None,
+        principal=_principal(model, x, rows) if zeros is None and model.latents > 1 else None,
     )
 
 
@@ -142,10 +150,21 @@ def _segmented(fit: Fit, x: Any) -> Evidence:
     )
 
 
-def _full_covariance(posterior: Any) -> bool:
-    """Whether an encoder can hold the exact posterior of a Gaussian model, correlations included."""
-    encoder = getattr(posterior, "encoder", None)
-    return encoder is not None and encoder.warning is None
+def _principal(model: LinearFactorModel, x: Any, rows: Tensor | None) -> PrincipalFrame | None:
+    """Return the conventional axes of Gaussian factors, with errors where the number of rows is known."""
+    if not model.gaussian or model.latents > MAX_PLANES_LATENTS:
+        return None
+    count = x.count if isinstance(x, SufficientStatistics) else None if rows is None else len(rows)
+    return principal_frame(model, count)
+
+
+def _restricted(fit: Fit) -> bool:
+    """Whether the posterior was approximated in a family that cannot hold the exact one, correlations included."""
+    sampled = isinstance(fit.posterior, DrawsPosterior | GibbsPosterior)
+    if isinstance(fit.posterior, ExactPosterior | ImportancePosterior) or sampled:
+        return isinstance(fit.method, VariationalBayes)  # its draws are of a restricted law of the parameters
+    encoder = getattr(fit.posterior, "encoder", None)
+    return encoder is None or encoder.warning is not None
 
 
 def _complete_rows(model: LinearFactorModel, x: Any) -> tuple[Tensor | None, str]:
@@ -192,7 +211,7 @@ def _data_evidence(
 ) -> DataEvidence:
     loadings, noise, mean = model._gaussian_parameters()
     checked = (
-        noise_check(rows - mean, loadings, noise) if scores is not None and not model.invertible else None
+        noise_check(rows - mean, loadings, noise) if scores is not None and model.noise != "none" else None
     )
     labels = names or tuple(str(i) for i in range(model.features))
     discrete = tuple(labels[i] for i in discrete_columns(rows))

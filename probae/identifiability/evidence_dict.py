@@ -27,10 +27,19 @@ def _structure(evidence: Evidence) -> dict[str, Any]:
         "null_dimension": evidence.structure.null_dimension,
         "information": evidence.structure.information,
         "exact": evidence.structure.exact,
+        "modes": evidence.structure.modes,
+        "gl_information": None
+        if evidence.structure.spectrum is None
+        else evidence.structure.spectrum.to_dict(),
+        "noise_identified": None if evidence.uniqueness is None else evidence.uniqueness.to_dict(),
         "rank": evidence.loadings.rank,
         "degrees_of_freedom": evidence.loadings.degrees_of_freedom,
+        "condition": _finite(evidence.loadings.condition),
+        "empty_columns": list(evidence.loadings.empty),
+        "parallel_columns": [list(pair) for pair in evidence.loadings.parallel],
         "heywood": list(evidence.loadings.heywood),
         "haar_spread": evidence.invariance,
+        "principal_frame": None if evidence.principal is None else evidence.principal.to_dict(),
     }
 
 

@@ -8,6 +8,7 @@ Identically zero for Gaussian factors. One set of draws serves every R, so the d
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,12 @@ from torch import Tensor
 
 from probae.checks import ParameterError, check_data
 from probae.inference import Fit
-from probae.inference.importance import standard_draws, weighted_draws
+from probae.inference.importance import proposed_draws, standard_draws
 from probae.linalg import givens, haar_rotation
 from probae.models import LinearFactorModel
-from probae.models.marginal import gaussian_log_density, solve_sources
+from probae.models.marginal import Scores, gaussian_log_density, solve_sources
+from probae.priors import Prior
+from probae.priors.information import is_positive
 
 DRAWS = 64
 ROWS = 4000
@@ -125,15 +128,15 @@ def paired_change(
             [(prior.joint_log_prob(z @ r) - prior.joint_log_prob(z)).sum() for r in rotations]
         )
         return change, torch.zeros_like(change)
-    scores = model.sufficient_scores(x)
+    log_prob, scores = positive_law(prior, model.sufficient_scores(x))
     noise = standard_draws(DRAWS, len(x), model.latents, torch.Generator().manual_seed(seed))
     with torch.no_grad():
-        z, weights = weighted_draws(prior, scores, noise)
-        base = prior.joint_log_prob(z)
+        z, ratio = proposed_draws(scores, noise)
+        weights = ratio + log_prob(z)
         reference = weights.softmax(0)
         changes, errors = [], []
         for rotation in rotations:
-            turned = weights + prior.joint_log_prob(z @ rotation) - base
+            turned = ratio + log_prob(z @ rotation)
             changes.append((turned.logsumexp(0) - weights.logsumexp(0)).sum())
             errors.append((turned.softmax(0) - reference).square().sum().sqrt())
     return torch.stack(changes), torch.stack(errors)
@@ -154,10 +157,29 @@ def row_changes(
     with torch.no_grad():
         for rows in x.split(ROWS):
             draws = standard_draws(DRAWS, len(rows), model.latents, generator)
-            z, weights = weighted_draws(prior, model.sufficient_scores(rows), draws)
-            turned = weights + prior.joint_log_prob(z @ rotation) - prior.joint_log_prob(z)
-            changes.append(turned.logsumexp(0) - weights.logsumexp(0))
+            log_prob, scores = positive_law(prior, model.sufficient_scores(rows))
+            z, ratio = proposed_draws(scores, draws)
+            own, turned = (ratio + log_prob(at) for at in (z, z @ rotation))
+            changes.append(turned.logsumexp(0) - own.logsumexp(0))
     return torch.cat(changes)
+
+
+def positive_law(prior: Prior, scores: Scores) -> tuple[Callable[[Tensor], Tensor], Scores]:
+    """Return log p(z) and the scores; where p is zero somewhere, move part of their noise to z, whose law it smooths.
+
+    With y = z + N(0, V) and v half the smallest eigenvalue of V, z + N(0, v I) has a positive density, y is that plus
+    N(0, V - v I), and turning z turns both: the likelihood ratio of a rotation is the same.
+    """
+    laws = prior.coordinates(scores.values.shape[1])
+    if laws is None or all(is_positive(law) for law in laws):
+        return prior.joint_log_prob, scores
+    variance = 0.5 * float(torch.linalg.eigvalsh(scores.covariance)[0])
+    rest = scores.covariance - variance * torch.eye(len(laws), dtype=torch.float64)
+
+    def log_prob(z: Tensor) -> Tensor:
+        return prior.noisy_log_prob(z, variance).sum(-1)
+
+    return log_prob, Scores(scores.values, rest, scores.remainder)
 
 
 def sample_rows(x: Tensor, count: int, seed: int) -> Tensor:

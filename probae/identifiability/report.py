@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from probae.checks import ParameterError, check_count
+from probae.checks import check_count
 from probae.identifiability.decision import Decision, Verdict
 from probae.identifiability.evidence import Evidence, gather
 from probae.identifiability.evidence_dict import evidence_dict
+from probae.identifiability.nonlinear import nonlinear_evidence
+from probae.identifiability.subjects import read_subject
 from probae.identifiability.verdict import decide
-from probae.inference import Fit
+from probae.models import LinearFactorModel
+from probae.priors import Prior
 
 __all__ = ["Report", "Verdict", "audit"]
 
 
-def audit(fit: Fit, x: Any = None, *, seed: int = 0) -> Report:
+def audit(fit: Any, x: Any = None, *, prior: Prior | None = None, seed: int = 0) -> Report:
     """Say whether the axes of a fitted linear factor model mean anything.
 
     Four questions are kept apart: what the model identifies (structure), what the data support (tests on the scores),
@@ -24,9 +27,16 @@ def audit(fit: Fit, x: Any = None, *, seed: int = 0) -> Report:
 
     Parameters
     ----------
-    fit : Fit
+    fit : Fit, estimator, matrix or draws
+        The result of `fit`, point or draws; a fitted FactorAnalysis, PCA or FastICA of scikit-learn; bare loadings
+        (D, K) of uncorrelated factors of variance 1; or draws of loadings (chain, draw, D, K), bare, by site
+        ("loadings", "noise_variance", "mean") or in the tree of `to_datatree`.
     x : array, DataFrame or Tensor (N, D), optional
-        The rows the model was fitted to. Without them only the structural layer runs.
+        The rows the model was fitted to. Without them only the structural layer runs; bare loadings, bare draws and
+        FastICA need them.
+    prior : Prior, optional
+        The law of the factors of bare loadings or draws. Without it loadings get independent laws that fit their
+        scores, and draws are taken for those of Gaussian factors.
     seed : int
         Seed of the Monte Carlo parts.
 
@@ -38,7 +48,9 @@ def audit(fit: Fit, x: Any = None, *, seed: int = 0) -> Report:
     Raises
     ------
     ParameterError
-        If ``fit`` is not a Fit of a linear factor model.
+        If ``fit`` is nothing of that.
+    DataError
+        If loadings, draws and rows do not go together.
 
     Examples
     --------
@@ -47,11 +59,18 @@ def audit(fit: Fit, x: Any = None, *, seed: int = 0) -> Report:
     >>> report = audit(pa.fit(pa.FactorAnalysis(9, 3), x), x)
     >>> report.verdict.name, report.group
     ('NOT_IDENTIFIED', 'O(3)')
+    >>> from sklearn.decomposition import PCA
+    >>> audit(PCA(3).fit(x), x).verdict.name
+    'NOT_IDENTIFIED'
     """
-    if not isinstance(fit, Fit):
-        raise ParameterError(f"audit needs the result of probae.fit, got {type(fit).__name__}.")
-    evidence = gather(fit, x, check_count("seed", seed, minimum=0))
-    return Report(repr(fit.model), evidence, decide(evidence))
+    subject = read_subject(fit, x, prior)
+    seed = check_count("seed", seed, minimum=0)
+    linear = isinstance(subject.fit.model, LinearFactorModel)
+    evidence = gather(subject.fit, x, seed) if linear else nonlinear_evidence(subject.fit, x)
+    if subject.rotation_unfinished:
+        evidence = replace(evidence, rotation_unfinished=True)
+    found = decide(evidence)
+    return Report(subject.name, evidence, replace(found, reasons=(*found.reasons, *subject.notes)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,23 +131,27 @@ class Report:
 
 def _structure_lines(evidence: Evidence) -> list[str]:
     shape, loadings = evidence.structure, evidence.loadings
+    if evidence.nonlinear:
+        return [f" STRUCTURE   unknown. {evidence.nonlinear}"]
     kind = "exact" if shape.exact else "Monte Carlo"
     planes = evidence.factors * (evidence.factors - 1) // (1 if shape.family == "GL" else 2)
+    modes = f" ({shape.modes} equivalent modes)" if shape.modes is not None and shape.modes > 1 else ""
     lines = [
-        f" STRUCTURE   group {shape.group}; null directions {shape.null_dimension} of {planes} ({kind}); "
+        f" STRUCTURE   group {shape.group}{modes}; null directions {shape.null_dimension} of {planes} ({kind}); "
         f"loadings of rank {loadings.rank} of {evidence.factors}, {'' if loadings.separable else 'not '}separable"
     ]
+    if shape.spectrum is not None:
+        lines.append(f"             {shape.spectrum.describe()}")
     if evidence.zeros is not None:
         found = evidence.zeros.nullity
         lines.append(
             f"             {evidence.zeros.fixed} loadings fixed to zero, {found.parameters} free parameters, "
             f"{found.dimension} flat direction(s), {found.rotations.dimension} of them rotations (exact, local)"
         )
-    elif evidence.noise == "diagonal" and evidence.segments is None:
-        verb = "within" if loadings.degrees_of_freedom >= 0 else "BEYOND"
-        lines.append(
-            f"             {verb} the Ledermann bound ({loadings.degrees_of_freedom:g} degrees of freedom)"
-        )
+    if evidence.uniqueness is not None:
+        lines.append(f"             noise: {evidence.uniqueness.sentence}")
+    if evidence.principal is not None:
+        lines.append(f"             {evidence.principal.describe()}")
     if loadings.heywood:
         lines.append(f"             Heywood: noise variance at its floor in columns {list(loadings.heywood)}")
     return lines
@@ -172,7 +195,7 @@ def _inference_lines(evidence: Evidence) -> list[str]:
             f"likelihood along the rotation of z[{i}] and z[{j}]: range {profile.range:.2f} nats over "
             f"{profile.samples} rows ({kind}); a range alone is no evidence, it is positive on Gaussian data too"
         )
-    if evidence.restricted_guide:
+    if evidence.restricted_guide and not evidence.nonlinear:
         lines.append(
             "the posterior is approximate with a restricted family; its axes are checked against the exact ones"
         )

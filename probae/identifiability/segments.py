@@ -22,10 +22,11 @@ from scipy import stats
 from torch import Tensor
 
 from probae.checks import DataError, check_data
+from probae.identifiability.lie_algebra import NULL
 from probae.identifiability.precision import AngleError
 from probae.identifiability.rows import MINIMUM_ROWS, RowDependence, row_dependence
 from probae.identifiability.segment_information import LARGEST, SegmentFit, segment_angle_errors
-from probae.identifiability.structure import NULL, Structure, connected
+from probae.identifiability.structure import Structure, connected
 from probae.inference import Fit
 from probae.inference.joint_diagonalization import ratios
 from probae.inference.segment_posterior import SegmentPosterior

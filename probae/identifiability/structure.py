@@ -1,31 +1,23 @@
-r"""What the model identifies, whatever the data: the null space of the score information under W -> W (I + t B).
-
-For a right action by B in gl(K) the score of one row is E[psi(z)' B z | x] - tr B, and without noise its information is
-
-    J = E[S S'],   S = vec(psi(z) z' - I)
-
-B is in the null space exactly when W e^{tB} has the same likelihood for every W and every noise. For independent
-coordinates of standard deviations s_i and information kappa_i = s_i^2 E psi_i^2, the pair (B_ij, B_ji) has, after
-normalisation, the smallest eigenvalue 1 - (kappa_i kappa_j)^{-1/2}: zero if and only if both are Gaussian (Maxwell).
-"""
+"""What the model identifies, whatever the data: the group that leaves it as it is, and what its loadings allow."""
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from probae.identifiability.group_information import GroupInformation, connected
+from probae.identifiability.lie_algebra import prior_information
 from probae.models import LinearFactorModel
-from probae.priors import CorrelatedGaussian, Prior
-from probae.priors.information import information_of, spread_of
+from probae.priors import Prior
+from probae.priors.information import is_symmetric, spread_of
 
-NULL = 1e-6  # normalised information below this is zero for exact values
-DRAWS = 200_000
+__all__ = ["LoadingsCheck", "Structure", "check_loadings", "connected", "describe_blocks", "structure"]
+
 RANK = 1e-6  # singular value of the whitened loadings, relative to the largest, that counts as zero
+PARALLEL = 1e-9  # 1 - |cosine| of two columns that point the same way
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +38,13 @@ class Structure:
         Whether the factors within each block have one variance and no correlations; otherwise the group is a conjugate
         of O(m).
     family : str
-        "O", or "GL" where the correlations of the factors are free, so that a block may be turned obliquely.
+        "O", or "GL" where the correlations of the factors are free, so that a block may be turned obliquely; "" where
+        no theorem says.
+    modes : int or None
+        How many orders and signs of the factors outside the blocks have the same likelihood: those of one law change
+        places, those of a symmetric law their sign. None where that is not known.
+    spectrum : GroupInformation or None
+        The information on all right actions in the noise-free limit, with the basis of the algebra.
     """
 
     blocks: tuple[tuple[int, ...], ...]
@@ -55,10 +53,14 @@ class Structure:
     exact: bool
     equal_scales: bool = True
     family: str = "O"
+    modes: int | None = None
+    spectrum: GroupInformation | None = None
 
     @property
     def group(self) -> str:
         """The group in words: ``SP(2) x O(2)``."""
+        if not self.family:
+            return "unknown"
         name = describe_blocks(self.blocks, self.family)
         planes = sum(len(block) * (len(block) - 1) for block in self.blocks)
         whole = planes if self.family == "GL" else planes // 2
@@ -82,7 +84,7 @@ def describe_blocks(blocks: tuple[tuple[int, ...], ...], family: str = "O") -> s
     return " x ".join(parts)
 
 
-def structure(prior: Prior, latents: int) -> Structure:
+def structure(prior: Prior, latents: int, seed: int = 0) -> Structure:
     """Return the structural group of a prior of ``latents`` factors.
 
     Examples
@@ -90,88 +92,73 @@ def structure(prior: Prior, latents: int) -> Structure:
     >>> from probae import priors
     >>> structure(priors.Gaussian(), 3).group, structure(priors.Laplace(), 3).group
     ('O(3)', 'SP(3)')
+    >>> structure(priors.Laplace(), 3).modes                                         # 3! orders times 2^3 signs
+    48
     """
+    found = prior_information(prior, latents, seed)
     laws = prior.coordinates(latents)
-    if isinstance(prior, CorrelatedGaussian) and laws is None:
-        null = latents * (latents - 1) // 2
-        return Structure((tuple(range(latents)),), null, 0.0, exact=True, equal_scales=False)
-    return _independent(laws) if laws is not None else _joint(prior, latents)
-
-
-def _independent(laws: list[Prior]) -> Structure:
-    kappas = {repr(law): information_of(law) * spread_of(law) ** 2 for law in laws}
-    kappa = [kappas[repr(law)] for law in laws]
-    null = {
-        (i, j)
-        for i, j in itertools.combinations(range(len(laws)), 2)
-        if 1 - 1 / math.sqrt(kappa[i] * kappa[j]) < NULL
-    }
-    rest = [
-        1 - 1 / math.sqrt(kappa[i] * kappa[j])
-        for i, j in itertools.combinations(range(len(laws)), 2)
-        if (i, j) not in null
-    ]
-    blocks = connected(len(laws), null)
-    equal = all(len({round(spread_of(laws[i]), 12) for i in block}) == 1 for block in blocks)
-    return Structure(blocks, len(null), min(rest, default=0.0), exact=True, equal_scales=equal)
-
-
-def _joint(prior: Prior, latents: int) -> Structure:
-    """Find the null space of J by Monte Carlo; a law that says it is spherical is O(K) without error."""
-    if prior.spherical:
-        return Structure((tuple(range(latents)),), latents * (latents - 1) // 2, 0.0, exact=True)
-    values, _ = gl_information(prior, latents)
-    error = 10 / math.sqrt(DRAWS)
-    null = int((values < error).sum())
-    blocks = (tuple(range(latents)),) if null else tuple((i,) for i in range(latents))
-    return Structure(blocks, null, float(values[null]) if null < len(values) else 0.0, exact=False)
-
-
-def gl_information(
-    prior: Prior, latents: int, draws: int = DRAWS, seed: int = 0
-) -> tuple[Float[Tensor, "pairs"], Float[Tensor, "pairs pairs"]]:
-    """Return eigenvalues (ascending) and vectors of the normalised information of the rotations, by Monte Carlo.
-
-    Only the skew part matters for a group of rotations of unit-variance factors: for each plane (i, j) the score is
-    psi_i z_j - psi_j z_i.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        z = prior.sample(draws, latents).double()
-    psi = prior.score(z)
-    planes = list(itertools.combinations(range(latents), 2))
-    scores = torch.stack([psi[:, i] * z[:, j] - psi[:, j] * z[:, i] for i, j in planes], 1)
-    size = torch.stack(
-        [(psi[:, i] * z[:, j]).square().mean() + (psi[:, j] * z[:, i]).square().mean() for i, j in planes]
+    blocks = found.blocks
+    whole = (latents**2 - latents) // 2 == found.dimension
+    return Structure(
+        blocks,
+        found.dimension,
+        0.0 if whole and latents > 1 else min(found.smallest_other, 1.0),
+        exact=found.draws == 0 or whole,
+        equal_scales=prior.spherical if laws is None else _equal_scales(laws, blocks),
+        modes=_modes(laws, blocks) if laws is not None else 1 if whole else None,
+        spectrum=found,
     )
-    return torch.linalg.eigh(scores.T @ scores / draws / torch.outer(size, size).sqrt())
 
 
-def connected(count: int, edges: set[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:
-    """Return the connected components of a graph on 0..count-1, in order of their first member."""
-    label = list(range(count))
-    for i, j in sorted(edges):
-        old, new = max(label[i], label[j]), min(label[i], label[j])
-        label = [new if value == old else value for value in label]
-    return tuple(tuple(i for i in range(count) if label[i] == name) for name in sorted(set(label)))
+def _equal_scales(laws: list[Prior], blocks: tuple[tuple[int, ...], ...]) -> bool:
+    return all(len({round(spread_of(laws[i]), 12) for i in block}) == 1 for block in blocks)
+
+
+def _modes(laws: list[Prior], blocks: tuple[tuple[int, ...], ...]) -> int:
+    """Count orders within equal laws times signs of symmetric laws, of factors that mix with no other."""
+    alone = [laws[block[0]] for block in blocks if len(block) == 1]
+    orders = math.prod(math.factorial(count) for count in Counter(repr(law) for law in alone).values())
+    return int(orders * 2 ** sum(is_symmetric(law) for law in alone))
 
 
 @dataclass(frozen=True)
 class LoadingsCheck:
-    """What can be said of the loadings and the noise before any rotation: rank, Ledermann count, Heywood cases."""
+    """What can be said of the loadings and the noise before any rotation.
+
+    Attributes
+    ----------
+    rank : int
+        Numerical rank of Psi^{-1/2} W.
+    separable : bool
+        Whether x determines the factors up to noise: rank K. Overcomplete loadings may be identifiable and never are.
+    degrees_of_freedom : float
+        Ledermann's count ((D - K)^2 - (D + K)) / 2.
+    heywood : tuple of int
+        Features whose noise variance is at its floor.
+    empty : tuple of int
+        Columns of zeros.
+    parallel : tuple of (int, int)
+        Pairs of columns that point the same way: only what they contribute together can be told.
+    condition : float
+        Largest singular value of Psi^{-1/2} W over its smallest that is not zero.
+    """
 
     rank: int
     separable: bool
     degrees_of_freedom: float
     heywood: tuple[int, ...]
+    empty: tuple[int, ...] = ()
+    parallel: tuple[tuple[int, int], ...] = ()
+    condition: float = 1.0
 
 
 def check_loadings(model: LinearFactorModel) -> LoadingsCheck:
-    r"""Check the fitted loadings: numerical rank of Psi^{-1/2} W, and d = ((D - K)^2 - (D + K)) / 2 (Ledermann)."""
+    r"""Check the fitted loadings: rank, columns that are zero or parallel, the Ledermann count, noise at its floor."""
     loadings, noise, _ = model._gaussian_parameters()
     variance = (model.communalities if model.gaussian else loadings.square().sum(1)) + noise
     scale = noise.sqrt() if model.noise != "none" else variance.sqrt()
-    singular = torch.linalg.svdvals(loadings / scale.unsqueeze(1))
+    whitened = loadings / torch.where(scale > 0, scale, 1.0).unsqueeze(1)
+    singular = torch.linalg.svdvals(whitened)
     rank = int((singular > RANK * singular[0]).sum())
     heywood = (
         torch.nonzero(noise <= 1.01e-6 * variance).flatten().tolist() if model.noise == "diagonal" else []
@@ -180,4 +167,17 @@ def check_loadings(model: LinearFactorModel) -> LoadingsCheck:
     degrees = (
         ((features - latents) ** 2 - (features + latents)) / 2 if latents < features else -float(latents)
     )
-    return LoadingsCheck(rank, rank == model.latents, degrees, tuple(heywood))
+    length = whitened.norm(dim=0)
+    empty = length <= RANK * length.max()
+    unit = whitened / torch.where(empty, 1.0, length)
+    cosines = (unit.mT @ unit).abs().tril(-1)
+    pairs = torch.nonzero((cosines > 1 - PARALLEL) & ~empty & ~empty.unsqueeze(1)).tolist()
+    return LoadingsCheck(
+        rank,
+        rank == latents,
+        degrees,
+        tuple(heywood),
+        tuple(empty.nonzero().flatten().tolist()),
+        tuple((j, i) for i, j in pairs),
+        float(singular[0] / singular[rank - 1]) if rank else math.inf,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from probae.identifiability.data_tests import RotationInformation
 from probae.identifiability.decision import (
@@ -24,6 +25,7 @@ def decide(evidence: Evidence) -> Decision:
     """Apply the rules in order: the first that speaks gives the verdict."""
     for rule in (
         _not_converged,
+        _nonlinear,
         _rank,
         segments_rule,
         _noise_identified,
@@ -42,31 +44,65 @@ def decide(evidence: Evidence) -> Decision:
 
 
 def _not_converged(evidence: Evidence) -> Decision | None:
-    if evidence.converged:
+    if evidence.converged or (evidence.rotation_unfinished and _no_frame(evidence)):
         return None
     return decision(
         Verdict.NOT_CONVERGED, evidence, "The fit stopped before it converged: fit again with more steps."
     )
 
 
+def _nonlinear(evidence: Evidence) -> Decision | None:
+    return decision(Verdict.NO_THEOREM, evidence, evidence.nonlinear) if evidence.nonlinear else None
+
+
+def _no_frame(evidence: Evidence) -> bool:
+    """Whether no plane and no test over all scores shows axes, so that finishing a rotation would not help."""
+    information = None if evidence.data is None else evidence.data.information
+    if information is None or not information.overall or information.some_plane(ALPHA):
+        return False
+    return min(test.p_value for test in information.overall) >= ALPHA / 2
+
+
 def _rank(evidence: Evidence) -> Decision | None:
     loadings, factors = evidence.loadings, evidence.factors
-    if loadings.rank == factors or factors > evidence.features:  # overcomplete: no rank to ask for
+    if loadings.rank == factors or _noise_takes_a_factor(evidence):
         return None
-    empty = factors - loadings.rank
-    reason = f"The loadings have rank {loadings.rank} for {factors} factors: {empty} of them explain nothing."
+    reason = f"The loadings have rank {loadings.rank} for {factors} factors: {factors - loadings.rank} of them explain "
+    reason += "nothing."
+    if factors > evidence.features:  # overcomplete: their rank says nothing, columns alone may fail
+        if not (loadings.empty or loadings.parallel):
+            return None
+        reason = "Columns of the overcomplete loadings are zero or point the same way, so that only their sum is seen."
+    if loadings.empty:
+        reason += f" Columns of zeros: {_shown(loadings.empty)}."
+    if loadings.parallel:
+        reason += f" Pairs that point the same way: {_shown(loadings.parallel)}."
     return decision(Verdict.RANK_DEFICIENT, evidence, reason)
+
+
+def _noise_takes_a_factor(evidence: Evidence) -> bool:
+    """Whether as many Gaussian factors as features leave one noise variance nothing: the loss of rank is its choice."""
+    found = evidence.uniqueness
+    return evidence.noise == "isotropic" and found is not None and len(found.gaussian) >= evidence.features
+
+
+def _shown(members: tuple[Any, ...]) -> str:
+    return ", ".join(str(member) for member in members[:6]) + (" and more" if len(members) > 6 else "")
 
 
 def _noise_identified(evidence: Evidence) -> Decision | None:
     if evidence.zeros is not None:
         return zeros_noise(evidence, evidence.zeros)
-    if not evidence.gaussian or evidence.noise != "diagonal" or evidence.loadings.degrees_of_freedom >= 0:
+    found = evidence.uniqueness
+    if found is None or (found.identified and (found.nullity is None or found.nullity.conclusive)):
         return None
-    reason = (
-        f"{evidence.factors} Gaussian factors of {evidence.features} features leave "
-        f"{evidence.loadings.degrees_of_freedom:g} degrees of freedom (Ledermann): the uniquenesses are not identified."
-    )
+    if found.identified:
+        reason = f"The covariance tells the parameters apart too weakly to count the flat directions: {found.sentence}."
+        return decision(Verdict.INCONCLUSIVE, evidence, reason)
+    reason = f"The uniquenesses are not identified: {found.sentence}."
+    if len(found.gaussian) < evidence.factors:
+        kept = evidence.factors - len(found.gaussian)
+        reason += f" The columns of the {kept} factors that are not Gaussian are identified all the same."
     return decision(Verdict.PSI_NOT_IDENTIFIED, evidence, reason)
 
 
@@ -75,7 +111,8 @@ def _structural(evidence: Evidence) -> Decision | None:
         return zeros_rotation(evidence, evidence.zeros)
     if evidence.structure.identified or any(len(block) == 1 for block in evidence.structure.blocks):
         return None
-    law = "Gaussian" if evidence.gaussian else "spherical"
+    normal = evidence.uniqueness is not None and len(evidence.uniqueness.gaussian) == evidence.factors
+    law = "Gaussian" if evidence.gaussian or normal else "spherical"
     reasons = [
         f"The factors are {law}: W and W R have the same likelihood for every orthogonal R "
         f"({evidence.structure.null_dimension} null directions)."

@@ -53,6 +53,14 @@ def weighted_draws(
     prior: Prior, scores: Scores, draws: Float[Tensor, "draws rows latents"]
 ) -> tuple[Float[Tensor, "draws rows latents"], Float[Tensor, "draws rows"]]:
     r"""Return draws z_s and log weights log p(z_s) N(y; z_s, V) / q(z_s), differentiable in y and V."""
+    z, ratio = proposed_draws(scores, draws)
+    return z, prior.joint_log_prob(z) + ratio
+
+
+def proposed_draws(
+    scores: Scores, draws: Float[Tensor, "draws rows latents"]
+) -> tuple[Float[Tensor, "draws rows latents"], Float[Tensor, "draws rows"]]:
+    r"""Return draws z_s and log N(y; z_s, V) / q(z_s), which hold for every law of z."""
     latents = scores.values.shape[1]
     noise_root = torch.linalg.cholesky(scores.covariance)
     gain = torch.linalg.solve(
@@ -75,7 +83,7 @@ def weighted_draws(
         - 0.5 * latents * math.log(2 * math.pi)
     )
     proposal = log_student(draws) - root.diagonal().log().sum() - latents * math.log(width(latents))
-    return z, prior.joint_log_prob(z) + gaussian - proposal
+    return z, gaussian - proposal
 
 
 def log_student(draws: Float[Tensor, "draws rows latents"]) -> Float[Tensor, "draws rows"]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from probae import priors
-from probae.identifiability.structure import check_loadings, connected, gl_information, structure
+from probae.identifiability.structure import check_loadings, connected, structure
 from probae.models import FactorAnalysis, LinearFactorModel
 
 LAPLACE, GAUSSIAN = priors.Laplace(), priors.Gaussian()
@@ -53,12 +53,34 @@ def test_gaussian_with_laplace_plane_has_the_predicted_information():
     assert mixed.information == pytest.approx(1 - 1 / math.sqrt(2), abs=1e-6)
 
 
-def test_monte_carlo_rotation_scores_vanish_for_spherical_laws_only():
-    spherical, _ = gl_information(priors.MultivariateStudentT(6.0), 3, draws=20_000)
-    independent, _ = gl_information(LAPLACE, 3, draws=20_000)
-    assert spherical.abs().max() < 1e-12  # psi is a multiple of z, so every score is zero draw by draw
-    # E (psi_i z_j - psi_j z_i)^2 / (E psi_i^2 z_j^2 + E psi_j^2 z_i^2) = (2 - 1) / 2; 20,000 draws leave a few per cent
-    assert independent.min() == pytest.approx(0.5, abs=0.05)
+@pytest.mark.parametrize(
+    ("prior", "latents", "modes"),
+    [
+        (LAPLACE, 3, 48),  # 3! orders, 2^3 signs
+        (
+            priors.Independent([LAPLACE, priors.StudentT(5.0), priors.Logistic()]),
+            3,
+            8,
+        ),  # no two laws change places
+        (priors.Independent([LAPLACE, LAPLACE, priors.StudentT(5.0)]), 3, 16),
+        (priors.Independent([LAPLACE, GAUSSIAN, GAUSSIAN]), 3, 2),
+        (GAUSSIAN, 3, 1),
+        (GAUSSIAN, 1, 2),
+    ],
+)
+def test_equal_laws_change_places_and_symmetric_ones_their_sign(prior, latents, modes):
+    assert structure(prior, latents).modes == modes
+
+
+def test_parallel_and_empty_columns_are_named():
+    model = LinearFactorModel(3, 4, LAPLACE)
+    loadings = model.loadings.detach().clone()
+    assert (check_loadings(model).parallel, check_loadings(model).empty) == ((), ())
+    loadings[:, 3] = -0.5 * loadings[:, 1]
+    loadings[:, 0] = 0.0
+    model.loadings = loadings
+    found = check_loadings(model)
+    assert (found.parallel, found.empty, found.rank) == (((1, 3),), (0,), 2)
 
 
 def test_connected_components():
