@@ -176,6 +176,9 @@ from probae.identifiability.counting import (
     CountingRules as CountingRules,
     counting_rules as counting_rules,
 )
+from probae.identifiability.fobi import non_gaussian_directions as non_gaussian_directions
+from probae.identifiability.gaussian_test import gaussian_test as gaussian_test
+from probae.identifiability.held_out_rotation import held_out_rotation as held_out_rotation
 from probae.identifiability.likelihood_gains import (
     LikelihoodGains as LikelihoodGains,
     likelihood_gains as likelihood_gains,
@@ -187,7 +190,9 @@ from probae.identifiability.report import (
     Verdict as Verdict,
     audit as audit,
 )
+from probae.identifiability.robust_directions import robust_directions as robust_directions
 from probae.identifiability.segment_information import segment_information as segment_information
+from probae.identifiability.split_likelihood import split_likelihood as split_likelihood
 from probae.inference import (
     Amortization as Amortization,
     ContractiveEncoder as ContractiveEncoder,

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from probae.checks import FitError, ParameterError, check_data
-from probae.identifiability.data_tests import RotationInformation, rotation_information
+from probae.identifiability.data_tests import rotation_information
 from probae.identifiability.frames import MAX_LATENTS, FrameComparison, adaptive_frame, model_frame
 from probae.identifiability.likelihood_ratio import RotationProfile, haar_spread, rotation_profile
 from probae.identifiability.noise import NoiseCheck, discrete_columns, noise_check
+from probae.identifiability.planes import RotationInformation
 from probae.identifiability.precision import AngleError, angle_errors
 from probae.identifiability.rows import RowDependence, row_dependence
 from probae.identifiability.segments import SegmentEvidence, segment_evidence
