@@ -14,7 +14,8 @@ from probae.identifiability.data_test import DataTest
 from probae.identifiability.gaussian_scores import whiten
 from probae.identifiability.structure import describe_blocks
 
-Measure = Callable[[Tensor, int], tuple[float, Tensor]]
+Spread = Callable[[Tensor, int], float]
+Axes = Callable[[Tensor, int], Tensor]
 STOP = 0.1  # p-value from which a bootstrap looks at no larger number of directions
 
 
@@ -48,13 +49,13 @@ class NonGaussianDirections:
                 return number
         return self.dimensions
 
-    def group(self, alpha: float = 0.01) -> str:
-        """Name the rotations left free by Gaussian directions: none where at most one is Gaussian."""
-        found = self.count(alpha)
-        if self.dimensions - found <= 1:
-            return describe_blocks(tuple((i,) for i in range(self.dimensions)))
-        blocks = [(i,) for i in range(found)] + [tuple(range(found, self.dimensions))]
-        return describe_blocks(tuple(blocks))
+    def group(self, alpha: float = 0.01, latents: int | None = None) -> str:
+        """Name what Gaussian factors leave free, of so many (all columns): nothing where at most one is Gaussian."""
+        factors = self.dimensions if latents is None else latents
+        found = min(self.count(alpha), factors)
+        if factors - found <= 1:
+            return describe_blocks(tuple((i,) for i in range(factors)))
+        return describe_blocks((*((i,) for i in range(found)), tuple(range(found, factors))))
 
     def describe(self) -> str:
         """Say the result in a sentence."""
@@ -77,45 +78,28 @@ class NonGaussianDirections:
         }
 
 
-def bootstrap_test(
-    y: Float[Tensor, "samples latents"],
-    axes: Float[Tensor, "latents latents"],
-    number: int,
-    measure: Measure,
-    replicates: int,
-    generator: torch.Generator,
-) -> DataTest:
-    """Test a number of non-Gaussian directions against rows drawn under it.
-
-    The scores on the first `number` axes are drawn again from their rows, the others are normal (Nordhausen, Oja, Tyler
-    & Virta, 2017).
-    """
-    samples, dimensions = y.shape
-    turned = whiten(y @ axes)
-    observed = measure(y, number)[0]
-    values = [observed]
-    for _ in range(replicates):
-        rows = torch.randint(samples, (samples,), generator=generator)
-        normal = torch.randn(samples, dimensions - number, generator=generator, dtype=torch.float64)
-        values.append(measure(torch.cat([turned[rows, :number], normal], 1), number)[0])
-    reached = torch.tensor(values, dtype=torch.float64)
-    p = float((reached >= observed).double().mean())
-    return DataTest(_name(number), observed, None, p, f"bootstrap of {replicates}")
-
-
 def bootstrap_tests(
-    y: Float[Tensor, "samples latents"], numbers: int, measure: Measure, replicates: int, seed: int
+    y: Float[Tensor, "samples latents"], numbers: int, spread: Spread, axes: Axes, replicates: int, seed: int
 ) -> tuple[DataTest, ...]:
-    """Test 0, 1, ... non-Gaussian directions up to the first that is far from rejected."""
+    """Test 0, 1, ... non-Gaussian directions, up to the first that is far from rejected, by rows drawn under each.
+
+    The scores on the first axes are drawn again from their rows, the others are normal (Nordhausen, Oja, Tyler & Virta,
+    2017).
+    """
     generator = torch.Generator().manual_seed(seed)
+    samples, dimensions = y.shape
     tests: list[DataTest] = []
     for number in range(numbers):
-        axes = measure(y, number)[1]
-        tests.append(bootstrap_test(y, axes, number, measure, replicates, generator))
-        if tests[-1].p_value >= STOP:
+        turned = whiten(y @ axes(y, number))[:, :number]
+        values = [spread(y, number)]
+        for _ in range(replicates):
+            rows = torch.randint(samples, (samples,), generator=generator)
+            normal = torch.randn(samples, dimensions - number, generator=generator, dtype=torch.float64)
+            values.append(spread(torch.cat([turned[rows], normal], 1), number))
+        reached = torch.tensor(values, dtype=torch.float64)
+        p = float((reached >= reached[0]).double().mean())
+        name = f"{number} non-Gaussian directions"
+        tests.append(DataTest(name, values[0], None, p, f"bootstrap of {replicates}"))
+        if p >= STOP:
             break
     return tuple(tests)
-
-
-def _name(number: int) -> str:
-    return f"{number} non-Gaussian directions"

@@ -69,7 +69,7 @@ def non_gaussian_directions(y: Any, *, bootstrap: int = 0, seed: int = 0) -> Non
     samples, dimensions = rows.shape
     replicates = check_count("bootstrap", bootstrap, minimum=0)
     if replicates:
-        tests = bootstrap_tests(rows, dimensions, kurtosis_measure, replicates, seed)
+        tests = bootstrap_tests(rows, dimensions, kurtosis_spread, _axes, replicates, seed)
     else:
         spread = float(rows.square().sum(1).var()) + 8
         deviations = _deviations(rows)[0].square()
@@ -82,19 +82,21 @@ def non_gaussian_directions(y: Any, *, bootstrap: int = 0, seed: int = 0) -> Non
     )
 
 
-def kurtosis_measure(
-    y: Float[Tensor, "samples latents"], number: int
-) -> tuple[float, Float[Tensor, "latents latents"]]:
-    """Return the sum of squares of all but `number` deviations of the kurtosis matrix, and its axes in that order.
+def kurtosis_spread(y: Float[Tensor, "samples latents"], number: int) -> float:
+    """Return the sum of squares of all but `number` deviations of the kurtosis matrix.
 
     Examples
     --------
     >>> y = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
-    >>> kurtosis_measure(y, 0)[0]                         # kurtosis 1, which is 2 below that of a normal law
+    >>> kurtosis_spread(y, 0)                             # kurtosis 1, which is 2 below that of a normal law
     4.0
     """
-    deviations, axes = _deviations(whiten(y))
-    return float(deviations[number:].square().sum()), axes
+    return float(_deviations(whiten(y))[0][number:].square().sum())
+
+
+def _axes(y: Tensor, number: int) -> Tensor:
+    """Return the axes of whitened rows, the least Gaussian first."""
+    return _deviations(y)[1]
 
 
 def _deviations(y: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,7 +69,7 @@ def whitened_scores(x: Any, latents: int, noise: str = "diagonal") -> Float[Tens
     return whiten((rows - rows.mean(0)) @ _weights(rows, latents, noise))
 
 
-def whiten(y: Float[Tensor, "samples latents"]) -> Float[Tensor, "samples latents"]:
+def whiten(y: Float[Tensor, "*batch samples latents"]) -> Float[Tensor, "*batch samples latents"]:
     """Bring rows to mean 0 and covariance I by the triangular root of their covariance.
 
     Raises
@@ -83,28 +83,28 @@ def whiten(y: Float[Tensor, "samples latents"]) -> Float[Tensor, "samples latent
     tensor([[-1.],
             [ 1.]], dtype=torch.float64)
     """
-    y = y - y.mean(0)
-    scale = y.square().mean(0).sqrt()
+    y = y - y.mean(-2, keepdim=True)
+    scale = y.square().mean(-2, keepdim=True).sqrt()
     y = y / torch.where(scale > 0, scale, 1.0)
-    root, failed = torch.linalg.cholesky_ex(y.T @ y / len(y))
-    if int(failed) or float(root.diagonal().min()) < 1e-7:
+    root, failed = torch.linalg.cholesky_ex(y.mT @ y / y.shape[-2])
+    if bool(failed.any()) or float(root.diagonal(dim1=-2, dim2=-1).min()) < 1e-7:
         raise DataError(
             "The scores should be linearly independent: drop columns that follow from the others, or a factor."
         )
-    return torch.linalg.solve_triangular(root, y.T, upper=False).T
+    return torch.linalg.solve_triangular(root, y.mT, upper=False).mT
 
 
-def gaussian_frame(
-    samples: int, latents: int, generator: torch.Generator
-) -> Float[Tensor, "samples latents"]:
-    """Draw scores from their exact null law: normal rows, centred and whitened.
+def gaussian_frames(
+    count: int, samples: int, latents: int, generator: torch.Generator
+) -> Float[Tensor, "count samples latents"]:
+    """Draw whitened scores from their exact null law: normal rows, centred and whitened.
 
     Examples
     --------
-    >>> gaussian_frame(40, 3, torch.Generator().manual_seed(0)).square().mean(0).round(decimals=9)
-    tensor([1., 1., 1.], dtype=torch.float64)
+    >>> gaussian_frames(1, 40, 3, torch.Generator().manual_seed(0)).square().mean(1).round(decimals=9)
+    tensor([[1., 1., 1.]], dtype=torch.float64)
     """
-    return whiten(torch.randn(samples, latents, generator=generator, dtype=torch.float64))
+    return whiten(torch.randn(count, samples, latents, generator=generator, dtype=torch.float64))
 
 
 def _weights(rows: Tensor, latents: int, noise: str) -> Float[Tensor, "features latents"]:
@@ -113,8 +113,8 @@ def _weights(rows: Tensor, latents: int, noise: str) -> Float[Tensor, "features 
     isotropic = noise != "diagonal" or samples <= features
     model = LinearFactorModel(features, latents, noise="isotropic" if isotropic else "diagonal")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ProbaeWarning)  # a boundary is a function of the covariance too
-        fitted = fit(model, SufficientStatistics.from_data(rows), MaximumLikelihood()).model
+        warnings.simplefilter("ignore", ProbaeWarning)  # any maximum, and any boundary, is a function of S
+        fitted = fit(model, SufficientStatistics.from_data(rows), MaximumLikelihood(starts=1)).model
     loadings, variance, _ = fitted._gaussian_parameters()
     weights = loadings / variance.expand(features)[:, None]
     units = rows.std(0)

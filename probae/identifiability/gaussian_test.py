@@ -24,12 +24,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.identifiability.data_test import DataTest
-from probae.identifiability.gaussian_scores import gaussian_frame, whitened_scores
-from probae.identifiability.spherical import Sphere, harmonic_statistic, moment_norm
+from probae.identifiability.gaussian_scores import gaussian_frames, whitened_scores
+from probae.identifiability.spherical import fourth_degree, pair_products, radial_weights
 
 NAMES = ("Skewness", "Directions", "Radius")
 LARGEST_DEGREE_4 = 12  # latents up to which all fourth moments are looked at: their cost is N K^4
 NUMBERS = 3e7  # random numbers that the replicates may take together
+BLOCK = 2**16  # numbers in one block of replicates
 FEWEST, MOST = 199, 999  # replicates chosen by the cost of one
 POWER = 0.8416  # normal deviate of a power of .8
 
@@ -137,9 +138,10 @@ def gaussian_test(
     if replicates is None:
         replicates = int(min(max(NUMBERS / y.numel(), FEWEST), MOST))
     generator = torch.Generator().manual_seed(seed)
-    table = [_statistics(y)]
-    table += [_statistics(gaussian_frame(samples, columns, generator)) for _ in range(replicates)]
-    values = torch.tensor(table, dtype=torch.float64)
+    size = max(1, BLOCK // y.numel())
+    blocks = [min(size, replicates - done) for done in range(0, replicates, size)]
+    null_law = [_statistics(gaussian_frames(count, samples, columns, generator)) for count in blocks]
+    values = torch.cat([_statistics(y[None]), *null_law])
     shaped = torch.cat([values[:, :-1].clamp_min(0).pow(1 / 3), values[:, -1:]], 1)
     deviates = (shaped - shaped.mean(0)) / shaped.std(0)
     deviates[:, -1] = deviates[:, -1].abs()
@@ -166,15 +168,20 @@ def monte_carlo_p(statistics: Float[Tensor, " replicates"]) -> float:
     return float((statistics >= statistics[0]).double().mean())
 
 
-def _statistics(y: Tensor) -> list[float]:
-    samples, latents = y.shape
-    square = y.square().sum(1)
-    radius = float(square.square().mean())
+def _statistics(y: Float[Tensor, "count samples latents"]) -> Float[Tensor, "count parts"]:
+    samples, latents = y.shape[1:]
+    square = y.square().sum(2)
+    radius = square.square().mean(1)
     if latents > LARGEST_DEGREE_4:
-        third, fourth = (square @ y) / samples, (y * square[:, None]).T @ y / samples
-        return [float(third.square().sum()), float(fourth.square().sum()), radius]
-    skewness = moment_norm(y, 3) / samples**2
+        third = torch.einsum("cn,cnk->ck", square, y) / samples
+        fourth = (y * square[..., None]).mT @ y / samples
+        return torch.stack([third.square().sum(1), fourth.square().sum((1, 2)), radius], 1)
+    pairs = pair_products(y)
+    skewness = (pairs.mT @ y).square().sum((1, 2)) / samples**2
     if latents == 1:
-        return [skewness, radius]
-    length = square.sqrt()
-    return [skewness, harmonic_statistic(Sphere(y / length[:, None], length), 4)[0], radius]
+        return torch.stack([skewness, radius], 1)
+    h = radial_weights(square.sqrt())
+    second = torch.einsum("cn,cnm->cm", h / square, pairs).square().sum(1)
+    fourth = ((pairs * (h / square.square())[..., None]).mT @ pairs).square().sum((1, 2))
+    directions = fourth_degree(h.sum(1).square(), second, fourth, latents) / h.square().sum(1)
+    return torch.stack([skewness, directions, radius], 1)

@@ -12,7 +12,8 @@ u_n in their space and v_n its direction there, uniform and independent of all e
     b = D(h) / D(1),  D(w) = E w rho^2 / m + E (r w'(r) - 2 w) rho^4 / (m (m + 2)),  r h' = 4 h (1 - h)
 
 to first order, b being what estimating Tyler's shape takes away; scaled by its variance it is chi2((m - 1)(m + 2) / 2).
-A single Gaussian direction is not told from none: it leaves no rotation free either.
+What is counted is what stays outside the largest set of equal directions. Give rows x with more features than factors:
+among scores alone, factors of one law are such a set themselves. A single Gaussian direction is not told from none.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ MINIMUM_ROWS = 30
 
 
 def robust_directions(y: Any, *, bootstrap: int = 0, seed: int = 0) -> NonGaussianDirections:
-    """Count the directions that are neither Gaussian nor part of one elliptical law, under any tails.
+    """Count the non-Gaussian directions of rows, without moments: those outside the largest set of equal directions.
 
     Parameters
     ----------
     y : array, DataFrame or Tensor (N, p)
-        Rows x, or scores z + Gaussian noise.
+        Rows x, of more features than twice the factors.
     bootstrap : int
         Replicates of a bootstrap instead of the asymptotic law; 0 for none.
     seed : int
@@ -68,7 +69,7 @@ def robust_directions(y: Any, *, bootstrap: int = 0, seed: int = 0) -> NonGaussi
     samples, dimensions = rows.shape
     replicates = check_count("bootstrap", bootstrap, minimum=0)
     if replicates:
-        tests = bootstrap_tests(rows, dimensions - 1, shape_measure, replicates, seed)
+        tests = bootstrap_tests(rows, dimensions - 1, shape_spread, _axes, replicates, seed)
     else:
         sphere = spherize(rows)
         tests = tuple(_asymptotic(sphere, q) for q in range(dimensions - 1))
@@ -77,25 +78,26 @@ def robust_directions(y: Any, *, bootstrap: int = 0, seed: int = 0) -> NonGaussi
         dimensions,
         samples,
         "Tyler's shape and a weighted one",
-        "Directions of one elliptical law count as Gaussian.",
+        "The largest set of directions of one law counts as Gaussian.",
     )
 
 
-def shape_measure(
-    y: Float[Tensor, "samples latents"], number: int
-) -> tuple[float, Float[Tensor, "latents latents"]]:
-    """Return the spread of the eigenvalues of M that lie closest together, and the axes of y, the others first.
+def shape_spread(y: Float[Tensor, "samples latents"], number: int) -> float:
+    """Return the sum of squares around their mean of all but `number` eigenvalues of M, those closest together.
 
     Examples
     --------
     >>> y = torch.randn(200, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    >>> total, axes = shape_measure(y, 1)
-    >>> 0 < total < shape_measure(y, 0)[0], axes.shape
-    (True, torch.Size([3, 3]))
+    >>> 0 < shape_spread(y, 1) < shape_spread(y, 0)
+    True
     """
-    total, outer, inner = _closest(spherize(y), number)
-    root = tyler_shape(y).root
-    return total, torch.linalg.solve_triangular(root.T, torch.cat([outer, inner], 1), upper=True)
+    return _closest(spherize(y), number)[0]
+
+
+def _axes(y: Tensor, number: int) -> Tensor:
+    """Return the axes of rows, those of the other eigenvalues first."""
+    _, outer, inner = _closest(spherize(y), number)
+    return torch.linalg.solve_triangular(tyler_shape(y).root.T, torch.cat([outer, inner], 1), upper=True)
 
 
 def _closest(sphere: Sphere, number: int) -> tuple[float, Tensor, Tensor]:
@@ -117,14 +119,20 @@ def _asymptotic(sphere: Sphere, number: int) -> DataTest:
     samples, dimensions = sphere.directions.shape
     free = dimensions - number
     square = (sphere.directions @ inner).square().sum(1)  # rho^2
-
-    def derivative(weight: Tensor, slope: Tensor) -> Tensor:
-        second = (weight * square).mean() / free
-        return second + ((slope - 2 * weight) * square.square()).mean() / (free * (free + 2))
-
-    pull = derivative(h, 4 * h * (1 - h)) / derivative(torch.ones_like(h), torch.zeros_like(h))
+    power = float(((h - _pull(sphere, inner)) * square).square().mean()) * (1 - 1 / free) * dimensions**2
     freedom = (free - 1) * (free + 2) // 2
-    power = float(((h - pull) * square).square().mean()) * (1 - 1 / free) * dimensions**2
     statistic = samples * total * float(h.mean()) ** 2 * freedom / power
     p = float(stats.chi2.sf(statistic, freedom))
     return DataTest(f"{number} non-Gaussian directions", statistic, freedom, p, "asymptotic")
+
+
+def _pull(sphere: Sphere, inner: Float[Tensor, "latents free"]) -> float:
+    """Return b, by which an error of Tyler's shape in the Gaussian part moves M there."""
+    h, free = radial_weights(sphere.radii), inner.shape[1]
+    square = (sphere.directions @ inner).square().sum(1)
+
+    def derivative(weight: Tensor, slope: Tensor) -> float:
+        second = (weight * square).mean() / free
+        return float(second + ((slope - 2 * weight) * square.square()).mean() / (free * (free + 2)))
+
+    return derivative(h, 4 * h * (1 - h)) / derivative(torch.ones_like(h), torch.zeros_like(h))
