@@ -148,8 +148,8 @@ def curvature_signs(
     >>> from probae import priors
     >>> _ = torch.manual_seed(0)
     >>> def scores(prior):
-    ...     y = prior.sample(4000, 2).double()
-    ...     return Scores(y, torch.zeros(2, 2, dtype=torch.float64), torch.zeros(4000, dtype=torch.float64))
+    ...     y = prior.sample(1000, 2).double()
+    ...     return Scores(y, torch.zeros(2, 2, dtype=torch.float64), torch.zeros(1000, dtype=torch.float64))
     >>> assumed = [priors.StudentT(4.0)] * 2
     >>> [curvature_signs(scores(law), assumed).worst.sign for law in (priors.StudentT(4.0), priors.Uniform())]
     [1, -1]

@@ -74,7 +74,7 @@ def test_signs_are_those_of_sums_over_planes():
 
 
 def test_rotation_looks_at_turned_axes(draw):
-    y, laws, R = draw("laplace", 2000, 3), [priors.StudentT(4.0)] * 3, haar_rotation(3)
+    y, laws, R = draw("laplace", 500, 3), [priors.Laplace()] * 3, haar_rotation(3)
     plain = scores(y, 0.2)
     turned = Scores(plain.values @ R.T, R @ plain.covariance @ R.T, plain.remainder)
     assert curvature_signs(turned, laws, R).alphas == pytest.approx(

@@ -14,7 +14,7 @@ from probae.models import FactorAnalysis, IndependentComponents, LinearFactorMod
 
 
 def test_ratio_is_its_definition(draw):
-    """Without noise the Gaussian maximum is -n (log det 2 pi S + D) / 2, and the sources are those of the other half."""
+    """Without noise the Gaussian maximum is -n (log det 2 pi S + D) / 2; the sources come from the other half."""
     x = draw("laplace", 400, 2) @ torch.tensor([[2.0, 0.3], [0.5, 1.0]], dtype=torch.float64)
     model = IndependentComponents(2, 2)
     found = split_likelihood(model, x, seed=4)
