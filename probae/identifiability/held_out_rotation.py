@@ -126,7 +126,7 @@ def held_out_rotation(
     latents = y.shape[1]
     order = torch.randperm(len(y), generator=generator)[:ROWS]
     first, second = (whiten(y[half]) * math.sqrt(1 + score_noise) for half in order.chunk(2))
-    chosen = [Laplace()] * latents if laws is None else list(laws)[:latents]
+    chosen: list[Prior] = [Laplace()] * latents if laws is None else list(laws)[:latents]
     covariance = score_noise * torch.eye(latents, dtype=torch.float64)
     tables = tabulate(torch.cat([first, second]), covariance, chosen)
     rotation = search_rotation(first, covariance, tables, seed).rotation
