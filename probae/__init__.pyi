@@ -182,6 +182,9 @@ from probae.identifiability.counting import (
 )
 from probae.identifiability.group_information import GroupInformation as GroupInformation
 from probae.identifiability.lie_algebra import gl_information as gl_information
+from probae.identifiability.fobi import non_gaussian_directions as non_gaussian_directions
+from probae.identifiability.gaussian_test import gaussian_test as gaussian_test
+from probae.identifiability.held_out_rotation import held_out_rotation as held_out_rotation
 from probae.identifiability.likelihood_gains import (
     LikelihoodGains as LikelihoodGains,
     likelihood_gains as likelihood_gains,
@@ -195,7 +198,9 @@ from probae.identifiability.report import (
     Verdict as Verdict,
     audit as audit,
 )
+from probae.identifiability.robust_directions import robust_directions as robust_directions
 from probae.identifiability.segment_information import segment_information as segment_information
+from probae.identifiability.split_likelihood import split_likelihood as split_likelihood
 from probae.inference import (
     Amortization as Amortization,
     ContractiveEncoder as ContractiveEncoder,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from probae.checks import DataError
+from probae.checks import DataError, check_data
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,8 @@ def checked_rows(x: Tensor, minimum: int) -> Tensor:
     if not bool(torch.isfinite(x).all()):
         raise DataError("The test needs finite values, got NaN or infinity: leave those rows out.")
     return x.detach().to(torch.float64)
+
+
+def table_rows(x: Any, minimum: int) -> Tensor:
+    """Return the complete rows of any table in float64, or refuse."""
+    return checked_rows(check_data(x).values, minimum)

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -30,12 +29,12 @@ from scipy import stats
 from torch import Tensor
 
 from probae.identifiability.data_test import DataTest, checked_rows
+from probae.identifiability.planes import PlaneTest, RotationInformation
 from probae.identifiability.spherical import (
     harmonic_statistic,
     plane_harmonics,
     spherize,
 )
-from probae.identifiability.structure import connected, describe_blocks
 
 MINIMUM_ROWS = 30
 SPREAD = 0.2  # spread of the noise variances of a plane, in units of the factors' variance, that is equalised
@@ -45,156 +44,6 @@ COPIES, COPIED_ROWS = (
     200_000,
 )  # noise copies that are averaged; fewer when they would exceed this many rows
 LARGEST_DEGREE_4 = 12  # latents up to which degree 4 is tested over all of them: its cost is N K^4
-POWER_80 = (
-    15.65  # noncentrality that T_3 or T_4 finds with probability .8 at level .01 of their Bonferroni pair
-)
-# Signal per row of a plane of two Laplace factors, by the noise variance of their scores (10^7 rows).
-LAPLACE_SIGNAL = {
-    0.0: 0.0484,
-    0.1: 0.0341,
-    0.25: 0.0218,
-    0.5: 0.0120,
-    1.0: 0.00453,
-    2.0: 0.00115,
-    4.0: 0.00017,
-}
-
-
-@dataclass(frozen=True)
-class PlaneTest:
-    """Rotation information in the plane of two scores.
-
-    Attributes
-    ----------
-    plane : (i, j), the two latents
-    statistics : T_3 and T_4, each chi2(2) if the plane is elliptical (asymptotic)
-    samples : rows
-    equalised : whether the noise of the two scores was equalised; the smaller statistic of both runs is kept
-    """
-
-    plane: tuple[int, int]
-    statistics: tuple[float, float]
-    samples: int
-    equalised: bool = False
-    degrees_of_freedom: int = 2
-    null: str = "asymptotic"
-
-    @property
-    def degree_p_values(self) -> tuple[float, float]:
-        """p-values of degree 3 (skewness) and degree 4 (tails)."""
-        third, fourth = (math.exp(-t / 2) for t in self.statistics)
-        return third, fourth
-
-    @property
-    def p_value(self) -> float:
-        """Bonferroni over the two degrees."""
-        return min(1.0, 2 * min(self.degree_p_values))
-
-    @property
-    def signal(self) -> float:
-        """Effect size: noncentrality per row of the stronger degree, max(0, (T - 2) / n)."""
-        return max(0.0, (max(self.statistics) - 2) / self.samples)
-
-    def describe(self) -> str:
-        """Say the result in a sentence."""
-        third, fourth = self.degree_p_values
-        noise = ", noise equalised" if self.equalised else ""
-        return (
-            f"Plane (z[{self.plane[0]}], z[{self.plane[1]}]): p = {self.p_value:.3g} "
-            f"(degree 3 {third:.3g}, degree 4 {fourth:.3g}; {self.null}{noise}), signal {self.signal:.2g} per row."
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class RotationInformation:
-    """Whether the data know axes: one test for each plane of two latents, and the tests over all latents.
-
-    Attributes
-    ----------
-    planes : tuple of PlaneTest, in the order (0, 1), (0, 2), ..., (K-2, K-1)
-    overall : tuple of DataTest, degree 3 and (up to 12 latents) degree 4 over all latents at once; empty for one
-        latent and below ten rows a latent
-    latents, samples : counts
-    """
-
-    planes: tuple[PlaneTest, ...]
-    overall: tuple[DataTest, ...]
-    latents: int
-    samples: int
-
-    @property
-    def smallest(self) -> float:
-        """Smallest p-value of a plane."""
-        return min((plane.p_value for plane in self.planes), default=1.0)
-
-    @property
-    def largest(self) -> float:
-        """Largest p-value of a plane: that of the claim that every plane has axes (intersection-union)."""
-        return max((plane.p_value for plane in self.planes), default=0.0)
-
-    def every_plane(self, alpha: float = 0.01) -> bool:
-        """Whether each plane rejects at level alpha; then so does the claim that some plane is elliptical."""
-        return self.largest < alpha
-
-    def some_plane(self, alpha: float = 0.01) -> bool:
-        """Whether at least one plane rejects, at familywise level alpha."""
-        return bool(self.rejected(alpha))
-
-    def rejected(self, alpha: float = 0.01) -> tuple[tuple[int, int], ...]:
-        """Return the planes that reject at familywise level alpha (Holm 1979)."""
-        order = sorted(self.planes, key=lambda plane: plane.p_value)
-        gates = (alpha / (len(order) - place) for place in range(len(order)))
-        passed = itertools.takewhile(lambda pair: pair[0].p_value < pair[1], zip(order, gates, strict=True))
-        return tuple(sorted(plane.plane for plane, _ in passed))
-
-    def blocks(self, alpha: float = 0.01) -> tuple[tuple[int, ...], ...]:
-        """Group latents joined by planes that do not reject: inside a group the data leave the rotation free."""
-        axes = set(self.rejected(alpha))
-        return connected(self.latents, {plane.plane for plane in self.planes} - axes)
-
-    def group(self, alpha: float = 0.01) -> str:
-        """Name the group that the data leave free, as in ``SP(2) x O(2)``."""
-        return describe_blocks(self.blocks(alpha))
-
-    @property
-    def power(self) -> str:
-        """What could have been found at this number of rows, in a sentence."""
-        least = POWER_80 / self.samples
-        found = [noise for noise, signal in LAPLACE_SIGNAL.items() if signal >= least]
-        laplace = f"two Laplace factors whose scores have noise variance {max(found or [0]):g}"
-        clause = f", as of {laplace}" if found else f", more than {laplace} have"
-        return (
-            f"At {self.samples} rows a plane is found with probability .8 (level .01) if its signal is at least "
-            f"{least:.2g} per row{clause}."
-        )
-
-    def to_rows(self) -> list[dict[str, object]]:
-        """Return the planes as plain numbers, ready for JSON."""
-        return [
-            {
-                "plane": list(plane.plane),
-                "p": plane.p_value,
-                "p_degree_3": plane.degree_p_values[0],
-                "p_degree_4": plane.degree_p_values[1],
-                "signal_per_row": plane.signal,
-                "equalised": plane.equalised,
-            }
-            for plane in self.planes
-        ]
-
-    def lines(self) -> list[str]:
-        """Say the results, weakest planes first, at most six of them."""
-        order = sorted(self.planes, key=lambda plane: -plane.p_value)
-        shown = [plane.describe() for plane in order[:6]]
-        if len(order) > 6:
-            shown.append(
-                f"... and {len(order) - 6} more planes with smaller p (smallest {self.smallest:.3g})."
-            )
-        return shown + [test.describe() for test in self.overall]
-
-    def describe(self) -> str:
-        """Say the results, one sentence a line."""
-        return "\n".join(self.lines()) or "One latent: there is no rotation to test."
 
 
 def rotation_information(
@@ -263,7 +112,8 @@ def rotation_information(
         noise = None if block is None else block[[i, j]][:, [i, j]]
         planes.append(_plane((i, j), y[:, [i, j]], noise, generator))
     overall = _overall(y, block, generator) if latents > 1 and samples >= 10 * latents else ()
-    return RotationInformation(tuple(planes), overall, latents, samples)
+    largest = 0.0 if block is None else float(torch.linalg.eigvalsh(block)[-1])
+    return RotationInformation(tuple(planes), overall, latents, samples, max(largest, 0.0))
 
 
 def _plane(

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from probae.checks import FitError, ParameterError, check_data
-from probae.identifiability.data_tests import RotationInformation, rotation_information
+from probae.identifiability.data_tests import rotation_information
 from probae.identifiability.frames import MAX_LATENTS, FrameComparison, adaptive_frame, model_frame
 from probae.identifiability.likelihood_ratio import RotationProfile, haar_spread, rotation_profile
 from probae.identifiability.noise import NoiseCheck, discrete_columns, noise_check
 from probae.identifiability.noise_identification import NoiseIdentification, noise_identification
+from probae.identifiability.planes import RotationInformation
 from probae.identifiability.precision import AngleError, angle_errors
 from probae.identifiability.principal_frame import PrincipalFrame, principal_frame
 from probae.identifiability.rows import RowDependence, row_dependence

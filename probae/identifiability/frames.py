@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -31,12 +31,15 @@ class FrameComparison:
         Standard error of the gain.
     law : str
         The law of the factors under which the frame was found.
+    rotation : Tensor (K, K), optional
+        Its axes as columns, in the coordinates of the scores.
     """
 
     degrees: float
     gain: float
     error: float
     law: str
+    rotation: Float[Tensor, "k k"] | None = field(default=None, compare=False, repr=False)
 
     def wins(self, degrees: float) -> bool:
         """Whether the other frame is further than ``degrees`` away and better beyond chance (one-sided .01)."""
@@ -84,7 +87,7 @@ def _compare(
     turned = column_density(there, values @ rotation, rotation.T @ covariance @ rotation)
     gain = turned - column_density(here, values, covariance)
     error = float(gain.std() / math.sqrt(len(gain)))
-    return FrameComparison(_distance(rotation), float(gain.mean()), error, law)
+    return FrameComparison(_distance(rotation), float(gain.mean()), error, law, rotation)
 
 
 def _distance(rotation: Float[Tensor, "k k"]) -> float:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -31,13 +32,18 @@ __all__ = [
     "HALF_WEIGHT",
     "Sphere",
     "TylerShape",
+    "fourth_degree",
     "harmonic_statistic",
     "moment_norm",
+    "pair_products",
     "plane_harmonics",
     "radial_weights",
     "spherize",
+    "third_degree",
     "tyler_shape",
 ]
+
+Number = TypeVar("Number", float, Tensor)
 
 HALF_WEIGHT = 2.5  # radius, in medians, where the weight of a row is half of its largest
 BLOCK = 2**22  # numbers in one block of products: 32 MB
@@ -175,7 +181,7 @@ def spherize(y: Float[Tensor, "samples latents"]) -> Sphere:
     return _on_sphere(y, found.location, found.root)
 
 
-def radial_weights(radii: Float[Tensor, " samples"]) -> Float[Tensor, " samples"]:
+def radial_weights(radii: Float[Tensor, "*batch samples"]) -> Float[Tensor, "*batch samples"]:
     """Weigh rows by h(r) = s^4 / (c^4 + s^4), s = r / median(r), c = 2.5.
 
     Bounded, so that no tail can break the chi-square limit, and small at the centre, where the direction of a noisy row
@@ -188,7 +194,7 @@ def radial_weights(radii: Float[Tensor, " samples"]) -> Float[Tensor, " samples"
     >>> radial_weights(torch.tensor([0.0, 1.0, 2.5], dtype=torch.float64))
     tensor([0.0000, 0.0250, 0.5000], dtype=torch.float64)
     """
-    fourth = (radii / (HALF_WEIGHT * radii.median())).pow(4)
+    fourth = (radii / (HALF_WEIGHT * radii.median(-1, keepdim=True).values)).pow(4)
     return torch.where(fourth.isinf(), 1.0, fourth / (1 + fourth))
 
 
@@ -220,12 +226,35 @@ def harmonic_statistic(sphere: Sphere, degree: int) -> tuple[float, int]:
     u, h = sphere.directions, radial_weights(sphere.radii)
     k = u.shape[1]
     norm = {order: moment_norm(u, order, h) for order in range(degree % 2, degree + 1, 2)}
-    if degree == 3:
-        double_sum = ((k + 2) * norm[3] - 3 * norm[1]) / (k - 1)
-    else:
-        double_sum = ((k + 4) * (k + 2) * norm[4] - 6 * (k + 2) * norm[2] + 3 * norm[0]) / (k * k - 1)
+    double_sum = (
+        third_degree(norm[1], norm[3], k) if degree == 3 else fourth_degree(norm[0], norm[2], norm[4], k)
+    )
     freedom = math.comb(k + degree - 1, degree) - math.comb(k + degree - 3, degree - 2)
     return freedom * double_sum / float(h.square().sum()), freedom
+
+
+def third_degree(first: float, third: float, latents: int) -> float:
+    """Return sum_ab h_a h_b P_3 from N_1 and N_3.
+
+    Examples
+    --------
+    >>> third_degree(1.0, 1.0, 3)                         # one row of weight 1: P_3(1)
+    1.0
+    """
+    return ((latents + 2) * third - 3 * first) / (latents - 1)
+
+
+def fourth_degree(zeroth: Number, second: Number, fourth: Number, latents: int) -> Number:
+    """Return sum_ab h_a h_b P_4 from N_0, N_2 and N_4, numbers or tensors.
+
+    Examples
+    --------
+    >>> fourth_degree(1.0, 1.0, 1.0, 3)                   # one row of weight 1: P_4(1)
+    1.0
+    """
+    return ((latents + 4) * (latents + 2) * fourth - 6 * (latents + 2) * second + 3 * zeroth) / (
+        latents * latents - 1
+    )
 
 
 def moment_norm(
@@ -248,17 +277,23 @@ def moment_norm(
     for rows in _blocks(len(u), width):
         one = u[rows] * h[rows, None]
         left = {1: u.new_ones(len(one), 1), 2: u[rows]}.get(order)
-        left = _pairs(u[rows]) if left is None else left
-        right = _pairs(u[rows]) * h[rows, None] if order == 4 else one
+        left = pair_products(u[rows]) if left is None else left
+        right = pair_products(u[rows]) * h[rows, None] if order == 4 else one
         total = total + left.T @ right
     assert isinstance(total, Tensor)
     return float(total.square().sum())
 
 
-def _pairs(u: Tensor) -> Tensor:
-    """Return the products u_i u_j, i <= j, scaled so that inner products are those of the full matrices u u'."""
-    i, j = torch.triu_indices(u.shape[1], u.shape[1])
-    return u[:, i] * u[:, j] * (2.0 - (i == j).to(u.dtype)).sqrt()
+def pair_products(u: Float[Tensor, "*batch latents"]) -> Float[Tensor, "*batch pairs"]:
+    """Return the products u_i u_j, i <= j, scaled so that inner products are those of the full matrices u u'.
+
+    Examples
+    --------
+    >>> pair_products(torch.tensor([1.0, 2.0])).square().sum()      # ||u||^4
+    tensor(25.)
+    """
+    i, j = torch.triu_indices(u.shape[-1], u.shape[-1])
+    return u[..., i] * u[..., j] * (2.0 - (i == j).to(u.dtype)).sqrt()
 
 
 def _blocks(samples: int, width: int) -> Iterator[slice]:

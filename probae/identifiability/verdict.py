@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from probae.identifiability.data_tests import RotationInformation
 from probae.identifiability.decision import (
     ALPHA,
     LARGEST_ERROR,
@@ -16,6 +15,7 @@ from probae.identifiability.decision import (
     noise_rejected,
 )
 from probae.identifiability.evidence import Evidence
+from probae.identifiability.planes import RotationInformation
 from probae.identifiability.segment_rules import segments_rule
 from probae.identifiability.structure import connected, describe_blocks
 from probae.identifiability.zeros_rules import zeros_noise, zeros_rotation, zeros_rule
