@@ -176,12 +176,18 @@ from probae.identifiability.counting import (
     CountingRules as CountingRules,
     counting_rules as counting_rules,
 )
+from probae.identifiability.effective_information import effective_information as effective_information
 from probae.identifiability.likelihood_gains import (
     LikelihoodGains as LikelihoodGains,
     likelihood_gains as likelihood_gains,
 )
 from probae.identifiability.likelihood_ratio import rotation_profile as rotation_profile
 from probae.identifiability.nullity import fisher_nullity as fisher_nullity
+from probae.identifiability.planner import (
+    AnglePlan as AnglePlan,
+    noise_for_angle as noise_for_angle,
+    plan_angles as plan_angles,
+)
 from probae.identifiability.report import (
     Report as Report,
     Verdict as Verdict,
