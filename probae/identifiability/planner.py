@@ -54,7 +54,7 @@ class PlanRow:
     @property
     def decibels(self) -> float:
         """Signal-to-noise ratio of a feature, -10 log10 noise; infinite without noise."""
-        return -10 * math.log10(self.noise) if self.noise > 0 else math.inf
+        return 10 * math.log10(1 / self.noise) if self.noise > 0 else math.inf
 
 
 @dataclass(frozen=True, eq=False)
