@@ -83,14 +83,20 @@ def _noisy(law: Prior, y: Tensor, variance: float) -> tuple[Tensor, Tensor]:
         ahead, behind = law.noisy_score(points + step, variance), law.noisy_score(points - step, variance)
         return law.noisy_score(points, variance), (ahead - behind) / (2 * step)
 
-    reach = float(y.abs().max()) + 1e-9
-    if len(y) < ROWS or reach / POINTS > 0.5 * step:
+    if len(y) < ROWS:
         return both(y)
-    grid = torch.linspace(-reach, reach, POINTS, dtype=torch.float64)
-    place = (y + reach) / (2 * reach) * (POINTS - 1)
+    reach = float(y.abs().max()) + 1e-9
+    corners = torch.linspace(-1, 1, POINTS, dtype=torch.float64)
+    psi, slope = both(
+        reach * corners * corners.abs()
+    )  # finer near zero, where psi of a little noise is steep
+    place = (y.sign() * (y.abs() / reach).sqrt() + 1) / 2 * (POINTS - 1)
     left = place.floor().clamp(0, POINTS - 2).long()
     share = place - left
-    return tuple(table[left] * (1 - share) + table[left + 1] * share for table in both(grid))
+    return (
+        psi[left] * (1 - share) + psi[left + 1] * share,
+        slope[left] * (1 - share) + slope[left + 1] * share,
+    )
 
 
 def _noise_free_slope(law: Prior, y: Tensor) -> Tensor:
