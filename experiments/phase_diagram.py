@@ -13,19 +13,19 @@ factors, Laplace, Student-t and generalised normal with their shapes learnt, and
 How raw and aligned chains of such models look is in `rotating_chains`, likelihoods along the angle in `rotation`.
 
 Run:     python -m experiments.phase_diagram
-Answer:  n (2 kappa - 2) decides, and about 10 is where axes begin to mean something. One data set for each law, noise and
-    number of rows (--sizes 200 1000 --model-repeats 1, 112 data sets of 3 and 5 factors); in brackets the prediction.
+Answer:  n (2 kappa - 2) decides, and about 10 is where axes begin to mean something. One data set for each law, noise
+    and number of rows (--sizes 200 1000 --model-repeats 1, 112 data sets of 3 and 5 factors), predictions in brackets.
     Recovery, 1 perfect and 0 chance, by n (2 kappa - 2): below 1 -.02 +- .12 (-.01); 1 to 3 .15 +- .12 (-.02); 3 to 10
         .41 +- .15 (.26); 10 to 32 .57 +- .09 (.67); 32 to 100 .84 +- .04 (.90); 100 to 1,000 .941 +- .009 (.974); above
         .988 +- .005 (.997). The bound is nearly reached, never beaten once axes are known.
     The plane of the factors is found for every law: its error over the predicted one is .88 to 1.13.
     Principal components recover axes by accident only: -.19 to .18 in bands of ten data sets or more.
-    Five models of the same 1,000 rows, one data set: factors of shape 1 (best possible .99): Laplace .99, Student-t .98,
-        generalised normal .99; of shape 1.5 (.95): .93, .90, .93; of shape 3 (.96): Laplace -.80 and Student-t -.76,
+    Five models of the same 1,000 rows, one data set: factors of shape 1 (best possible .99): Laplace .99, Student-t
+        .98, generalised normal .99; of shape 1.5 (.95): .93, .90, .93; of shape 3 (.96): Laplace -.80, Student-t -.76,
         the wrong axes surely, generalised normal .90, but only when its shape also starts above 2: from 1.5 alone the
         fit ended at -.79. Gaussian and multivariate t factors: a likelihood that is the same to 1e-11 nats for every
-        rotation, whatever their recovery by accident (.94 once). On Gaussian factors the likelihood of the others varies
-        by 6 to 15 nats over a rotation all the same, and the axes are chance.
+        rotation, whatever their recovery by accident (.94 once). On Gaussian factors the likelihood of the others
+        varies by 6 to 15 nats over a rotation all the same, and the axes are chance.
 """
 
 from __future__ import annotations

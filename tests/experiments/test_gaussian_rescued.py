@@ -36,8 +36,11 @@ def test_known_labels_give_axes_and_shuffled_ones_do_not(rows):
                 "IDENTIFIED_SP",
                 "INCONCLUSIVE",
             )  # the latter at the level of the row test
-        else:
-            assert row["verdict"] != "IDENTIFIED_SP"
+    others = [
+        row for row in rows["without noise"] if (row["labels"], row["contrast"]) != (experiment.KNOWN, 0.5)
+    ]
+    # tests at level .01 on 12 data sets: 3 false ones have a chance of 2e-4
+    assert sum(row["verdict"] == "IDENTIFIED_SP" for row in others) <= 2
 
 
 def test_pooled_rows_are_never_identified(rows):
