@@ -185,6 +185,7 @@ from probae.identifiability.lie_algebra import gl_information as gl_information
 from probae.identifiability.fobi import non_gaussian_directions as non_gaussian_directions
 from probae.identifiability.gaussian_test import gaussian_test as gaussian_test
 from probae.identifiability.held_out_rotation import held_out_rotation as held_out_rotation
+from probae.identifiability.effective_information import effective_information as effective_information
 from probae.identifiability.likelihood_gains import (
     LikelihoodGains as LikelihoodGains,
     likelihood_gains as likelihood_gains,
@@ -193,6 +194,11 @@ from probae.identifiability.likelihood_ratio import rotation_profile as rotation
 from probae.identifiability.nullity import fisher_nullity as fisher_nullity
 from probae.identifiability.principal_frame import PrincipalFrame as PrincipalFrame, principal_frame as principal_frame
 from probae.identifiability.rank_test import RankTest as RankTest, rank_test as rank_test
+from probae.identifiability.planner import (
+    AnglePlan as AnglePlan,
+    noise_for_angle as noise_for_angle,
+    plan_angles as plan_angles,
+)
 from probae.identifiability.report import (
     Report as Report,
     Verdict as Verdict,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy import stats
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -34,10 +35,18 @@ __all__ = [
 
 
 class ChanceLevel(NamedTuple):
-    """What an arbitrary rotation scores: the mean and the 95 % quantile."""
+    """What columns without meaning score: the mean, the 95 % quantile, and the standard error of the mean.
+
+    The error is 0 where both are exact, else that of the simulation.
+    """
 
     mean: float
     upper: float
+    error: float = 0.0
+
+    def __str__(self) -> str:
+        known = f"Monte Carlo +- {self.error:.1g}" if self.error else "exact"
+        return f"chance {self.mean:.3f}, 95 % of the time below {self.upper:.3f} ({known})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,18 +179,39 @@ def mean_cosine(A: Any, B: Any) -> Agreement:
 
 
 @lru_cache(maxsize=64)
-def chance_level(latents: int) -> ChanceLevel:
-    """Mean and 95 % quantile of the matched mean |correlation| between latents and a Haar rotation of them.
+def chance_level(latents: int, dimension: int | None = None) -> ChanceLevel:
+    r"""Mean and 95 % quantile of the matched mean |correlation| or |cosine| of columns that mean nothing.
 
-    Simulated with a fixed seed (4000 rotations for two latents, fewer for more, standard error below .002).
-    For two latents the exact mean is 2 sqrt(2) / pi = .9003.
+    The score of U'V for two Haar-distributed orthonormal K-frames in ``dimension`` dimensions:
+
+    - ``latents`` (the default): axes turned at random within the right subspace;
+    - N - 1: scores of N rows that have nothing to do with the true ones;
+    - D: orthonormal loadings of D features that have nothing to do with the true ones.
+
+    Exact for one column, where :math:`\cos^2 \sim \mathrm{Beta}(1/2, (d - 1)/2)`, and for rotations of two; else
+    simulated with a fixed seed (4000 rotations for two latents, fewer for more, standard error below .002).
+
+    Raises
+    ------
+    ParameterError
+        Fewer dimensions than latents.
 
     Examples
     --------
-    >>> round(chance_level(2).mean, 2), round(chance_level(10).mean, 2)
-    (0.9, 0.59)
+    >>> round(chance_level(2).mean, 4), round(chance_level(10).mean, 2)
+    (0.9003, 0.59)
+    >>> print(chance_level(1, 101))                              # one factor, 102 unrelated rows
+    chance 0.080, 95 % of the time below 0.195 (exact)
     """
-    return _chance(_haar_draws(check_count("latents", latents)))
+    check_count("latents", latents)
+    size = latents if dimension is None else check_count("dimension", dimension, minimum=latents)
+    if latents == 1:
+        mean = math.exp(math.lgamma(size / 2) - math.lgamma((size + 1) / 2)) / math.sqrt(math.pi)
+        upper = 1.0 if size == 1 else math.sqrt(stats.beta.ppf(0.95, 0.5, (size - 1) / 2))
+        return ChanceLevel(mean, upper)
+    if latents == size == 2:
+        return ChanceLevel(2 * math.sqrt(2) / math.pi, math.cos(0.05 * math.pi / 4))
+    return _chance(_haar_draws(latents) if size == latents else _frame_draws(latents, size))
 
 
 def tucker_congruence(A: Any, B: Any) -> Float[Tensor, "latents others"]:
@@ -238,9 +268,25 @@ def _haar_draws(latents: int) -> Array:
     return haar_rotation(latents, torch.Generator().manual_seed(0), count).numpy()
 
 
+def _frame_draws(latents: int, dimension: int) -> Array:
+    """Draw U'V as the first K rows of X T^{-1}, X normal (dimension, K) and T'T = X'X, whose other rows are Wishart."""
+    generator = torch.Generator().manual_seed(0)
+    count, rest = max(50, 8000 // latents), dimension - latents
+    shape = (count, min(rest, latents), latents)
+    top = torch.randn(count, latents, latents, generator=generator, dtype=torch.float64)
+    below = torch.randn(shape, generator=generator, dtype=torch.float64)
+    if rest > latents:  # Bartlett: a triangle with chi variables on its diagonal has the same cross product
+        freedom = (rest - torch.arange(latents, dtype=torch.float64)).expand(count, latents)
+        chi = (2 * torch._standard_gamma(0.5 * freedom, generator=generator)).sqrt()
+        below = below.triu(1) + torch.diag_embed(chi)
+    root = torch.linalg.cholesky(top.mT @ top + below.mT @ below)
+    return torch.linalg.solve_triangular(root, top.mT, upper=False).mT.numpy()
+
+
 def _chance(similarities: Array) -> ChanceLevel:
     scores = [np.abs(s)[linear_sum_assignment(-np.abs(s))].mean() for s in similarities]
-    return ChanceLevel(float(np.mean(scores)), float(np.quantile(scores, 0.95)))
+    error = np.std(scores) / math.sqrt(len(scores))
+    return ChanceLevel(float(np.mean(scores)), float(np.quantile(scores, 0.95)), float(error))
 
 
 def _spread(p: Array) -> float:

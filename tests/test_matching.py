@@ -127,7 +127,7 @@ def test_chance_levels(k, published):
 
 def test_chance_of_two_latents_in_closed_form():
     """max(|cos t|, |sin t|) for uniform t: mean 2 sqrt(2) / pi, 95 % quantile cos(.05 * 45 degrees)."""
-    mean, upper = chance_level(2)
+    mean, upper, error = chance_level(2)
     assert mean == pytest.approx(2 * math.sqrt(2) / math.pi, abs=4 * 0.088 / math.sqrt(4000))
     assert upper == pytest.approx(math.cos(math.radians(0.05 * 45)), abs=0.001)
 

@@ -8,19 +8,20 @@ v_j = (G^{-1})_jj added). In the plane (i, j), with the covariance estimated too
                 a_i = E psi_i'(s) - E[s psi_i(s)]
 
 (the first re-derived from Tichavsky, Koldovsky & Oja, 2006). The Cramer-Rao error trusts the model's law; the
-sandwich reads the expectations off the data. If a_i + a_j <= 0 the fitted law has a minimum, not a maximum, at
-independent axes, and the error is infinite. Above about 13 degrees the circle saturates and the number means nothing.
+sandwich reads the expectations off the data. Both take the noise of the scores as independent: where it is not,
+`effective_information` gives the bound with everything else estimated too, and the sandwich grows in proportion. If
+a_i + a_j <= 0 the fitted law has a minimum, not a maximum, at independent axes, and the error is infinite. Above about
+13 degrees the circle saturates and the number means nothing.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
+from probae.identifiability.contrast import ContrastMoments, contrast_moments
+from probae.identifiability.effective_information import EffectiveInformation
 from probae.models.marginal import Scores
 from probae.priors import Prior
 from probae.priors.information import information_of, spread_of
@@ -28,32 +29,54 @@ from probae.priors.information import information_of, spread_of
 
 @dataclass(frozen=True)
 class AngleError:
-    """Standard errors of the angle in one plane, in degrees, and the rows needed for smaller ones."""
+    """Standard errors of the angle in one plane, in degrees, and the rows needed for smaller ones.
+
+    Attributes
+    ----------
+    plane : (int, int)
+    cramer_rao : float
+        The law is right, and the noise of the scores independent (asymptotic).
+    sandwich : float
+        The expectations are those of the data (asymptotic).
+    samples : int
+    effective : float, or None
+        The law is right, and loadings, mean and noise variances are estimated too (asymptotic).
+    effective_error : float
+        Monte Carlo standard error of ``effective``, in degrees; 0 if it is exact.
+    """
 
     plane: tuple[int, int]
     cramer_rao: float
     sandwich: float
     samples: int
+    effective: float | None = None
+    effective_error: float = 0.0
 
     @property
     def degrees(self) -> float:
-        """The larger of the two standard errors."""
-        return max(self.cramer_rao, self.sandwich)
+        """The largest of the standard errors."""
+        return max(self.cramer_rao, self.sandwich, self.effective or 0.0)
 
     def samples_for(self, degrees: float) -> float:
         """Rows needed for a standard error of so many degrees."""
         return self.samples * (self.degrees / degrees) ** 2
 
 
-def angle_errors(scores: Scores, laws: list[Prior]) -> list[AngleError]:
-    """Return the standard error of every plane of the scores."""
+def angle_errors(
+    scores: Scores, laws: list[Prior], known: EffectiveInformation | None = None
+) -> list[AngleError]:
+    """Return the standard error of every plane of the scores.
+
+    With the `effective_information` of the model, the sandwich error is multiplied by what all other parameters cost
+    under the right law: effective / Cramer-Rao.
+    """
     samples = len(scores.values)
     kappa = [information(law, float(v)) for law, v in zip(laws, scores.variance, strict=True)]
     moments = [
         contrast_moments(law, y, float(v))
         for law, y, v in zip(laws, scores.values.T, scores.variance, strict=True)
     ]
-    return [
+    errors = [
         AngleError(
             (i, j),
             cramer_rao(kappa[i], kappa[j], samples),
@@ -62,6 +85,18 @@ def angle_errors(scores: Scores, laws: list[Prior]) -> list[AngleError]:
         )
         for i, j in itertools.combinations(range(len(laws)), 2)
     ]
+    return errors if known is None else [_with_nuisances(error, known) for error in errors]
+
+
+def _with_nuisances(error: AngleError, known: EffectiveInformation) -> AngleError:
+    """Add the bound with all parameters unknown, and let the sandwich error pay for them."""
+    (plane,) = (one for one in known.planes if one.plane == error.plane)
+    effective = plane.degrees(error.samples)
+    spread = 0.5 * effective * plane.error / plane.value if plane.value > 0 else 0.0
+    cost = effective / error.cramer_rao if error.cramer_rao < math.inf else 1.0
+    return replace(
+        error, sandwich=error.sandwich * max(cost, 1.0), effective=effective, effective_error=spread
+    )
 
 
 def information(law: Prior, variance: float) -> float:
@@ -77,36 +112,6 @@ def cramer_rao(first: float, second: float, samples: int) -> float:
     if excess <= 1e-12:
         return math.inf
     return math.degrees(math.sqrt((first + second + 2.0) / (4.0 * samples * excess)))
-
-
-@dataclass(frozen=True)
-class ContrastMoments:
-    """E psi^2, E[s psi] and E psi' of one score brought to unit variance."""
-
-    power: float
-    slope: float
-    curvature: float
-
-
-def contrast_moments(law: Prior, y: Tensor, variance: float) -> ContrastMoments:
-    """Average the score function of the noisy law over the data.
-
-    psi' is a central difference over half a bandwidth n^{-1/5} on either side: at a kink of the law that is a kernel
-    estimate of the density there.
-    """
-    total = math.sqrt(variance + spread_of(law) ** 2)
-    y = y / y.std(correction=0) * total  # scores on the scale of the law
-
-    def psi(value: Tensor) -> Tensor:
-        return total * (law.noisy_score(value, variance) if variance > 0 else law.score(value))
-
-    half = 0.5 * len(y) ** -0.2
-    with torch.no_grad():
-        s, centre = y / total, psi(y)
-        difference = (psi(y + half * total) - psi(y - half * total)) / (2 * half)
-    return ContrastMoments(
-        float(centre.square().mean()), float((s * centre).mean()), float(difference.mean())
-    )
 
 
 def sandwich(first: ContrastMoments, second: ContrastMoments, samples: int) -> float:

@@ -20,12 +20,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from probae.identifiability.inverse_information import direction_variances
 from probae.identifiability.precision import AngleError
 from probae.inference.joint_diagonalization import ratios
 
 LARGEST = 3000  # parameters whose information is inverted
-NULL = 1e-10  # eigenvalue of the information, of entries scaled to 1, that counts as none
-OUTSIDE = 1e-6  # share of an angle's direction that may lie where there is none
 
 
 def segment_information(
@@ -115,7 +114,7 @@ def segment_angle_errors(fit: SegmentFit) -> list[AngleError]:
     planes = list(itertools.combinations(range(latents), 2))
     precisions = fit.precisions()
     directions = torch.stack([_angle(latents, plane, fit.parameters) for plane in planes], 1)
-    answer, variances = _solve(_information(fit, precisions), directions)
+    answer, variances = direction_variances(_information(fit, precisions), directions)
     robust = _row_scores(fit, precisions, answer).square().mean(0)
     return [
         AngleError(
@@ -171,18 +170,6 @@ def _information(fit: SegmentFit, precisions: Tensor) -> Float[Tensor, "paramete
         total[pairs:first, pairs:first] += share * blocks[1]
         total[pairs:first, own] += share * blocks[2]
     return total.triu() + total.triu(1).mT
-
-
-def _solve(information: Tensor, directions: Tensor) -> tuple[Tensor, Float[Tensor, " planes"]]:
-    """Return J^+ c and c' J^+ c of each direction; infinite where c leaves the range of J."""
-    size = information.diagonal().clamp_min(1e-300).sqrt()
-    values, vectors = torch.linalg.eigh(information / torch.outer(size, size))
-    scaled = vectors.mT @ (directions / size.unsqueeze(1))
-    kept = (values > NULL * values[-1]).unsqueeze(1)
-    lost = (scaled.square() * ~kept).sum(0) > OUTSIDE * scaled.square().sum(0)
-    part = torch.where(kept, scaled / values.clamp_min(1e-300).unsqueeze(1), 0.0)
-    variance = (scaled * part).sum(0)
-    return vectors @ part / size.unsqueeze(1), torch.where(lost, math.inf, variance)
 
 
 def _row_scores(fit: SegmentFit, precisions: Tensor, answer: Tensor) -> Float[Tensor, "samples planes"]:

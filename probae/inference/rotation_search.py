@@ -111,12 +111,13 @@ def search_rotation(
     seed: int,
     restarts: int | None = None,
     sweeps: int = 12,
+    rows: int = ROWS,
 ) -> RotationSearch:
     """Find the frame by Jacobi sweeps from the given axes and from Haar-random ones; all restarts are reported."""
     latents = scores.shape[1]
     generator = torch.Generator().manual_seed(seed)
-    if len(scores) > ROWS:
-        scores = scores[torch.randperm(len(scores), generator=generator)[:ROWS]]
+    if len(scores) > rows:
+        scores = scores[torch.randperm(len(scores), generator=generator)[:rows]]
     if restarts is None:
         restarts = 0 if latents == 1 else 4 if latents <= 8 else 1
     starts = [torch.eye(latents, dtype=torch.float64)]

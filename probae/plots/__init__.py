@@ -7,6 +7,7 @@ from probae.plots.differences import comparison
 from probae.plots.eigenvalues import scree
 from probae.plots.heat_map import loadings
 from probae.plots.loadings_forest import forest
+from probae.plots.plans import plan
 from probae.plots.profiles import rotation
 from probae.plots.rank_bands import calibration
 from probae.plots.rank_steps import ranks
@@ -22,6 +23,7 @@ __all__ = [
     "dictionary",
     "forest",
     "loadings",
+    "plan",
     "predictive",
     "ranks",
     "residuals",

@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
+import probae as pa
 from probae import priors
+from probae.identifiability.effective_information import effective_information
 from probae.identifiability.precision import (
     ContrastMoments,
     angle_errors,
@@ -14,6 +16,7 @@ from probae.identifiability.precision import (
     information,
     sandwich,
 )
+from probae.matching import match_columns, procrustes, rotation_angle
 from probae.models.marginal import Scores
 
 
@@ -95,3 +98,56 @@ def test_rows_needed_scale_with_the_square_of_the_error():
     assert error.samples_for(error.degrees / 5) == pytest.approx(100_000)
     # well specified: sandwich and bound agree to the sampling error of their moments
     assert error.sandwich == pytest.approx(error.cramer_rao, rel=0.2)
+
+
+def test_nuisances_raise_the_sandwich_as_they_raise_the_bound():
+    generator = torch.Generator().manual_seed(4)
+    model = pa.LinearFactorModel(6, 2, prior=priors.Laplace(), noise="diagonal")
+    model.loadings = torch.randn(6, 2, generator=generator, dtype=torch.float64) @ torch.tensor(
+        [[1.0, 0.8], [0.0, 0.6]], dtype=torch.float64
+    )
+    model.noise_variance = torch.full((6,), 0.5, dtype=torch.float64)
+    scores = model.sufficient_scores(model.sample(2000, seed=1))
+    known = effective_information(model, rows=1000)
+    (plain,) = angle_errors(scores, [priors.Laplace()] * 2)
+    (full,) = angle_errors(scores, [priors.Laplace()] * 2, known)
+    assert plain.effective is None
+    assert full.effective == pytest.approx(known.planes[0].degrees(2000))
+    assert (
+        full.effective > plain.cramer_rao == full.cramer_rao
+    )  # score noise that is correlated costs precision
+    assert full.sandwich / plain.sandwich == pytest.approx(full.effective / plain.cramer_rao)
+    # the standard error of 1 / sqrt(information), to first order
+    assert full.effective_error / full.effective == pytest.approx(
+        0.5 * known.planes[0].error / known.planes[0].value
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("law", "seeds"),
+    [(priors.Laplace(), 200), (priors.StudentT(5.0), 200), (priors.Logistic(), 200)],
+    ids=repr,
+)
+def test_sandwich_predicts_the_errors_of_a_laplace_model_within_a_fifth(law, seeds):
+    """Root mean square of the angle over 200 data sets of 2,000 rows: known to 5 %, beside the median prediction."""
+    identity, nothing = torch.eye(2, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
+    angles, predicted = [], []
+    for seed in range(seeds):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            z = law.sample(2000, 2).double()
+        model = pa.fit(pa.IndependentComponents(2, 2), z, seed=seed).model
+        loadings = model.loadings.detach()
+        angles.append(
+            rotation_angle(procrustes(identity, match_columns(identity, loadings).matched).rotation)
+        )
+        y = torch.linalg.solve(loadings, (z - model.mean.detach()).mT).mT
+        (error,) = angle_errors(Scores(y, nothing, torch.zeros(len(y))), [priors.Laplace()] * 2)
+        predicted.append(error.sandwich)
+    square = torch.tensor(angles, dtype=torch.float64).square()
+    observed = float(square.mean().sqrt())
+    error = float(square.std() / math.sqrt(seeds) / (2 * observed))
+    median = float(torch.tensor(predicted).median())
+    print(f"{law!r}: observed {observed:.3f} +- {error:.3f} degrees, predicted {median:.3f}")
+    assert 0.8 < median / observed < 1.2

@@ -1,0 +1,384 @@
+r"""When can independent factors be told apart: how far from Gaussian, how many rows, how little noise?
+
+Sixteen laws of the factors (generalised normal of shapes .7 to 4, of which 2 is Gaussian; Student-t), three numbers of
+rows, three amounts of noise. Factors of a known law are found by principal components and the best rotation of the
+scores, so that the plane of the factors and their axes are estimated apart. With kappa the information of the law with
+its noise, brought to unit variance, the angle of each plane has a standard error of 1 / sqrt(n (2 kappa - 2)) radians,
+which alone should decide: below n (2 kappa - 2) of about 10 (18 degrees) axes should be as good as arbitrary, and only
+then found, whatever the law, the noise and the number of rows. What arbitrary axes score is subtracted: corrected
+recovery is (mean |cosine| - chance) / (1 - chance). The prediction turns the true axes by normal angles of that
+standard error. The plane should be found for every law. Five models are then fitted to the same data: Gaussian
+factors, Laplace, Student-t and generalised normal with their shapes learnt, and multivariate t.
+
+How raw and aligned chains of such models look is in `rotating_chains`, likelihoods along the angle in `rotation`.
+
+Run:     python -m experiments.phase_diagram
+Answer:  n (2 kappa - 2) decides, and about 10 is where axes begin to mean something. One data set for each law, noise
+    and number of rows (--sizes 200 1000 --model-repeats 1, 112 data sets of 3 and 5 factors), predictions in brackets.
+    Recovery, 1 perfect and 0 chance, by n (2 kappa - 2): below 1 -.02 +- .12 (-.01); 1 to 3 .15 +- .12 (-.02); 3 to 10
+        .41 +- .15 (.26); 10 to 32 .57 +- .09 (.67); 32 to 100 .84 +- .04 (.90); 100 to 1,000 .941 +- .009 (.974); above
+        .988 +- .005 (.997). The bound is nearly reached, never beaten once axes are known.
+    The plane of the factors is found for every law: its error over the predicted one is .88 to 1.13.
+    Principal components recover axes by accident only: -.19 to .18 in bands of ten data sets or more.
+    Five models of the same 1,000 rows, one data set: factors of shape 1 (best possible .99): Laplace .99, Student-t
+        .98, generalised normal .99; of shape 1.5 (.95): .93, .90, .93; of shape 3 (.96): Laplace -.80, Student-t -.76,
+        the wrong axes surely, generalised normal .90, but only when its shape also starts above 2: from 1.5 alone the
+        fit ended at -.79. Gaussian and multivariate t factors: a likelihood that is the same to 1e-11 nats for every
+        rotation, whatever their recovery by accident (.94 once). On Gaussian factors the likelihood of the others
+        varies by 6 to 15 nats over a rotation all the same, and the axes are chance.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+import probae as pa
+from experiments.output import save, table
+from probae.agreement import amari_distance, chance_level
+from probae.datasets import linear_factors
+from probae.inference.rotation_search import search_rotation, tabulate
+from probae.linalg import haar_rotation
+from probae.matching import match_columns, principal_angles
+from probae.priors import GeneralizedNormal, Laplace, MultivariateStudentT, Prior, StudentT
+
+TRANSITION = 10.0  # of n (2 kappa - 2)
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the experiment."""
+
+    shapes: tuple[float, ...] = (0.7, 1.0, 1.25, 1.5, 1.75, 1.9, 2.0, 2.1, 2.25, 2.5, 3.0, 4.0)
+    """Shapes of generalised normal factors; 1 is Laplace, 2 Gaussian."""
+    freedoms: tuple[float, ...] = (3.0, 5.0, 10.0, 30.0)
+    """Degrees of freedom of Student-t factors."""
+    sizes: tuple[int, ...] = (200, 1000, 5000)
+    """Numbers of rows."""
+    noises: tuple[float, ...] = (0.0, 0.1, 0.3)
+    """Noise variances of a score, beside factors of variance 1."""
+    latents: int = 3
+    """Factors; there are twice as many features, with orthonormal loadings."""
+    repeats: int = 1
+    """Data sets for each law, size and noise."""
+    other_latents: tuple[int, ...] = (5,)
+    """Other numbers of factors, with the second size and noise alone."""
+    model_shapes: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
+    """Shapes of the factors to which all models are fitted."""
+    model_rows: int = 1000
+    """Rows of those data sets."""
+    model_repeats: int = 2
+    """Data sets for each of those shapes."""
+    seed: int = 0
+    """Seed of the first data set; each further one adds 1. Restarts have seeds of their own, 1,000 above."""
+    output: Path = Path("results/phase_diagram")
+    """Folder for the results."""
+
+
+def measure(settings: Settings) -> dict[str, Rows]:
+    """Return rows of numbers, each measurement with its prediction."""
+    return {"recovery": list(recovery(settings)), "models": list(models(settings))}
+
+
+def laws_of(settings: Settings) -> dict[str, Prior]:
+    """Return the laws of the factors by name."""
+    laws: dict[str, Prior] = {f"b = {shape:g}": GeneralizedNormal(shape) for shape in settings.shapes}
+    return laws | {f"t{freedom:g}": StudentT(freedom) for freedom in settings.freedoms}
+
+
+def recovery(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Axes and plane for every law, number of rows and noise: one row for each data set."""
+    for name, law in laws_of(settings).items():
+        for noise in settings.noises:
+            for size in settings.sizes:
+                for repeat in range(settings.repeats):
+                    yield one_recovery(name, law, noise, size, settings.latents, settings.seed + repeat)
+        noise, size = settings.noises[min(1, len(settings.noises) - 1)], settings.sizes[:2][-1]
+        for latents in settings.other_latents:
+            for repeat in range(settings.repeats):
+                yield one_recovery(name, law, noise, size, latents, settings.seed + repeat)
+
+
+@lru_cache(maxsize=256)
+def kappa_of(law: Prior, noise: float) -> float:
+    """Return the information of a law with its noise, on unit variance."""
+    return law.noisy_fisher_information(noise) if noise else law.fisher_information()
+
+
+def one_recovery(name: str, law: Prior, noise: float, size: int, latents: int, seed: int) -> dict[str, Any]:
+    """Find the axes of one data set."""
+    kappa = kappa_of(law, noise)
+    x, truth = data_of(law, noise, size, latents, seed)
+    plane, y, covariance = principal_scores(x, latents, noise)
+    tables = tabulate(y, covariance, [law] * latents)
+    turn = search_rotation(y, covariance, tables, seed + 1000, restarts=1, rows=size).rotation
+    information = size * max(2 * kappa - 2, 0.0)
+    chance = chance_level(latents).mean
+    return {
+        "law": name,
+        "noise": noise,
+        "rows": size,
+        "latents": latents,
+        "seed": seed,
+        "kappa": kappa,
+        "information": information,
+        "chance": chance,
+        **scores_of(truth, plane @ turn, chance),
+        "predicted": predicted_recovery(information, latents),
+        "Gaussian": scores_of(truth, plane, chance)["corrected"],
+        "plane": float(principal_angles(truth, plane).norm()),
+        # (D - K) K components of the error, each of variance v (1 + v) / n, with D = 2 K
+        "plane predicted": math.degrees(latents * math.sqrt(noise * (1 + noise) / size)),
+    }
+
+
+def data_of(law: Prior, noise: float, size: int, latents: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return rows and their orthonormal loadings."""
+    truth = haar_rotation(2 * latents, torch.Generator().manual_seed(seed))[:, :latents]
+    data = linear_factors(size, 2 * latents, latents, prior=law, noise=noise, loadings=truth, seed=seed)
+    return data.x, truth
+
+
+def principal_scores(x: Tensor, latents: int, noise: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return loadings, scores and score noise of probabilistic principal components."""
+    if noise:
+        model = pa.fit(pa.ProbabilisticPCA(x.shape[1], latents), x).model
+        scores = model.sufficient_scores(x)
+        mean = scores.variance.mean() * torch.eye(latents, dtype=torch.float64)  # equal, as the loadings are
+        return model.loadings.detach(), scores.values, mean
+    left, singular, right = torch.linalg.svd(x - x.mean(0), full_matrices=False)
+    root = math.sqrt(len(x))
+    plane = right[:latents].T * (singular[:latents] / root)
+    return plane, left[:, :latents] * root, torch.zeros(latents, latents, dtype=torch.float64)
+
+
+def scores_of(truth: Tensor, loadings: Tensor, chance: float) -> dict[str, float]:
+    """Compare loadings with the true ones."""
+    cosine = float(match_columns(truth, loadings).cosines.mean())
+    return {
+        "cosine": cosine,
+        "corrected": (cosine - chance) / (1 - chance),
+        "Amari": amari_distance(truth, loadings),
+    }
+
+
+@lru_cache(maxsize=4096)
+def predicted_recovery(information: float, latents: int, draws: int = 200) -> float:
+    """Return the corrected recovery of axes turned by normal angles of variance 1 / information in each plane."""
+    chance = chance_level(latents).mean
+    if information <= 0:
+        return 0.0
+    generator = torch.Generator().manual_seed(0)
+    angles = torch.randn(draws, latents, latents, generator=generator, dtype=torch.float64).triu(1)
+    turns = torch.linalg.matrix_exp((angles - angles.mT) / math.sqrt(information))
+    identity = torch.eye(latents, dtype=torch.float64)
+    cosines = [float(match_columns(identity, turn).cosines.mean()) for turn in turns]
+    return (float(np.mean(cosines)) - chance) / (1 - chance)
+
+
+def models(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Five models of the same noisy data: axes, plane, and the range of the likelihood over a rotation."""
+    noise = settings.noises[min(1, len(settings.noises) - 1)]
+    latents = settings.latents
+    for shape in settings.model_shapes:
+        law = GeneralizedNormal(shape)
+        kappa = kappa_of(law, noise)
+        for repeat in range(settings.model_repeats):
+            x, truth = data_of(law, noise, settings.model_rows, latents, settings.seed + repeat)
+            for name, starts in models_of(2 * latents, latents).items():
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # those of the fit are kept in the row
+                    runs = [pa.fit(model, x, seed=settings.seed + 1000 + repeat) for model in starts]
+                run = max(runs, key=lambda run: run.history[-1])
+                information = settings.model_rows * (2 * kappa - 2)
+                yield {
+                    "shape": shape,
+                    "model": name,
+                    "seed": settings.seed + repeat,
+                    **scores_of(truth, run.model.loadings, chance_level(latents).mean),
+                    "best possible": predicted_recovery(information, latents),
+                    "plane": float(principal_angles(truth, run.model.loadings).norm()),
+                    "likelihood range": pa.rotation_profile(run, x).range,
+                    "warnings": list(run.warnings),
+                }
+
+
+def models_of(features: int, latents: int) -> dict[str, list[pa.LinearFactorModel]]:
+    """Return the five models by name, with their starts: a learnt shape has one on each side of the Gaussian."""
+    laws: dict[str, list[Prior]] = {
+        "Laplace": [Laplace()],
+        "Student-t": [StudentT(6.0, learn=True)],
+        "generalised normal": [GeneralizedNormal(1.5, learn=True), GeneralizedNormal(3.0, learn=True)],
+        "multivariate t": [MultivariateStudentT(5.0)],
+    }
+    fitted = {
+        name: [pa.LinearFactorModel(features, latents, prior=law, noise="isotropic") for law in starts]
+        for name, starts in laws.items()
+    }
+    return {"Gaussian": [pa.ProbabilisticPCA(features, latents)]} | fitted
+
+
+def bands(rows: Rows) -> Rows:
+    """Put recoveries together by the decade and half-decade of n (2 kappa - 2): measured beside predicted."""
+    lines = []
+    edges = [0.0, 1.0, 10**0.5, 10.0, 10**1.5, 100.0, 1000.0, math.inf]
+    for low, high in zip(edges, edges[1:], strict=False):
+        some = [row for row in rows if low <= row["information"] < high]
+        if not some:
+            continue
+        values = np.array([row["corrected"] for row in some])
+        lines.append(
+            {
+                "n (2 kappa - 2)": f"{low:.3g} to {high:.3g}",
+                "fits": len(some),
+                "corrected": values.mean(),
+                "error": values.std() / math.sqrt(len(some)),
+                "predicted": float(np.mean([row["predicted"] for row in some])),
+                "lowest": values.min(),
+                "Gaussian": float(np.mean([row["Gaussian"] for row in some])),
+                "plane / predicted": float(
+                    np.mean([row["plane"] / row["plane predicted"] for row in some if row["noise"]] or [1.0])
+                ),
+            }
+        )
+    return lines
+
+
+def by_model(rows: Rows) -> Rows:
+    """Put the fits of one model to factors of one shape together."""
+    lines = []
+    for (shape, model), group in groupby(rows, lambda row: (row["shape"], row["model"])):
+        some = list(group)
+        means = {
+            key: float(np.mean([row[key] for row in some]))
+            for key in ("corrected", "best possible", "Amari", "plane", "likelihood range")
+        }
+        lines.append({"shape": shape, "model": model, **means})
+    return sorted(lines, key=lambda line: (line["shape"], line["model"]))
+
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#000000")  # of Okabe and Ito; markers tell them apart in grey
+MARKERS = ("o", "s", "^", "x")
+
+
+def plot(rows: dict[str, Rows]) -> Figure:
+    """Draw recovery against the information, over law and rows, and of the five models."""
+    figure = Figure(figsize=(14.0, 5.2), layout="constrained")
+    first, second, third = figure.subplots(1, 3, width_ratios=(1.15, 1.0, 1.1))
+    _plot_collapse(first, rows["recovery"])
+    _plot_map(figure, second, rows["recovery"])
+    _plot_models(third, by_model(rows["models"]))
+    return figure
+
+
+def _plot_collapse(ax: Axes, rows: Rows) -> None:
+    shown = [row for row in rows if row["information"] > 0]
+    most = max((row["latents"] for row in rows), key=[row["latents"] for row in rows].count)
+    noises = sorted({row["noise"] for row in shown})
+    for index, noise in enumerate(noises):
+        some = [row for row in shown if row["noise"] == noise and row["latents"] == most]
+        label = f"{most} factors, noise {noise:g}" if noise else f"{most} factors, no noise"
+        _marks(ax, some, COLOURS[index % 4], MARKERS[index % 4], label)
+    for index, latents in enumerate(sorted({row["latents"] for row in shown} - {most})):
+        some = [row for row in shown if row["latents"] == latents]
+        _marks(ax, some, "#CC79A7", ("+", "D")[index % 2], f"{latents} factors")
+    grid = np.geomspace(0.03, max(row["information"] for row in shown), 40)
+    ax.plot(
+        grid, [predicted_recovery(float(at), most) for at in grid], "k-", linewidth=1.4, label="predicted"
+    )
+    ax.axvline(TRANSITION, color="#666666", linewidth=1.0, linestyle="--")
+    ax.axhline(0, color="#999999", linewidth=0.8)
+    ax.set(xscale="log", xlabel="n (2 kappa - 2), information on the angle of a plane", xlim=(0.02, None))
+    ax.set_ylabel("recovery of the axes (1 perfect, 0 chance)")
+    ax.set_title("every law, number of rows and noise", fontsize=10)
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.13), ncols=2, frameon=False)
+
+
+def _marks(ax: Axes, rows: Rows, colour: str, marker: str, label: str) -> None:
+    face = {} if marker in "x+" else {"markerfacecolor": "none"}
+    x, y = [row["information"] for row in rows], [row["corrected"] for row in rows]
+    ax.plot(x, y, marker, color=colour, markersize=4.5, label=label, alpha=0.8, **face)
+
+
+def _plot_map(figure: Figure, ax: Axes, rows: Rows) -> None:
+    noises = sorted({row["noise"] for row in rows})
+    noise = noises[min(1, len(noises) - 1)]
+    most = max((row["latents"] for row in rows), key=[row["latents"] for row in rows].count)
+    some = [row for row in rows if row["noise"] == noise and row["latents"] == most]
+    laws = sorted({row["law"] for row in some}, key=lambda law: -_kappa_of(some, law))
+    sizes = sorted({row["rows"] for row in some})
+    values = np.array(
+        [
+            [
+                np.mean([r["corrected"] for r in some if (r["law"], r["rows"]) == (law, size)])
+                for size in sizes
+            ]
+            for law in laws
+        ]
+    )
+    image = ax.imshow(values, cmap="cividis", vmin=-0.2, vmax=1.0, aspect="auto")
+    for (i, j), value in np.ndenumerate(values):
+        colour = "black" if value > 0.5 else "white"
+        number = f"{value:.2f}".replace("-", "−")
+        ax.text(j, i, number, ha="center", va="center", fontsize=7.5, color=colour)
+        past = sizes[j] * (2 * _kappa_of(some, laws[i]) - 2) >= TRANSITION
+        before = j > 0 and sizes[j - 1] * (2 * _kappa_of(some, laws[i]) - 2) >= TRANSITION
+        if past and not before:  # the predicted border
+            ax.plot([j - 0.5, j - 0.5], [i - 0.5, i + 0.5], color="#D55E00", linewidth=2.5)
+    ax.set_xticks(range(len(sizes)), [f"{size:,}" for size in sizes])
+    ax.set_yticks(range(len(laws)), laws, fontsize=8)
+    ax.set(xlabel="rows", ylabel="law of the factors, least Gaussian first")
+    ax.set_title(f"recovery, noise {noise:g} (bars: n (2 kappa - 2) passes {TRANSITION:g})", fontsize=10)
+    figure.colorbar(image, ax=ax, aspect=40).set_label("1 perfect, 0 chance")
+
+
+def _kappa_of(rows: Rows, law: str) -> float:
+    return next(row["kappa"] for row in rows if row["law"] == law)
+
+
+def _plot_models(ax: Axes, lines: Rows) -> None:
+    shapes = sorted({line["shape"] for line in lines})
+    names = list(dict.fromkeys(line["model"] for line in lines))
+    colours = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7")
+    for index, name in enumerate(names):
+        some = {line["shape"]: line for line in lines if line["model"] == name}
+        at = [place + 0.13 * (index - 2) for place in range(len(shapes))]
+        values = [some[shape]["corrected"] for shape in shapes]
+        ax.plot(at, values, "os^Dv"[index % 5], color=colours[index % 5], markersize=6.5, label=name)
+    best = [next(line["best possible"] for line in lines if line["shape"] == shape) for shape in shapes]
+    ax.hlines(
+        best, np.arange(len(shapes)) - 0.4, np.arange(len(shapes)) + 0.4, color="#666666", label="predicted"
+    )
+    ax.axhline(0, color="#999999", linewidth=0.8)
+    for place in range(1, len(shapes)):
+        ax.axvline(place - 0.5, color="#dddddd", linewidth=0.8)
+    ax.set_xticks(range(len(shapes)), [f"{shape:g}" for shape in shapes])
+    ax.set(xlabel="shape b of the factors (1 Laplace, 2 Gaussian)")
+    ax.set_ylabel("recovery of the axes (1 perfect, 0 chance)")
+    ax.set_title("five models of the same data", fontsize=10)
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.13), ncols=3, frameon=False)
+
+
+def main(settings: Settings) -> None:
+    """Measure, print and save."""
+    rows = measure(settings)
+    print(f"recovery\n{table(bands(rows['recovery']))}\n\nmodels\n{table(by_model(rows['models']))}\n")
+    save(settings.output, settings, rows, plot(rows))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))
