@@ -172,9 +172,26 @@ from probae.factors.scores import (
 )
 from probae.factors.standard_errors import standard_errors as standard_errors
 from probae.factors.uncertainty import StandardErrors as StandardErrors
+from probae.identifiability.axes_bootstrap import (
+    AxesBootstrap as AxesBootstrap,
+    axes_bootstrap as axes_bootstrap,
+)
 from probae.identifiability.counting import (
     CountingRules as CountingRules,
     counting_rules as counting_rules,
+)
+from probae.identifiability.guide import (
+    InferenceEvidence as InferenceEvidence,
+    inference_evidence as inference_evidence,
+)
+from probae.identifiability.guide_profile import (
+    GuideProfile as GuideProfile,
+    guide_profile as guide_profile,
+)
+from probae.identifiability.hadamard import (
+    GuideGap as GuideGap,
+    guide_gap as guide_gap,
+    hadamard_gap as hadamard_gap,
 )
 from probae.identifiability.likelihood_gains import (
     LikelihoodGains as LikelihoodGains,
@@ -182,12 +199,29 @@ from probae.identifiability.likelihood_gains import (
 )
 from probae.identifiability.likelihood_ratio import rotation_profile as rotation_profile
 from probae.identifiability.nullity import fisher_nullity as fisher_nullity
+from probae.identifiability.prior_orbit import (
+    PriorOrbit as PriorOrbit,
+    prior_orbit as prior_orbit,
+)
+from probae.identifiability.push_forward import (
+    CarriedGuide as CarriedGuide,
+    carried_guide as carried_guide,
+)
 from probae.identifiability.report import (
     Report as Report,
     Verdict as Verdict,
     audit as audit,
 )
+from probae.identifiability.restarts import (
+    RestartLadder as RestartLadder,
+    refits as refits,
+    restart_ladder as restart_ladder,
+)
 from probae.identifiability.segment_information import segment_information as segment_information
+from probae.identifiability.simple_structure import (
+    SimpleStructure as SimpleStructure,
+    simple_structure as simple_structure,
+)
 from probae.inference import (
     Amortization as Amortization,
     ContractiveEncoder as ContractiveEncoder,
