@@ -5,10 +5,7 @@ On a flat orbit the posterior of the rotation is the prior restricted to it, p(R
     change(R) = log p(W R) - log p(W)
 
 is what the prior says of the axes, and the standard deviation of an angle under exp(change) is what is left when the
-rows are without limit. Hyperparameters h that have no closed integral are drawn given the loadings, a step of 2.5
-degrees at a time:
-
-    p(W R) / p(W) = E_{h | W} [p(W R | h) / p(W | h)]
+rows are without limit.
 """
 
 from __future__ import annotations
@@ -22,19 +19,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.checks import NotExactError, check_count, check_data
+from probae.checks import check_data
 from probae.identifiability.likelihood_ratio import gaussian_change, paired_change, sample_rows
+from probae.identifiability.prior_change import prior_change
 from probae.inference import Fit
 from probae.inference.identified_group import leaves_rotation
 from probae.linalg import givens
 from probae.models import LinearFactorModel
-from probae.parameter_priors.base import LoadingsPrior, expanded, log_normal
+from probae.parameter_priors.base import LoadingsPrior
 
-__all__ = ["PriorOrbit", "PriorPlane", "prior_change", "prior_orbit"]
+__all__ = ["PriorOrbit", "PriorPlane", "prior_orbit"]
 
 STEP = 2.5  # degrees
-CHAINS = 128  # draws of the hyperparameters at every step
-FIRST, SWEEPS = 50, 3  # updates of the hyperparameters before the first step, and before each
 ROWS = 1000  # rows that the likelihood of a non-Gaussian model is compared on
 MATTERS = 2.0  # nats
 
@@ -188,84 +184,6 @@ def prior_orbit(fit: Fit, x: Any = None, *, seed: int = 0) -> PriorOrbit | None:
         likelihood = None if rows is None else _likelihood_range(model, rows, rotations[::2], seed)
         planes.append(_summary(plane, angles, change, error, likelihood))
     return PriorOrbit(name, False, angles, tuple(planes))
-
-
-def prior_change(
-    prior: Any,
-    loadings: Float[Tensor, "features latents"],
-    rotations: Float[Tensor, "angles latents latents"],
-    *,
-    seed: int = 0,
-) -> tuple[Float[Tensor, " angles"], Float[Tensor, " angles"]]:
-    """Return log p(W R) - log p(W) along a path of rotations, and its Monte Carlo error (0 in closed form).
-
-    Parameters
-    ----------
-    prior : LoadingsPrior or Pyro distribution
-    loadings : Tensor (D, K)
-    rotations : Tensor (A, K, K)
-        Neighbours a few degrees apart, the identity among them.
-    seed : int
-
-    Notes
-    -----
-    A law that puts weight on exact zeros has no density beside them: the change is minus infinity where zeros get lost,
-    0 elsewhere (its slab has one scale for all factors).
-
-    Examples
-    --------
-    >>> import pyro.distributions as dist
-    >>> quarter = givens(2, 0, 1, torch.tensor([0.0, math.pi / 4]))
-    >>> prior_change(dist.Laplace(0.0, 1.0), torch.eye(2, dtype=torch.float64), quarter)[0]     # 2 - 2 sqrt 2
-    tensor([ 0.0000, -0.8284], dtype=torch.float64)
-    """
-    turned = loadings @ rotations
-    home = int((rotations - torch.eye(loadings.shape[1])).square().sum((1, 2)).argmin())
-    if not isinstance(prior, LoadingsPrior):
-        log_prob = torch.stack([expanded(prior, loadings.shape).log_prob(w) for w in turned]).double()
-        return log_prob - log_prob[home], torch.zeros(len(turned), dtype=torch.float64)
-    if prior.sparse:
-        lost = (turned.abs() < 1e-9 * loadings.abs().max()).sum((1, 2)) < (loadings == 0).sum()
-        return torch.where(lost, -math.inf, 0.0).double(), torch.zeros(len(turned), dtype=torch.float64)
-    try:
-        log_prob = prior.log_marginal(turned)
-        return log_prob - log_prob[home], torch.zeros_like(log_prob)
-    except NotExactError:
-        return _by_draws(prior, turned, home, check_count("seed", seed, minimum=0))
-
-
-def _by_draws(prior: LoadingsPrior, turned: Tensor, home: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Add up steps, each the mean of a ratio forward and one backward."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        features, latents = turned.shape[1:]
-        state, before = prior.start(CHAINS, features, latents), None
-        steps, squares = [], []
-        for number, here in enumerate(turned):
-            loadings = here.expand(CHAINS, features, latents)
-            for _ in range(SWEEPS if number else FIRST):
-                state = prior.update(state, loadings)
-            variance = prior.variance(state)
-            if before is not None:
-                there, old = before
-                forward = log_normal(loadings, old) - log_normal(there, old)
-                backward = log_normal(there, variance) - log_normal(loadings, variance)
-                steps.append(0.5 * (_log_mean(forward) - _log_mean(backward)))
-                squares.append(0.25 * (_relative_variance(forward) + _relative_variance(backward)))
-            before = loadings, variance
-    total = torch.cat([turned.new_zeros(1), torch.stack(steps).cumsum(0)])
-    spread = torch.cat([turned.new_zeros(1), torch.stack(squares).cumsum(0)])
-    return total - total[home], (spread - spread[home]).abs().sqrt()
-
-
-def _log_mean(log_ratio: Tensor) -> Tensor:
-    return log_ratio.logsumexp(0) - math.log(len(log_ratio))
-
-
-def _relative_variance(log_ratio: Tensor) -> Tensor:
-    """Return the squared relative error of the mean of the ratios."""
-    weights = log_ratio.softmax(0)
-    return (weights - 1 / len(weights)).square().sum()
 
 
 def _likelihood_range(model: LinearFactorModel, x: Tensor, rotations: Tensor, seed: int) -> float | None:
