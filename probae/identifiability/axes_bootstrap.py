@@ -60,6 +60,12 @@ class AxesBootstrap:
         Resamples.
     samples : int
         Rows that the errors hold for.
+
+    Examples
+    --------
+    >>> found = AxesBootstrap((PlaneBootstrap((0, 1), 1.5, 0.15, 1.25),), count=50, samples=1000)
+    >>> found.worst.ratio
+    1.2
     """
 
     planes: tuple[PlaneBootstrap, ...]

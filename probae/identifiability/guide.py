@@ -41,6 +41,11 @@ class InferenceEvidence:
     carried : CarriedGuide or None
     restarts : RestartLadder or None
     bootstrap : AxesBootstrap or None
+
+    Examples
+    --------
+    >>> InferenceEvidence(restricted=True).to_dict()["restarts"] is None
+    True
     """
 
     restricted: bool

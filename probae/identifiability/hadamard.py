@@ -71,6 +71,12 @@ class GuideGap:
     samples : int
     exact : bool
         Closed form for Gaussian factors; for others it is that of Gaussian factors with the same loadings.
+
+    Examples
+    --------
+    >>> found = GuideGap(0.1, 0.2, (PlaneGap((0, 1), 0.1, 0.2, 30.0),), samples=300, exact=True)
+    >>> found.artefact, found.turn
+    (60.0, 30.0)
     """
 
     here: float

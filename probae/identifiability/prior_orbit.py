@@ -87,6 +87,13 @@ class PriorOrbit:
     angles : Tensor (A,)
         Degrees, from -90.
     planes : tuple of PriorPlane
+
+    Examples
+    --------
+    >>> import torch
+    >>> found = PriorOrbit("Normal", True, torch.zeros(1), ())
+    >>> found.range, found.explains
+    (0.0, False)
     """
 
     prior: str
@@ -158,10 +165,11 @@ def prior_orbit(fit: Fit, x: Any = None, *, seed: int = 0) -> PriorOrbit | None:
 
     Examples
     --------
-    >>> import probae as pa
+    >>> import dataclasses, probae as pa
     >>> x = pa.datasets.holzinger_swineford().x
-    >>> run = pa.fit(pa.FactorAnalysis(9, 2), x, pa.LaplaceApproximation(draws=50))
-    >>> print(prior_orbit(run).describe())
+    >>> run = pa.fit(pa.FactorAnalysis(9, 3), x)
+    >>> program = run.model.with_priors(loadings=pa.parameter_priors.Normal(1.0))
+    >>> print(prior_orbit(dataclasses.replace(run, program=program)).describe())
     the prior Normal of the loadings is the same for every rotation (exact)
     """
     model, prior = fit.model, getattr(fit.program, "parameter_priors", {}).get("loadings")

@@ -50,6 +50,14 @@ class CarriedGuide:
     error : Tensor (A,)
         Monte Carlo standard error of ``carried``; zeros for a Gaussian guide, whose expectations are exact.
     samples : int
+
+    Examples
+    --------
+    >>> import torch
+    >>> angles, flat = torch.tensor([0.0, 45.0]), torch.zeros(2)
+    >>> print(CarriedGuide((0, 1), angles, flat, -10 * angles, flat, 300).describe())
+    the guide's bound, its draws turned with the loadings, changes by 0.00 nats over 300 rows (exact); loadings turned
+    alone: -450, which means nothing
     """
 
     plane: tuple[int, int]

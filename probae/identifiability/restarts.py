@@ -61,6 +61,15 @@ class RestartLadder:
         Mean of that angle for random axes (Monte Carlo over 200 rotations).
     tolerance : float
         Degrees that count as agreement.
+
+    Examples
+    --------
+    >>> import torch
+    >>> spread = {"identity": 40.0, "signed permutation": 25.0, "orthogonal": 0.1, "linear": 0.1}
+    >>> zeros = torch.zeros(2, dtype=torch.float64)
+    >>> print(RestartLadder(zeros, zeros, (0, 1), spread, 0.1, 25.0, 22.5, 1.0).describe())
+    2 of 2 fits within 2 nats of the best agree up to an orthogonal change (within 1.0 degrees); axes up to signs and
+    order differ by 25.0 degrees, at random 22 (agreement is necessary, not sufficient)
     """
 
     shortfall: Float[Tensor, " fits"]
@@ -87,7 +96,7 @@ class RestartLadder:
             return (
                 f"{head}; no linear change makes them agree ({self.subspace:.1f} degrees between subspaces)"
             )
-        up_to = "without any change" if found == "identity" else f"up to {_ARTICLE[found]} {found}"
+        up_to = _IN_WORDS[found]
         return (
             f"{head} agree {up_to} (within {self.tolerance:.1f} degrees); axes up to signs and order differ by "
             f"{self.turn:.1f} degrees, at random {self.chance:.0f} (agreement is necessary, not sufficient)"
@@ -108,7 +117,12 @@ class RestartLadder:
         }
 
 
-_ARTICLE = {"signed permutation": "a", "orthogonal": "an", "linear": "a"}
+_IN_WORDS = {
+    "identity": "without any change",
+    "signed permutation": "up to signs and order",
+    "orthogonal": "up to an orthogonal change",
+    "linear": "up to a linear change",
+}
 
 
 def restart_ladder(fits: Sequence[Fit], x: Any, *, tolerance: float = 1.0, seed: int = 0) -> RestartLadder:

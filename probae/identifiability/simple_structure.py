@@ -31,6 +31,12 @@ class SimpleStructure:
     features : int
     why : str
         Why there is no test.
+
+    Examples
+    --------
+    >>> found = SimpleStructure(None, 9, "9 features are too few.")
+    >>> found.p_value, found.describe()
+    (1.0, 'simple-structure evidence: not tested. 9 features are too few.')
     """
 
     information: RotationInformation | None
@@ -41,7 +47,7 @@ class SimpleStructure:
     def p_value(self) -> float:
         """Bonferroni over the degrees of the tests over all factors; 1 without a test."""
         tests = () if self.information is None else self.information.overall
-        return min(1.0, len(tests) * min((test.p_value for test in tests), default=1.0))
+        return min(1.0, len(tests) * min(test.p_value for test in tests)) if tests else 1.0
 
     def describe(self) -> str:
         """Say the result in a sentence."""

@@ -78,7 +78,7 @@ def test_draws_give_the_closed_form_within_their_error():
 
 
 def test_exchanging_two_factors_of_one_symmetric_law_changes_nothing():
-    x = pa.datasets.linear_factors(200, 6, 2, noise=0.3, seed=0).x
+    x = pa.datasets.linear_factors(150, 6, 2, noise=0.3, seed=0).x
     run = pa.fit(pa.LinearFactorModel(6, 2, priors.Laplace()), x)
     found = carried_guide(run, x, degrees=ANGLES)
     assert found.carried[[0, 3]].abs().max() < 1e-9
