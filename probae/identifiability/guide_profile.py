@@ -33,7 +33,7 @@ from probae.models.pyro_context import local_parameters
 
 __all__ = ["GuideProfile", "guide_profile", "turned", "turns"]
 
-ROWS = 1000  # rows of non-Gaussian models that are used: each is optimised at every angle
+ROWS = 1000  # rows that are used: each is optimised at every angle
 STEPS = 200
 TOLERANCE = 1e-9  # nats a row, below which its guide has arrived
 
@@ -147,7 +147,7 @@ def guide_profile(
     model_or_fit : LinearFactorModel or Fit
         With noise, and independent or Gaussian factors.
     x : array, DataFrame or Tensor (N, D)
-        Complete rows; at most 1,000 of them are used (a seeded choice) when factors are not Gaussian.
+        Complete rows; at most 1,000 of them are used (a seeded choice).
     plane : (int, int)
         The two factors that turn.
     degrees : Tensor (A,), optional
@@ -180,7 +180,7 @@ def guide_profile(
     check_plane(model, plane)
     check_count("seed", seed, minimum=0)
     data = check_data(x, features=model.features, names=model.feature_names)
-    rows = data.values if model.gaussian else sample_rows(data.values, ROWS, seed)
+    rows = sample_rows(data.values, ROWS, seed)
     angles = torch.arange(0.0, 181.0, 7.5) if degrees is None else degrees
     angles = angles.double()
     rotations = givens(model.latents, *plane, torch.deg2rad(angles))

@@ -20,13 +20,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.checks import NotExactError, check_count
+from probae.checks import check_count
 from probae.parameter_priors.base import LoadingsPrior, entries_of, expanded, log_normal
 from probae.parameter_priors.horseshoe import Horseshoe
 
-__all__ = ["by_draws", "log_horseshoe", "prior_change"]
+__all__ = ["by_draws", "has_closed_form", "log_horseshoe", "prior_change"]
 
-CHAINS = 64  # draws of the hyperparameters at every step, in each direction
+CHAINS, NUMBERS = (
+    64,
+    32_000,
+)  # draws of the hyperparameters at a step, in each direction; fewer if they are large
 FIRST, SWEEPS = 50, 5  # updates of the hyperparameters before the first step, and before each
 SCALES = 400  # points of log tau
 SMALLEST = 1e-150  # of u^2 / 2: the density has a pole at 0
@@ -70,13 +73,24 @@ def prior_change(
     if prior.sparse:
         lost = (turned.abs() < 1e-9 * loadings.abs().max()).sum((1, 2)) < (loadings == 0).sum()
         return torch.where(lost, -math.inf, 0.0).double(), torch.zeros(len(turned), dtype=torch.float64)
-    try:
-        log_prob = (
-            log_horseshoe(prior, turned) if isinstance(prior, Horseshoe) else prior.log_marginal(turned)
-        )
-        return log_prob - log_prob[home], torch.zeros_like(log_prob)
-    except NotExactError:
+    if not has_closed_form(prior):
         return by_draws(prior, turned, home, check_count("seed", seed, minimum=0))
+    log_prob = log_horseshoe(prior, turned) if isinstance(prior, Horseshoe) else prior.log_marginal(turned)
+    return log_prob - log_prob[home], torch.zeros_like(log_prob)
+
+
+def has_closed_form(prior: Any) -> bool:
+    """Whether the change of a prior needs no draws of hyperparameters.
+
+    Examples
+    --------
+    >>> from probae import parameter_priors
+    >>> has_closed_form(parameter_priors.ARD()), has_closed_form(parameter_priors.MultiplicativeGamma())
+    (True, False)
+    """
+    if not isinstance(prior, LoadingsPrior) or isinstance(prior, Horseshoe) or prior.sparse:
+        return True
+    return type(prior).log_marginal is not LoadingsPrior.log_marginal
 
 
 def log_horseshoe(
@@ -127,11 +141,12 @@ def by_draws(
 def _walk(prior: LoadingsPrior, turned: Tensor) -> tuple[Tensor, Tensor]:
     """Add up steps, each the mean of a ratio forward and one backward, and their variances."""
     features, latents = turned.shape[1:]
-    state = prior.start(CHAINS, features, latents)
+    chains = max(16, min(CHAINS, NUMBERS // (features * latents)))
+    state = prior.start(chains, features, latents)
     before: tuple[Tensor, Tensor] | None = None
     steps, squares = [turned.new_zeros(())], [turned.new_zeros(())]
     for here in turned:
-        loadings = here.expand(CHAINS, features, latents)
+        loadings = here.expand(chains, features, latents)
         for _ in range(SWEEPS if before else FIRST):
             state = prior.update(state, loadings)
         variance = prior.variance(state)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from probae.checks import check_data
 from probae.identifiability.likelihood_ratio import gaussian_change, paired_change, sample_rows
-from probae.identifiability.prior_change import prior_change
+from probae.identifiability.prior_change import has_closed_form, prior_change
 from probae.inference import Fit
 from probae.inference.identified_group import leaves_rotation
 from probae.linalg import givens
@@ -31,8 +31,9 @@ from probae.parameter_priors.base import LoadingsPrior
 __all__ = ["PriorOrbit", "PriorPlane", "prior_orbit"]
 
 STEP = 2.5  # degrees
-ROWS = 1000  # rows that the likelihood of a non-Gaussian model is compared on
+ROWS = 1000  # rows that the likelihood is compared on
 MATTERS = 2.0  # nats
+DRAWN = 4  # factors whose planes are walked through when that takes draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +152,8 @@ class PriorOrbit:
 def prior_orbit(fit: Fit, x: Any = None, *, seed: int = 0) -> PriorOrbit | None:
     """Say what the prior of the loadings of a fit prefers among rotations; None where they had none.
 
+    Hyperparameters that have to be drawn (`MultiplicativeGamma`) are for the planes of the four largest factors only.
+
     Parameters
     ----------
     fit : Fit
@@ -186,7 +189,7 @@ def prior_orbit(fit: Fit, x: Any = None, *, seed: int = 0) -> PriorOrbit | None:
     if x is not None:
         rows = check_data(x, features=model.features, missing="allow").values
     planes = []
-    for plane in itertools.combinations(range(model.latents), 2):
+    for plane in _planes(prior, W):
         rotations = givens(model.latents, *plane, torch.deg2rad(angles))
         change, error = prior_change(prior, W, rotations, seed=seed)
         likelihood = None if rows is None else _likelihood_range(model, rows, rotations[::2], seed)
@@ -194,16 +197,25 @@ def prior_orbit(fit: Fit, x: Any = None, *, seed: int = 0) -> PriorOrbit | None:
     return PriorOrbit(name, False, angles, tuple(planes))
 
 
+def _planes(prior: Any, loadings: Tensor) -> list[tuple[int, int]]:
+    """Return the planes to walk through: all, or where that takes draws those of the 4 factors that explain most."""
+    factors = range(loadings.shape[1])
+    if not has_closed_form(prior):
+        factors = sorted(loadings.square().sum(0).argsort(descending=True)[:DRAWN].tolist())
+    return list(itertools.combinations(factors, 2))
+
+
 def _likelihood_range(model: LinearFactorModel, x: Tensor, rotations: Tensor, seed: int) -> float | None:
     """Return the range of the log-likelihood over rotations, in nats over all rows; None without scores."""
     if model.gaussian and model.noise != "none":
-        change, weight = gaussian_change(model, x, rotations), 1.0
+        rows = sample_rows(x, ROWS, seed)
+        change = gaussian_change(model, rows, rotations)
     elif model.latents <= model.features:
         rows = sample_rows(x[~x.isnan().any(1)], ROWS, seed)
-        change, weight = paired_change(model, rows, rotations, seed)[0], len(x) / len(rows)
+        change = paired_change(model, rows, rotations, seed)[0]
     else:
         return None
-    return weight * float(change.max() - change.min())
+    return len(x) / max(1, len(rows)) * float(change.max() - change.min())
 
 
 def _summary(
