@@ -124,7 +124,8 @@ def guide_reason(
 
     Where the model identifies axes: the fit used a restricted guide and the exact (or paired) optimum lies further
     than max(2 standard errors, 5 degrees) away and is better beyond chance. Where it does not: the guide tells
-    rotations of one likelihood apart by more than 2 nats, and the fitted axes are those it prefers, within 5 degrees.
+    rotations of one likelihood apart by more than 2 nats, and the fitted axes are those it prefers, within 5 degrees or
+    the angle, at most 13 degrees, at which its bound has lost 2 nats (a fit by random steps stops somewhere there).
 
     Parameters
     ----------
@@ -156,7 +157,7 @@ def guide_reason(
             f"axes ({frame.gain:.3f} +- {frame.error:.3f} nats per row better)."
         )
     gap = evidence.gap
-    if gap is None or gap.artefact < MATTERS or gap.turn > LEAST_TURN:
+    if gap is None or gap.artefact < MATTERS or gap.turn > _slack(gap):
         return None
     return (
         f"The axes are the guide's: one with independent codes tells rotations of the same likelihood apart by up to "
@@ -201,6 +202,12 @@ def prior_reason(
         f"The axes are those of the prior {orbit.prior} of the loadings, which tells rotations apart by {nats}; more "
         f"rows would not make them any better known than to {sd:.1f} degrees."
     )
+
+
+def _slack(gap: GuideGap) -> float:
+    """Return the angle from the guide's best at which its bound has lost 2 nats, n range sin^2(2 angle) = 2."""
+    lost = math.sqrt(min(1.0, MATTERS / gap.artefact))
+    return min(max(0.5 * math.degrees(math.asin(lost)), LEAST_TURN), LARGEST_ERROR)
 
 
 def _least(worst_error: float) -> float:

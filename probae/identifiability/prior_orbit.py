@@ -199,7 +199,7 @@ def prior_orbit(fit: Fit, x: Any = None, *, seed: int = 0) -> PriorOrbit | None:
 
 def _planes(prior: Any, loadings: Tensor) -> list[tuple[int, int]]:
     """Return the planes to walk through: all, or where that takes draws those of the 4 factors that explain most."""
-    factors = range(loadings.shape[1])
+    factors = list(range(loadings.shape[1]))
     if not has_closed_form(prior):
         factors = sorted(loadings.square().sum(0).argsort(descending=True)[:DRAWN].tolist())
     return list(itertools.combinations(factors, 2))

@@ -144,9 +144,10 @@ def carried_guide(
         torch.default_generator.manual_seed(seed)
         law = fit.posterior(rows)
         q = gaussians_of(law)
-        closed = q is not None and _closed(model)
-        z = None if closed else law.sample(torch.Size((DRAWS,))).double()
-    found = _of_gaussian(model, rows, q, matrices) if z is None else _of_draws(model, rows, z, matrices)
+        if q is not None and _closed(model):
+            found = _of_gaussian(model, rows, q, matrices)
+        else:
+            found = _of_draws(model, rows, law.sample(torch.Size((DRAWS,))).double(), matrices)
     return CarriedGuide(plane, angles, *found, len(rows))
 
 

@@ -251,6 +251,6 @@ def _shortfall(models: list[LinearFactorModel], x: Tensor, seed: int) -> tuple[T
         halves.append(total)
     weight = len(x) / len(complete)
     mean = 0.5 * weight * (halves[0] + halves[1])
-    best = int(mean.sum(1).argmax())
-    error = 0.5 * weight * ((halves[0] - halves[1]) - (halves[0] - halves[1])[best]).sum(1).abs()
-    return (mean[best] - mean).sum(1), error
+    top = int(mean.sum(1).argmax())
+    error = 0.5 * weight * ((halves[0] - halves[1]) - (halves[0] - halves[1])[top]).sum(1).abs()
+    return (mean[top] - mean).sum(1), error
