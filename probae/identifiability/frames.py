@@ -87,11 +87,18 @@ def _compare(
     turned = column_density(there, values @ rotation, rotation.T @ covariance @ rotation)
     gain = turned - column_density(here, values, covariance)
     error = float(gain.std() / math.sqrt(len(gain)))
-    return FrameComparison(_distance(rotation), float(gain.mean()), error, law, rotation)
+    return FrameComparison(axes_angle(rotation), float(gain.mean()), error, law, rotation)
 
 
-def _distance(rotation: Float[Tensor, "k k"]) -> float:
-    """Return the angle of a rotation in degrees, up to signs and order of the axes."""
+def axes_angle(rotation: Float[Tensor, "k k"]) -> float:
+    """Return the angle of a rotation in degrees, up to signs and order of the axes.
+
+    Examples
+    --------
+    >>> from probae.linalg import givens
+    >>> round(axes_angle(givens(3, 0, 2, math.radians(70.0))), 9)         # 20 degrees short of an exchange of axes
+    20.0
+    """
     identity = torch.eye(len(rotation), dtype=torch.float64)
     matched = match_columns(identity, rotation).matched
     if torch.linalg.det(matched) < 0:

@@ -87,7 +87,7 @@ def rotation_profile(
     True
     """
     model = fit.model
-    _check(model, plane)
+    check_plane(model, plane)
     if degrees is None:
         degrees = torch.arange(0.0, 181.0, 5.0, dtype=torch.float64)
     rotations = givens(model.latents, plane[0], plane[1], torch.deg2rad(degrees.double()))
@@ -189,7 +189,8 @@ def sample_rows(x: Tensor, count: int, seed: int) -> Tensor:
     return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:count]]
 
 
-def _check(model: Any, plane: tuple[int, int]) -> None:
+def check_plane(model: Any, plane: tuple[int, int]) -> None:
+    """Refuse what is no linear factor model, or no plane of two of its factors."""
     if not isinstance(model, LinearFactorModel):
         raise ParameterError(f"A rotation profile needs a linear factor model, got {type(model).__name__}.")
     i, j = plane
