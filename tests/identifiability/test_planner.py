@@ -62,8 +62,8 @@ def test_features_average_the_noise():
 
 @pytest.mark.parametrize("law", [priors.Laplace(), priors.SpikeSlab()], ids=repr)
 def test_most_noise_is_the_inverse_of_the_rows(law):
-    (row,) = plan_angles(law, noise=[0.3], features=4, degrees=[3.0]).rows
-    noise = noise_for_angle(law, 3.0, round(row.samples_for[0]), features=4)
+    (row,) = plan_angles(law, noise=[0.3], features=4, degrees=[0.1]).rows
+    noise = noise_for_angle(law, 0.1, round(row.samples_for[0]), features=4)
     assert noise == pytest.approx(0.3, rel=2e-3)  # rows were rounded to whole ones
 
 
