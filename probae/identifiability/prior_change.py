@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import check_count
-from probae.parameter_priors.base import LoadingsPrior, entries_of, expanded, log_normal
+from probae.parameter_priors.base import LoadingsPrior, expanded, log_normal
 from probae.parameter_priors.horseshoe import Horseshoe
 
 __all__ = ["by_draws", "has_closed_form", "log_horseshoe", "prior_change"]
@@ -105,7 +105,7 @@ def log_horseshoe(
     True
     """
     reach = math.log(prior.global_scale) + np.linspace(-16.0, 16.0, SCALES)
-    units = (loadings / entries_of(prior.scale)).flatten(1).numpy()
+    units = (loadings / prior.entries).flatten(1).numpy()
     total = np.empty((len(units), SCALES))
     for place, log_tau in enumerate(reach):
         half = np.maximum(0.5 * (units * math.exp(-log_tau)) ** 2, SMALLEST)
