@@ -8,7 +8,6 @@ from enum import Enum
 from probae.identifiability.evidence import Evidence
 
 ALPHA = 0.01  # level of every gate
-LARGEST_ERROR = 13.0  # degrees; above, the angle of a plane is not known in any useful sense
 
 
 class Verdict(Enum):

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from probae.checks import FitError, ParameterError, check_data
 from probae.identifiability.data_tests import rotation_information
+from probae.identifiability.effective_information import effective_information
 from probae.identifiability.frames import MAX_LATENTS, FrameComparison, adaptive_frame, model_frame
+from probae.identifiability.guide import InferenceEvidence, inference_evidence
 from probae.identifiability.likelihood_ratio import RotationProfile, haar_spread, rotation_profile
 from probae.identifiability.noise import NoiseCheck, discrete_columns, noise_check
 from probae.identifiability.noise_identification import NoiseIdentification, noise_identification
@@ -55,7 +57,7 @@ class Evidence:
     gaussian: bool
     noise: str
     converged: bool
-    restricted_guide: bool
+    inference: InferenceEvidence
     structure: Structure
     loadings: LoadingsCheck
     invariance: float | None
@@ -97,7 +99,7 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
     precision: tuple[AngleError, ...] = () if zeros is None else zeros.precision
     own_frame = other_frame = None
     if scores is not None and laws is not None:
-        precision = tuple(angle_errors(scores, laws))
+        precision = tuple(angle_errors(scores, laws, effective_information(model, seed=seed)))
         if model.latents <= MAX_LATENTS:
             own_frame = model_frame(scores, laws, seed)
             other_frame = adaptive_frame(scores, seed) if shape.identified else None
@@ -108,7 +110,9 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         gaussian=model.gaussian,
         noise=model.noise,
         converged=fit.converged,
-        restricted_guide=_restricted(fit),
+        inference=inference_evidence(
+            fit, rows, samples=0 if rows is None else len(rows), restricted=_restricted(fit), seed=seed
+        ),
         structure=shape,
         loadings=checked,
         invariance=None
@@ -137,7 +141,7 @@ def _segmented(fit: Fit, x: Any) -> Evidence:
         gaussian=True,
         noise=model.noise,
         converged=fit.converged,
-        restricted_guide=False,
+        inference=InferenceEvidence(restricted=False),
         structure=shape,
         loadings=check_loadings(model),
         invariance=None,

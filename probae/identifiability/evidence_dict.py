@@ -18,6 +18,7 @@ def evidence_dict(evidence: Evidence) -> dict[str, Any]:
         "likelihood_ratio": _profile(evidence),
         "precision": _precision(evidence),
         "frames": _frames(evidence),
+        "inference": evidence.inference.to_dict(),
     }
 
 
@@ -74,6 +75,8 @@ def _precision(evidence: Evidence) -> list[dict[str, Any]]:
             "plane": list(error.plane),
             "cramer_rao_degrees": _finite(error.cramer_rao),
             "sandwich_degrees": _finite(error.sandwich),
+            "effective_degrees": None if error.effective is None else _finite(error.effective),
+            "effective_error": error.effective_error,
             "samples_for_5_degrees": _finite(error.samples_for(5.0)),
             "samples_for_1_degree": _finite(error.samples_for(1.0)),
         }

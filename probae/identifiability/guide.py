@@ -13,6 +13,7 @@ from probae.identifiability.axes_bootstrap import AxesBootstrap
 from probae.identifiability.frames import FrameComparison
 from probae.identifiability.guide_profile import GuideProfile
 from probae.identifiability.hadamard import MATTERS, GuideGap, guide_gap
+from probae.identifiability.precision import LARGEST_ERROR
 from probae.identifiability.prior_orbit import PriorOrbit, prior_orbit
 from probae.identifiability.push_forward import CarriedGuide
 from probae.identifiability.restarts import RestartLadder
@@ -22,7 +23,6 @@ from probae.models import ConfirmatoryFactorAnalysis, LinearFactorModel
 
 __all__ = ["LEAST_TURN", "InferenceEvidence", "guide_reason", "inference_evidence", "prior_reason"]
 
-LARGEST_ERROR = 13.0  # degrees, as in `decision`, which reads this module's evidence
 LEAST_TURN = 5.0  # degrees that two frames have to differ by, whatever their standard errors
 
 
@@ -58,8 +58,9 @@ class InferenceEvidence:
     bootstrap: AxesBootstrap | None = None
 
     def lines(self) -> list[str]:
-        """Say each result in a sentence."""
-        return [part.describe() for part in self._parts().values() if part is not None]
+        """Say each result in a sentence; what a guide would prefer only where one was used."""
+        parts = self._parts() if self.restricted else self._parts() | {"mean_field_gap": None}
+        return [part.describe() for part in parts.values() if part is not None]
 
     def to_dict(self) -> dict[str, Any]:
         """Return each result as plain values, None where it was not run."""

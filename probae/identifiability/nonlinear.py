@@ -8,6 +8,7 @@ from typing import Any
 from probae.checks import ParameterError
 from probae.decoders import LinearDecoder
 from probae.identifiability.evidence import Evidence
+from probae.identifiability.guide import InferenceEvidence
 from probae.identifiability.structure import LoadingsCheck, Structure
 from probae.inference import Fit
 from probae.likelihoods import Gaussian
@@ -67,7 +68,7 @@ def nonlinear_evidence(fit: Fit, x: Any) -> Evidence:
         gaussian=False,
         noise="none",
         converged=fit.converged,
-        restricted_guide=True,
+        inference=InferenceEvidence(restricted=True),
         structure=unknown,
         loadings=LoadingsCheck(0, False, 0.0, ()),
         invariance=None,

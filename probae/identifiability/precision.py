@@ -26,6 +26,8 @@ from probae.models.marginal import Scores
 from probae.priors import Prior
 from probae.priors.information import information_of, spread_of
 
+LARGEST_ERROR = 13.0  # degrees; above, the angle of a plane is not known in any useful sense
+
 
 @dataclass(frozen=True)
 class AngleError:

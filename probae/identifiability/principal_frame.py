@@ -23,11 +23,11 @@ from torch import Tensor
 
 from probae.checks import NotExactError, check_count
 from probae.identifiability.group_information import connected
+from probae.identifiability.precision import LARGEST_ERROR
 from probae.models import LinearFactorModel
 
 __all__ = ["PrincipalFrame", "principal_frame"]
 
-LARGEST_ERROR = 13.0  # degrees; above, an angle is not known in any useful sense
 TIED = 1e-9  # relative difference of variances that are one
 
 

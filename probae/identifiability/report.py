@@ -11,6 +11,7 @@ from probae.identifiability.decision import Decision, Verdict
 from probae.identifiability.evidence import Evidence, gather
 from probae.identifiability.evidence_dict import evidence_dict
 from probae.identifiability.nonlinear import nonlinear_evidence
+from probae.identifiability.precision import AngleError
 from probae.identifiability.subjects import read_subject
 from probae.identifiability.verdict import decide
 from probae.models import LinearFactorModel
@@ -195,7 +196,7 @@ def _inference_lines(evidence: Evidence) -> list[str]:
             f"likelihood along the rotation of z[{i}] and z[{j}]: range {profile.range:.2f} nats over "
             f"{profile.samples} rows ({kind}); a range alone is no evidence, it is positive on Gaussian data too"
         )
-    if evidence.restricted_guide and not evidence.nonlinear:
+    if evidence.inference.restricted and not evidence.nonlinear:
         lines.append(
             "the posterior is approximate with a restricted family; its axes are checked against the exact ones"
         )
@@ -210,6 +211,7 @@ def _inference_lines(evidence: Evidence) -> list[str]:
             f"best axes under a law fitted to the data ({frame.law}): {frame.degrees:.1f} degrees away, "
             f"{frame.gain:+.4f} +- {frame.error:.4f} nats per held-out row"
         )
+    lines += evidence.inference.lines()
     return [(" INFERENCE   " if i == 0 else "             ") + line for i, line in enumerate(lines)]
 
 
@@ -220,9 +222,16 @@ def _precision_lines(evidence: Evidence) -> list[str]:
     i, j = worst.plane
     return [
         f" PRECISION   worst plane (z[{i}], z[{j}]): {worst.degrees:.2f} degrees (Cramer-Rao {worst.cramer_rao:.2f}, "
-        f"sandwich {worst.sandwich:.2f}; asymptotic); rows for 5 degrees {_count(worst.samples_for(5.0))}, "
-        f"for 1 degree {_count(worst.samples_for(1.0))}"
+        f"sandwich {worst.sandwich:.2f}{_effective(worst)}; asymptotic); "
+        f"rows for 5 degrees {_count(worst.samples_for(5.0))}, for 1 degree {_count(worst.samples_for(1.0))}"
     ]
+
+
+def _effective(error: AngleError) -> str:
+    """Say what the other parameters cost, where it was computed."""
+    if error.effective is None:
+        return ""
+    return f", with all parameters estimated {error.effective:.2f} +- {error.effective_error:.2f}"
 
 
 def _count(value: float) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from probae.identifiability.decision import ALPHA, LARGEST_ERROR, Decision, Verdict, decision
+from probae.identifiability.decision import ALPHA, Decision, Verdict, decision
 from probae.identifiability.evidence import Evidence
+from probae.identifiability.precision import LARGEST_ERROR
 from probae.identifiability.segments import SegmentEvidence
 from probae.identifiability.structure import connected, describe_blocks
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from probae.identifiability.decision import (
     ALPHA,
-    LARGEST_ERROR,
     Decision,
     Verdict,
     data_would_identify,
@@ -15,7 +14,9 @@ from probae.identifiability.decision import (
     noise_rejected,
 )
 from probae.identifiability.evidence import Evidence
+from probae.identifiability.guide import guide_reason, prior_reason
 from probae.identifiability.planes import RotationInformation
+from probae.identifiability.precision import LARGEST_ERROR
 from probae.identifiability.segment_rules import segments_rule
 from probae.identifiability.structure import connected, describe_blocks
 from probae.identifiability.zeros_rules import zeros_noise, zeros_rotation, zeros_rule
@@ -31,6 +32,7 @@ def decide(evidence: Evidence) -> Decision:
         _noise_identified,
         _structural,
         _guide,
+        _prior,
         zeros_rule,
         _no_data,
         _rows,
@@ -122,10 +124,8 @@ def _structural(evidence: Evidence) -> Decision | None:
             "The factors have known, unequal variances or correlations: the group is the conjugate of O(k) by the "
             "square root of their covariance."
         )
-    if evidence.restricted_guide:
-        reasons.append(
-            "The encoder has a restricted covariance, so the axes that the fit shows are the guide's choice."
-        )
+    found = evidence.inference, evidence.model_frame, evidence.worst_error
+    reasons += [why for read in (guide_reason, prior_reason) if (why := read(*found, identified=False))]
     if data_would_identify(evidence):
         reasons.append(
             "The data carry rotation information (directions of the scores are not uniform): "
@@ -135,14 +135,13 @@ def _structural(evidence: Evidence) -> Decision | None:
 
 
 def _guide(evidence: Evidence) -> Decision | None:
-    other = evidence.model_frame
-    if not evidence.restricted_guide or other is None or not other.wins(max(2 * evidence.worst_error, 5.0)):
-        return None
-    reason = (
-        f"The method approximates the posterior, and the exact optimum lies {other.degrees:.0f} degrees from its axes "
-        f"({other.gain:.3f} +- {other.error:.3f} nats per row better)."
-    )
-    return decision(Verdict.GUIDE_DRIVEN, evidence, reason)
+    reason = guide_reason(evidence.inference, evidence.model_frame, evidence.worst_error, identified=True)
+    return None if reason is None else decision(Verdict.GUIDE_DRIVEN, evidence, reason)
+
+
+def _prior(evidence: Evidence) -> Decision | None:
+    reason = prior_reason(evidence.inference, evidence.model_frame, evidence.worst_error, identified=True)
+    return None if reason is None else decision(Verdict.PRIOR_DRIVEN, evidence, reason)
 
 
 def _no_data(evidence: Evidence) -> Decision | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from probae.identifiability.decision import (
     ALPHA,
-    LARGEST_ERROR,
     Decision,
     Verdict,
     data_would_identify,
@@ -12,6 +11,7 @@ from probae.identifiability.decision import (
     noise_rejected,
 )
 from probae.identifiability.evidence import Evidence
+from probae.identifiability.precision import LARGEST_ERROR
 from probae.identifiability.zeros import Zeros, ZerosTest
 
 

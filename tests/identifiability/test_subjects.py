@@ -215,7 +215,7 @@ def test_a_fit_of_a_sampler_is_no_restricted_guide():
     x = data(GAUSSIAN, 8, samples=300).x
     run = pa.fit(pa.FactorAnalysis(6, 2), x, pa.Gibbs(draws=150, warmup=100, chains=2))
     report = pa.audit(run, x)
-    assert not report.evidence.restricted_guide
+    assert not report.evidence.inference.restricted
     assert any(reason.startswith("Chains: ") for reason in report.reasons)
     assert report.verdict.name in ("NOT_IDENTIFIED", "NOT_CONVERGED")
     tree = pa.audit(pa.to_datatree(run, x), x)
