@@ -28,7 +28,7 @@ def test_prediction_is_the_information_of_the_segments(contrast):
     assert experiment.error_of(contrast, 100) == pytest.approx(expected, rel=1e-12)
 
 
-def test_known_labels_give_axes_and_shuffled_ones_do_not(rows):
+def test_known_labels_give_axes_and_equal_variances_do_not(rows):
     for row in rows["without noise"]:
         if (row["labels"], row["contrast"]) == (experiment.KNOWN, 0.5):
             assert row["degrees"] < 5 * row["predicted"]
@@ -36,11 +36,10 @@ def test_known_labels_give_axes_and_shuffled_ones_do_not(rows):
                 "IDENTIFIED_SP",
                 "INCONCLUSIVE",
             )  # the latter at the level of the row test
-    others = [
-        row for row in rows["without noise"] if (row["labels"], row["contrast"]) != (experiment.KNOWN, 0.5)
-    ]
-    # tests at level .01 on 12 data sets: 3 false ones have a chance of 2e-4
-    assert sum(row["verdict"] == "IDENTIFIED_SP" for row in others) <= 2
+    # shuffled labels of unequal variances are left out: rows of a segment are a mixture, which the test does not assume
+    equal = [row for row in rows["without noise"] if row["contrast"] == 0.0]
+    assert len(equal) == 8
+    assert all(row["verdict"] != "IDENTIFIED_SP" for row in equal)  # 8 tests at level .01
 
 
 def test_pooled_rows_are_never_identified(rows):
