@@ -11,8 +11,9 @@ import torch
 from probae.checks import Data, NotExactError, ParameterError, check_choice, check_count
 from probae.inference.base import Method, Outcome, few_threads
 from probae.inference.nuts.diagnosis import warn_of_moves
+from probae.inference.nuts.scale_laws import scale_laws
 from probae.inference.nuts.settings import Settings
-from probae.inference.parameter_draws import outcome_of, problem_of
+from probae.inference.parameter_draws import in_units, outcome_of, problem_of
 from probae.models import LinearFactorModel
 from probae.models.pyro_context import local_parameters
 from probae.parameter_priors import ParameterPrior
@@ -129,7 +130,8 @@ class NUTS(Method):
         )
         if self._needs_program(model):
             return self._fit_program(model, data, settings)
-        problem = problem_of(model, data, "NUTS")
+        codes = isinstance(model, LinearFactorModel) and not model.gaussian and not model.invertible
+        problem = in_units(model, self.rows(data), "NUTS") if codes else problem_of(model, data, "NUTS")
         if problem.loadings.sparse:
             law = type(problem.loadings).__name__
             raise NotExactError(
@@ -142,13 +144,15 @@ class NUTS(Method):
         draws, statistics, interrupted = sampled
         return outcome_of(problem, draws, statistics, interrupted=interrupted)
 
-    @staticmethod
-    def _needs_program(model: LinearFactorModel) -> bool:
-        """Whether a prior is a distribution of Pyro, or the factors of a model with priors are not Gaussian."""
-        laws = model.parameter_priors.values()
-        noisy = isinstance(model, LinearFactorModel) and not model.invertible
-        foreign = any(not isinstance(law, ParameterPrior) for law in laws)
-        return noisy and (foreign or not model.gaussian)
+    def _needs_program(self, model: LinearFactorModel) -> bool:
+        """Whether a prior is a distribution of Pyro, or the factors have a law that no compiled density is for."""
+        if not isinstance(model, LinearFactorModel) or model.invertible:
+            return False
+        if any(not isinstance(law, ParameterPrior) for law in model.parameter_priors.values()):
+            return True
+        return not model.gaussian and (
+            self.engine == "pyro" or scale_laws(model.prior, model.latents) is None
+        )
 
     def _fit_program(
         self, model: LinearFactorModel, data: Data | SufficientStatistics, settings: Settings
