@@ -40,7 +40,7 @@ def first_theta(
 
 
 def draw_scales(problem: Problem, loadings: Tensor, noise: Tensor, mean: Tensor) -> Tensor:
-    """Draw the scales (N, K) given parameters, after some sweeps of scales and factors; from torch's global generator."""
+    """Draw the scales (N, K) given parameters, after some sweeps; from torch's global generator."""
     assert isinstance(problem.data, Data)
     law, prior = ScaleConditional(loadings, noise), problem.model.prior
     y = law.whiten(problem.data.values.double() - mean)
