@@ -1,12 +1,11 @@
 r"""The laws of factors that are normal given a random variance, as the compiled density reads them.
 
-.. math:: z_k \mid \tau \sim N(0, \tau), \qquad \tau = c_k\, g^{\pm 1}, \qquad g \sim \mathrm{Gamma}(a_k, 1)
+.. math:: z_k \mid \tau \sim N(0, \tau), \qquad \tau = c_k\, g^{\pm 1}, \qquad g = \log(1 + e^w) \sim \mathrm{Gamma}(a_k, 1)
 """
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,6 +14,8 @@ from probae.checks import NotExactError
 from probae.priors import Laplace, Prior, Scaled, StudentT
 
 __all__ = ["coordinates_of", "scale_laws"]
+
+RANGE = 1e-300, 1e300  # of g, whose logarithm is taken
 
 
 def scale_laws(prior: Prior, latents: int) -> NDArray[np.float64] | None:
@@ -58,12 +59,14 @@ def _law(law: Prior) -> tuple[float, float, float] | None:
 def coordinates_of(
     scales: Float[Tensor, "*chains samples latents"], laws: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return log g (..., N K) of the scales tau.
+    """Return w (..., N K) of the scales tau.
 
     Examples
     --------
-    >>> coordinates_of(torch.ones(1, 2), scale_laws(StudentT(4.0), 2)).tolist()       # tau = 1 / g
-    [0.0, 0.0]
+    >>> import torch
+    >>> coordinates_of(torch.ones(1, 2), scale_laws(StudentT(4.0), 2)).round(4)       # tau = 1 / g, w = log(e - 1)
+    array([0.5413, 0.5413])
     """
-    logs = (scales.double().clamp_min(torch.finfo(torch.float64).tiny)).log().numpy()
-    return (laws[1] * (logs - np.log(laws[2]))).reshape(*logs.shape[:-2], -1)
+    g = np.clip((scales.double().numpy() / laws[2]) ** laws[1], *RANGE)
+    w = g + np.log(-np.expm1(-g))
+    return w.reshape(*w.shape[:-2], -1)

@@ -18,10 +18,10 @@ from probae.inference.nuts.kernel import Target
 from probae.inference.nuts.record import log_prior
 from probae.inference.nuts.sampler import Chains, run
 from probae.inference.nuts.scale_laws import scale_laws
-from probae.inference.nuts.scale_start import first_theta, parameter_variances
+from probae.inference.nuts.scale_start import first_covariance, first_theta
 from probae.inference.nuts.scales import scale_log_density
 from probae.inference.nuts.settings import Sampled, Settings
-from probae.inference.nuts.start import Density
+from probae.inference.nuts.start import Density, jitter
 from probae.inference.nuts.target import mean_law, needs_mean, noise_coefficients, precision_of
 from probae.inference.parameter_draws import Problem
 from probae.parameter_priors import Fixed
@@ -67,7 +67,7 @@ def density_of(target: Target, precision: NDArray[np.float64]) -> Density:
 
 
 def place_of(problem: Problem) -> Coordinates:
-    """Return where the parameters stand in theta; log g of every row and factor follows them."""
+    """Return where the parameters stand in theta; w of every row and factor follows them."""
     return Coordinates.raw(
         problem.model.features,
         problem.model.latents,
@@ -85,10 +85,9 @@ def chains_of(problem: Problem, count: int, generator: np.random.Generator) -> t
     features, latents = problem.model.features, problem.model.latents
     ones = precision_of(torch.ones(1, features, latents, dtype=torch.float64), 1, place)[0]
     starts = first_theta(problem, place, target.laws, count, int(generator.integers(2**31)))
-    covariance = parameter_variances(density_of(target, ones), starts[0], place.size, target.laws)
-    noise = generator.standard_normal((count, place.size))
+    covariance = first_covariance(density_of(target, ones), starts[0], place.size, target.laws)
     theta = starts.copy()
-    theta[:, : place.size] += noise * np.sqrt(covariance[: place.size])
+    theta[:, : place.size] += jitter(covariance.first, count, generator)
     hyper = Hyperparameters.first(problem, place, place.unpack(theta)[0])
     chains = Chains(
         scale_log_density,
@@ -118,7 +117,7 @@ def sample(problem: Problem, settings: Settings, generator: np.random.Generator)
 def log_joint(
     problem: Problem, target: Target, theta: NDArray[np.float64], draws: State
 ) -> Float[Tensor, "chains draws"]:
-    """Return log p(x, W, psi, log scales[, mean], hyperparameters) of every draw in nats; a flat mean adds nothing."""
+    """Return log p(x, W, psi, w[, mean], hyperparameters) of every draw in nats; a flat mean adds nothing."""
     features, latents = problem.model.features, problem.model.latents
     centre = np.stack([target.centre[0], np.zeros(features)])
     plain = target._replace(noise=np.zeros_like(target.noise), centre=centre)

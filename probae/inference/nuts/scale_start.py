@@ -14,13 +14,14 @@ from probae.checks import Data
 from probae.inference.code_start import start
 from probae.inference.gibbs_posterior import start_chains, sweep
 from probae.inference.nuts.coordinates import Coordinates
+from probae.inference.nuts.metric import Blocks
 from probae.inference.nuts.scale_laws import coordinates_of
-from probae.inference.nuts.start import SMALLEST_NOISE, STEP, WIDEST, Density
+from probae.inference.nuts.start import SMALLEST_NOISE, Density, curvature_covariance
 from probae.inference.parameter_draws import Problem
 from probae.inference.scale_conditional import ScaleConditional
 from probae.parameter_priors import Fixed
 
-__all__ = ["first_theta", "parameter_variances"]
+__all__ = ["first_covariance", "first_theta"]
 
 SWEEPS = 20  # of the scales given first parameters
 
@@ -51,16 +52,24 @@ def draw_scales(problem: Problem, loadings: Tensor, noise: Tensor, mean: Tensor)
     return prior.sample_scales(z)
 
 
-def parameter_variances(
+def first_covariance(
     density: Density, theta: NDArray[np.float64], size: int, laws: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the variance of each coordinate given all others at theta: by curvature, of scales that of their law."""
-    variances = np.empty(len(theta))
-    variances[size:] = np.tile(scipy.special.polygamma(1, laws[0]), (len(theta) - size) // laws.shape[1])
-    for index in range(size):
-        ahead, behind = theta.copy(), theta.copy()
-        ahead[index] += STEP
-        behind[index] -= STEP
-        curvature = (density(behind)[1][index] - density(ahead)[1][index]) / (2 * STEP)
-        variances[index] = 1 / max(abs(curvature), 1 / WIDEST)
-    return variances
+) -> Blocks:
+    """Return the covariance of the parameters given the scales at theta, and variances of the scales a priori."""
+    rows = (len(theta) - size) // laws.shape[1]
+    return Blocks(curvature_covariance(density, theta, size), np.tile(prior_variances(laws), rows))
+
+
+def prior_variances(laws: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the variance of each coordinate w, log(1 + e^w) ~ Gamma(a, 1), by a sum over a lattice.
+
+    Examples
+    --------
+    >>> prior_variances(np.ones((3, 1))).round(4)                           # logistic: pi^2 / 3
+    array([3.2899])
+    """
+    w = np.linspace(-60.0, 20.0 * laws[0].max() + 60.0, 5000)[:, None]
+    g = np.logaddexp(0.0, w)
+    weights = scipy.special.softmax((laws[0] - 1.0) * np.log(g) + w - 2.0 * g, axis=0)
+    mean = (weights * w).sum(0)
+    return (weights * (w - mean) ** 2).sum(0)

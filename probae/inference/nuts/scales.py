@@ -3,8 +3,9 @@ r"""The density of the parameters and of the scales of the factors, and its grad
 .. math:: z_{nk} \mid \tau \sim N(0, \tau_{nk}), \qquad x_n \mid \tau \sim N(\mu,\, W T_n W' + \Psi), \qquad
           \tau_{nk} = c_k\, g_{nk}^{\pm 1}, \quad g_{nk} \sim \mathrm{Gamma}(a_k, 1)
 
-Exponential scales (a = 1) make Laplace factors, inverse gamma ones Student's t. With R = T^{1/2}, r = x - mu,
-G = W' Psi^{-1} W and M = I + R G R nothing is divided by tau:
+Exponential scales (a = 1) make Laplace factors, inverse gamma ones Student's t. The coordinate of a scale is w with
+g = log(1 + e^w): for exponential scales it is logistic a priori, for all it has tails on either side that a step of one
+size can follow. With R = T^{1/2}, r = x - mu, G = W' Psi^{-1} W and M = I + R G R nothing is divided by tau:
 
     log p(x | tau) = -1/2 [log |Psi| + log |M| + r' Psi^{-1} r - v' M v],    v = M^{-1} R W' Psi^{-1} r
 
@@ -32,7 +33,7 @@ Matrix = NDArray[np.float64]
 
 @compiled
 def factor_row(G: Matrix, root: Vector, score: Vector, lower: Matrix, inverse: Matrix, v: Vector) -> float:
-    """Write M^{-1} and v = M^{-1} R score, and return log |M| + (what the row adds to -2 log p) - v' M v."""
+    """Write M^{-1} and v = M^{-1} R score, and return log |M| - v' M v; score is W' Psi^{-1} r."""
     latents = len(root)
     value = 0.0
     for k in range(latents):
@@ -99,7 +100,7 @@ def add_scaled_rows(
     second, cross, first = np.zeros((latents, latents)), np.zeros((latents, features)), np.zeros(latents)
     square, sums, r = np.zeros(features), np.zeros(features), np.empty(features)
     lower, inverse = np.empty((latents, latents)), np.empty((latents, latents))
-    root, score, v = np.empty(latents), np.empty(latents), np.empty(latents)
+    root, score, v, steep = np.empty(latents), np.empty(latents), np.empty(latents), np.empty(latents)
     value = 0.0
     for n in range(count):
         for d in range(features):
@@ -107,23 +108,21 @@ def add_scaled_rows(
             sums[d] += r[d]
             square[d] += r[d] * r[d]
         for k in range(latents):
-            u, shape, power, size = (
-                scales[n * latents + k],
-                target.laws[0, k],
-                target.laws[1, k],
-                target.laws[2, k],
-            )
-            mass = math.exp(u)
-            value += shape * u - mass
-            slope[n * latents + k] = shape - mass
-            root[k] = math.sqrt(size * math.exp(power * u))
+            w, shape, power = scales[n * latents + k], target.laws[0, k], target.laws[1, k]
+            small = math.exp(-abs(w))
+            g = max(w, 0.0) + math.log1p(small)
+            share = 1.0 / (1.0 + small)
+            steep[k] = (share if w > 0.0 else small * share) / g
+            value += (shape - 1.0) * math.log(g) + w - 2.0 * g
+            slope[n * latents + k] = 1.0 + steep[k] * (shape - 1.0 - 2.0 * g)
+            root[k] = math.sqrt(target.laws[2, k] * (g if power > 0.0 else 1.0 / g))
             held = 0.0
             for d in range(features):
                 held += V[k, d] * r[d]
             score[k] = held
         value -= 0.5 * factor_row(G, root, score, lower, inverse, v)
         for k in range(latents):
-            slope[n * latents + k] += 0.5 * target.laws[1, k] * (v[k] * v[k] + inverse[k, k] - 1.0)
+            slope[n * latents + k] += 0.5 * steep[k] * target.laws[1, k] * (v[k] * v[k] + inverse[k, k] - 1.0)
             m = root[k] * v[k]
             first[k] += m
             for j in range(latents):
@@ -172,7 +171,7 @@ def scale_log_density(theta: Vector, gradient: Vector, precision: Matrix, target
     Parameters
     ----------
     theta, gradient : array (size,)
-        Loadings, log noise variances, the mean where it is random, and log g of every row and factor.
+        Loadings, log noise variances, the mean where it is random, and w of every row and factor.
     precision : array (K, D)
         Of the normal prior of each loading.
     target : Target
