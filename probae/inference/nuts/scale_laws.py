@@ -1,6 +1,6 @@
 r"""The laws of factors that are normal given a random variance, as the compiled density reads them.
 
-.. math:: z_k \mid \tau \sim N(0, \tau), \qquad \tau = c_k\, g^{\pm 1}, \qquad g = \log(1 + e^w) \sim \mathrm{Gamma}(a_k, 1)
+.. math:: z_k \mid \tau \sim N(0, \tau), \quad \tau = c_k\, g^{\pm 1}, \quad g = \log(1 + e^w) \sim \Gamma(a_k, 1)
 """
 
 from __future__ import annotations
