@@ -34,10 +34,10 @@ def exact_moments(prior, x):
 def test_moments_are_those_of_the_mixture(prior):
     x = torch.cat([2.0 * normal(4, FEATURES, seed=3), torch.tensor([[6.0, -3.0, 12.0]]).double()])
     model = pa.LinearFactorModel(FEATURES, 1, prior=prior)
-    posterior = CodeDrawsPosterior(model, *parameters(1), draws=400, warmup=20)
+    posterior = CodeDrawsPosterior(model, *parameters(1), draws=120, warmup=10)
     law = posterior(x)
     mean, variance = exact_moments(prior, x)
-    worth = 2 * DRAWS * 400 / 10  # sweeps of these laws are worth a tenth of independent draws at the least
+    worth = 2 * DRAWS * 120 / 10  # sweeps of these laws are worth a tenth of independent draws at the least
     assert (law.mean[:, 0] - mean).abs().max() < 5 * (variance.max() / worth) ** 0.5
     # relative standard error of a variance: sqrt((kurtosis - 1) / n), kurtosis below 9
     torch.testing.assert_close(law.variance[:, 0], variance, rtol=5 * (8 / worth) ** 0.5, atol=0.0)

@@ -37,6 +37,14 @@ class NUTS(Method):
     those of the posterior of W. All chains run together in compiled code, with one step and one metric: from the
     curvature at the mode, then from the draws of all chains.
 
+    Laplace and Student's t factors are normal given a random variance, and are integrated out given those:
+
+    .. math:: z_{nk} \mid \tau \sim N(0, \tau_{nk}), \qquad x_n \mid \tau \sim N(\mu,\, W T_n W' + \Psi)
+
+    The N K scales tau are moved with the parameters, exponential ones of mean 1 for Laplace factors, inverse gamma ones
+    for t. There is no rotation to remove: W is identified up to signs and order of its columns, and all chains start
+    near one of those modes. A gradient then costs O(N (D K + K^3)).
+
     Parameters
     ----------
     draws : int
@@ -50,16 +58,19 @@ class NUTS(Method):
     tree_depth : int
         A trajectory has at most 2^tree_depth steps.
     engine : {"probae", "nutpie", "pyro"}
-        What draws: the engine here; nutpie on the same density (the extra ``nuts``); or Pyro, slowly, on a density of
-        its own in which neither rotation nor mean is integrated out, the reference of the other two.
+        What draws: the engine here; nutpie on the same density (the extra ``nuts``, Gaussian factors only); or Pyro,
+        slowly, on a density of its own in which neither rotation nor mean is integrated out, nor factors that are not
+        Gaussian: the reference of the other two.
 
     Raises
     ------
     ParameterError
-        A count, acceptance or engine that is none; nutpie missing; hyperparameters of loadings with another engine
-        than ``"probae"``.
+        A count, acceptance or engine that is none; nutpie missing; hyperparameters of loadings, or factors that are not
+        Gaussian, with nutpie.
     NotExactError
-        Non-Gaussian factors, or no noise.
+        No noise; sparse laws of the loadings; degrees of freedom of t factors that are to be learned.
+    DataError
+        Missing entries, or no rows, for factors that are not Gaussian.
 
     Warns
     -----
@@ -73,11 +84,17 @@ class NUTS(Method):
     -----
     ``Fit.draws`` are never aligned. Priors are those of ``model.with_priors``, by default N(0, 1) loadings, IG(2, 1/2)
     noise on columns in units of their standard deviation, and a flat mean. Hyperparameters of loadings are drawn from
-    their exact conditional law between moves. Distributions of Pyro, and factors that are not Gaussian, go to Pyro's
-    own sampler on the model's program, chain after chain, whatever the engine: Gaussian factors are integrated out of
-    it, others are moved, all N K of them; a flat mean becomes N(mean of x, (10 sd)^2). With missing entries every
-    pattern of them costs as much as complete rows do together. ``lp`` is log p(x, W, psi, hyperparameters), ``energy``
-    that of the sampler's own coordinates.
+    their exact conditional law between moves. Distributions of Pyro, and factors of other laws, go to Pyro's own
+    sampler on the model's program, chain after chain, whatever the engine: Gaussian factors are integrated out of it,
+    others are moved, all N K of them; a flat mean becomes N(mean of x, (10 sd)^2). With missing entries every pattern
+    of them costs as much as complete rows do together. ``lp`` is log p(x, W, psi, hyperparameters), ``energy`` that of
+    the sampler's own coordinates.
+
+    For Laplace and t factors the coordinate of a scale is w, with tau = c g or c / g and g = log(1 + e^w) a gamma
+    variable; ``lp`` is log p(x, W, psi, mean, w, hyperparameters). The metric is dense for the parameters and diagonal
+    for the scales, which ``Fit.draws`` does not keep. ``run.posterior(x)`` is p(z | x) averaged over up to 200 draws
+    of the parameters, signs and order matched, by Gibbs chains of each row: `Draws`, whose mean averages conditional
+    means. A run holds 8 (draws + warmup) chains (N K + parameters) bytes, twice over.
 
     References
     ----------

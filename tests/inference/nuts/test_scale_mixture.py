@@ -17,7 +17,7 @@ from probae.inference.nuts import trajectory
 from probae.parameter_priors import ARD, Fixed, InverseGamma, Normal, SpikeSlab
 from probae.priors import Laplace, Logistic, StudentT
 
-SHORT = NUTS(draws=60, warmup=60, chains=2)
+SHORT = NUTS(draws=40, warmup=40, chains=2)
 unready = pytest.mark.filterwarnings("ignore::probae.ConvergenceWarning")
 
 
@@ -37,10 +37,10 @@ def rows(count, features, latents, prior=None, noise=0.5, seed=0):
 @unready
 @pytest.mark.parametrize("prior", [Laplace(), StudentT(5.0)])
 def test_shapes_names_and_the_model(prior):
-    x, _ = rows(50, 4, 2, prior)
+    x, _ = rows(30, 4, 2, prior)
     run = fit(pa.LinearFactorModel(4, 2, prior=prior), x, SHORT)
-    assert run.draws["loadings"].shape == (2, 60, 4, 2)
-    assert run.draws["noise_variance"].shape == run.draws["mean"].shape == (2, 60, 4)
+    assert run.draws["loadings"].shape == (2, 40, 4, 2)
+    assert run.draws["noise_variance"].shape == run.draws["mean"].shape == (2, 40, 4)
     assert set(run.sample_stats) == set(trajectory.STATISTICS)
     assert run.sample_stats["diverging"].dtype == torch.bool
     assert run.sample_stats["n_steps"].dtype == torch.int64
@@ -102,14 +102,14 @@ def test_one_seed_gives_one_result_and_the_callers_state_is_kept():
     for name, value in runs[0].draws.items():
         assert torch.equal(value, runs[1].draws[name])
         assert not torch.equal(value, runs[2].draws[name])
-    assert runs[0].draws["noise_variance"].shape == (2, 60)
+    assert runs[0].draws["noise_variance"].shape == (2, 40)
 
 
 @unready
 def test_more_factors_than_features_are_sampled():
     x, _ = rows(40, 3, 2)
     run = fit(pa.SparseCoding(3, 4), x, SHORT)
-    assert run.draws["loadings"].shape == (2, 60, 3, 4)
+    assert run.draws["loadings"].shape == (2, 40, 3, 4)
     assert run.posterior(x[:5]).mean.shape == (5, 4)
 
 
@@ -119,7 +119,7 @@ def test_a_fixed_mean_stays():
     model = pa.LinearFactorModel(3, 1, prior=Laplace())
     model.mean = torch.tensor([2.0, 1.5, 2.5]).double()
     run = fit(model.with_priors(mean=Fixed()), x, SHORT)
-    torch.testing.assert_close(run.draws["mean"], model.mean.detach().expand(2, 60, 3))
+    torch.testing.assert_close(run.draws["mean"], model.mean.detach().expand(2, 40, 3))
 
 
 @unready
@@ -130,7 +130,7 @@ def test_control_c_gives_the_draws_so_far(monkeypatch):
 
     def some(*arguments):
         calls.append(len(arguments[-2]))
-        if sum(calls) > 100:
+        if sum(calls) > 60:
             raise KeyboardInterrupt
         trajectory.advance(*arguments)
 
@@ -139,7 +139,7 @@ def test_control_c_gives_the_draws_so_far(monkeypatch):
     x, _ = rows(30, 3, 1)
     run = fit(pa.LinearFactorModel(3, 1, prior=Laplace()), x, SHORT)
     assert run.interrupted
-    assert run.draws["loadings"].shape[1] == run.sample_stats["lp"].shape[1] == 40
+    assert run.draws["loadings"].shape[1] == run.sample_stats["lp"].shape[1] == 20
 
 
 @unready
@@ -189,8 +189,8 @@ def test_what_it_cannot_take_is_refused(model, x, method, error, message):
 def test_other_laws_go_to_pyro():
     x, _ = rows(8, 3, 1)
     with pytest.warns(pa.ProbaeWarning, match="the factors of every row"):
-        run = fit(pa.SparseCoding(3, 1, prior=Logistic()), x, NUTS(draws=3, warmup=4, chains=1, tree_depth=2))
-    assert run.draws["loadings"].shape == (1, 3, 3, 1)
+        run = fit(pa.SparseCoding(3, 1, prior=Logistic()), x, NUTS(draws=5, warmup=4, chains=1, tree_depth=2))
+    assert run.draws["loadings"].shape == (1, 5, 3, 1)
 
 
 @pytest.mark.slow
