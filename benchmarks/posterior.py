@@ -12,11 +12,12 @@ is claimed is NumPyro's effective draws per step over that time. Compilation, ad
 Pyro's advantage. With z sampled the smallest effective sample size of a run that can be waited for is some tens: its
 rate is known to a third or so.
 
-That all sample one law is seen by their means: the largest difference in combined standard errors.
+That all sample one law is seen by their means: the largest difference in combined standard errors is printed beside
+what is allowed.
 
 Run:     python -m benchmarks.posterior          (needs the extra `bench`; about half an hour)
          python -m benchmarks.posterior --no-joint --no-wide
-Claim:   see CLAIMS; `found` in results/benchmarks/posterior.json.
+Claim:   see CLAIMS, SAME_RATE and LARGEST; what was found is in the rows of results/benchmarks/posterior.json.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def apart(one: Run, other: Run) -> float:
 
 
 def row(case: str, mine: Run, theirs: Run, peer: str, rate: float | None = None) -> dict[str, Any]:
-    """Compare two runs; ``rate`` stands for the peer's own where that was not measured."""
+    """Compare two runs; where the peer was too slow to run, ``rate`` is its own, at which it would draw as much."""
     rate = theirs.rate if rate is None else rate
     found = {
         "case": case,
@@ -120,9 +121,10 @@ def row(case: str, mine: Run, theirs: Run, peer: str, rate: float | None = None)
         "ratio": mine.rate / rate,
         "claim": CLAIMS.get(case),
         "effective draws": [mine.effective, theirs.effective],
-        "seconds": [mine.notes["processor"], theirs.notes["processor"]],
+        "seconds": [mine.notes["processor"], theirs.effective / rate],
         "per second": [mine.rate, rate],
         "means apart": apart(mine, theirs),
+        "allowed": LARGEST,
         "notes": theirs.notes,
     }
     print(line(found), flush=True)
@@ -136,7 +138,7 @@ def line(found: dict[str, Any]) -> str:
     return (
         f"{found['case']}: {found['ratio']:.3g} times {found['peer']}{claim}; {worth[0]:.0f} effective draws in "
         f"{seconds[0]:.2f} s against {worth[1]:.0f} in {seconds[1]:.1f} s, {rates[0]:.0f} and {rates[1]:.3g} a second; "
-        f"means {found['means apart']:.1f} standard errors apart"
+        f"means {found['means apart']:.1f} standard errors apart (at most {found['allowed']:.0f})"
     )
 
 

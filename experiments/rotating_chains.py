@@ -157,17 +157,18 @@ def plot(rows: dict[str, Rows]) -> Figure:
     figure = Figure(figsize=(8.6, 6.6), layout="constrained")
     axes = figure.subplot_mosaic([["a", "b", "c"], ["d", "d", "d"]], height_ratios=(1.0, 0.95))
     reach = 1.08 * max(abs(row[side]) for row in rows["points"] for side in ("first", "second"))
+    chains = sorted({row["chain"] for row in rows["points"]})
     for key, (move, kind, title) in zip("abc", PANELS, strict=True):
-        for chain in range(4):
+        for chain in chains:
             some = [r for r in rows["points"] if (r["move"], r["kind"], r["chain"]) == (move, kind, chain)]
             axes[key].plot(
                 [r["first"] for r in some],
                 [r["second"] for r in some],
                 linestyle="",
-                marker=MARKERS[chain],
+                marker=MARKERS[chain % len(MARKERS)],
                 markersize=3.5,
                 markerfacecolor="none",
-                color=COLOURS[chain],
+                color=COLOURS[chain % len(COLOURS)],
                 label=f"chain {chain}",
             )
         axes[key].set(xlim=(-reach, reach), ylim=(-reach, reach), title=title, xlabel="loading on z[0]")

@@ -19,6 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from probae.checks import ParameterError
+
 
 def draw_generalized_inverse_gaussian(order: Tensor, a: Tensor, b: Tensor) -> Tensor:
     r"""Draw g of density proportional to g^{order - 1} exp(-(a g + b / g) / 2), from torch's global generator.
@@ -27,6 +29,11 @@ def draw_generalized_inverse_gaussian(order: Tensor, a: Tensor, b: Tensor) -> Te
     ----------
     order, a, b : Tensor
         Of shapes that broadcast; a and b above 0, order any number.
+
+    Raises
+    ------
+    ParameterError
+        Numbers without such a law, for which no draw would ever be accepted.
 
     Examples
     --------
@@ -38,6 +45,11 @@ def draw_generalized_inverse_gaussian(order: Tensor, a: Tensor, b: Tensor) -> Te
     """
     order, a, b = torch.broadcast_tensors(order.double(), a.double(), b.double())
     size, omega = order.abs(), a.sqrt() * b.sqrt()
+    if not bool((order.isfinite() & (omega > 0) & omega.isfinite()).all()):
+        raise ParameterError(
+            "A generalised inverse Gaussian law needs a finite order and a and b above 0, with a product that is a "
+            "number: a scale of the prior may be far from that of the data."
+        )
     alpha = omega * (omega / (torch.hypot(omega, size) + size))
     log = torch.asinh(size / omega) + _draw_centred(size.reshape(-1), alpha.reshape(-1)).reshape(order.shape)
     return (0.5 * (b.log() - a.log()) + torch.where(order < 0, -log, log)).exp()

@@ -6,6 +6,7 @@ import pytest
 import scipy.stats
 import torch
 
+from probae.checks import ParameterError
 from probae.generalized_inverse_gaussian import draw_generalized_inverse_gaussian
 
 DRAWS = 20_000
@@ -70,6 +71,15 @@ def test_many_laws_at_once_are_each_their_own():
     for one, order in zip(found, (1.0, 4.0, -6.0), strict=True):
         law = scipy.stats.geninvgauss(order, math.sqrt(6.0), scale=math.sqrt(2.0 / 3.0))
         assert one.mean().item() == pytest.approx(law.mean(), abs=5 * law.std() / DRAWS**0.5)
+
+
+@pytest.mark.parametrize(
+    "numbers", [(math.nan, 1.0, 1.0), (1.0, math.inf, 1.0), (1.0, 0.0, 1.0), (1.0, 1.0, math.nan)]
+)
+def test_numbers_without_a_law_are_refused(numbers):
+    """No draw would be accepted, for ever."""
+    with pytest.raises(ParameterError, match="needs a finite order"):
+        draw(*numbers, count=2)
 
 
 @pytest.mark.parametrize("sign", [1, -1])

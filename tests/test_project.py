@@ -108,10 +108,7 @@ WITHOUT_EXAMPLE = {
         "Fit",
         "Gap",
         "Gaps",
-        "JointDistributionTest",
         "LatentModel",
-        "PosteriorComparison",
-        "PosteriorDifference",
     ),
     *("Likelihood", "Prior", "Regularizer", "Report", "Tangents", "Verdict"),
 }

@@ -96,7 +96,7 @@ def covariance_residual(run: Fit, x: Any) -> CovarianceResidual:
     Parameters
     ----------
     run : Fit
-        Of a sampler, with Gaussian factors of variance 1.
+        Of a sampler, with uncorrelated factors of variance 1.
     x : array, DataFrame, Tensor (N, D) or SufficientStatistics
         The rows of the fit, complete.
 
@@ -117,7 +117,7 @@ def covariance_residual(run: Fit, x: Any) -> CovarianceResidual:
         raise ParameterError(f"covariance_residual needs the fit of a sampler, got {type(run).__name__}.")
     draws = read_source(run, "covariance_residual").draws["loadings"]
     model: LinearFactorModel = run.model
-    if not model.prior.spherical:
+    if not _unit_covariance(model):
         raise ParameterError(
             f"covariance_residual needs uncorrelated factors of variance 1, got {model.prior!r}."
         )
@@ -140,3 +140,12 @@ def covariance_residual(run: Fit, x: Any) -> CovarianceResidual:
     return CovarianceResidual(
         correlation - explained, torch.stack([first, second], 1), names, statistics.count
     )
+
+
+def _unit_covariance(model: LinearFactorModel) -> bool:
+    """Whether the factors are uncorrelated and of variance 1, so that W W' is what they explain."""
+    prior, latents = model.prior, model.latents
+    if not prior.spherical and prior.coordinates(latents) is None:
+        return False
+    variance = prior.distribution(latents).variance.double()
+    return bool(torch.allclose(variance, torch.ones_like(variance), rtol=1e-6))

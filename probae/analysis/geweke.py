@@ -39,6 +39,16 @@ class JointDistributionTest:
         Means over draws from the prior and the model, and over the kernel and the model in turns.
     error : Tensor (M,)
         Standard error of the difference, with the autocorrelation of the second.
+
+    Examples
+    --------
+    >>> means = torch.tensor([0.0, 1.0]), torch.tensor([0.01, 1.6])
+    >>> found = JointDistributionTest(("theta", "theta squared"), *means, error=torch.tensor([0.02, 0.1]))
+    >>> print(found)
+    Joint distribution test: failed, largest |z| 6.0
+                     marginal     successive   z
+      theta          0            0.01         +0.5
+      theta squared  1            1.6          +6.0  differs
     """
 
     names: tuple[str, ...]

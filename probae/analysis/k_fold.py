@@ -12,6 +12,7 @@ from torch import Tensor
 from probae.analysis.cross_validation import CrossValidation, few_rows, fingerprint, group_of_rows
 from probae.analysis.evidence import log_evidence
 from probae.analysis.predictive_density import averaged, draws_blocks, rows_of
+from probae.analysis.weighted_draws import draw_weights, draws_of
 from probae.checks import NotExactError, ParameterError, check_count
 from probae.inference import Fit, Method
 from probae.inference.base import Loop
@@ -35,8 +36,9 @@ def k_fold(
 
     .. math:: \text{elpd}_n = \log \frac1S \sum_s p(x_n \mid \theta_s), \qquad \theta_s \sim p(\theta \mid x_{-F(n)})
 
-    with draws of the parameters; at the fitted parameters without (maximum likelihood, EM, SVI, ...), where
-    `log_evidence` estimates what has no closed form. Each fit starts from ``model`` and ``method`` as they are given.
+    with draws of the parameters, weighted where they come from an approximation; at the fitted parameters without
+    (maximum likelihood, EM, SVI, ...), where `log_evidence` estimates what has no closed form. Each fit starts from
+    ``model`` and ``method`` as they are given.
 
     Parameters
     ----------
@@ -72,16 +74,18 @@ def k_fold(
     labels, count, named = row_folds(folds, len(data.values), seed)
     pointwise = torch.empty(len(labels), dtype=torch.float64)
     error = torch.zeros(len(labels), dtype=torch.float64)
+    notes = list(few_rows(len(labels)))
     for fold in _counted("folds", count):
         held = labels == fold
         run = _fit_rest(model, data.values[~held], method, seed)
         pointwise[held], error[held] = predicted(run, data.values[held], seed)
+        notes += _weighted(run)
     return CrossValidation(
         pointwise,
         named,
         fingerprint(data.values),
         monte_carlo_error=error if bool(error.any()) else None,
-        notes=few_rows(len(labels)),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
@@ -135,18 +139,21 @@ def k_fold_entries(
     x = rows_of(model, x).values
     labels = entry_folds(~x.isnan(), count, seed)
     pointwise = torch.zeros(len(x), dtype=torch.float64)
+    notes = list(few_rows(len(x)))
     for fold in _counted("folds", count):
         rest = x.masked_fill(labels == fold, torch.nan)
         run = _fit_rest(model, rest, method, seed)
         pointwise += predicted_entries(run, x, rest)
-    notes = few_rows(len(x))
-    return CrossValidation(pointwise, f"{count} folds of entries, seed {seed}", fingerprint(x), notes=notes)
+        notes += _weighted(run)
+    scheme = f"{count} folds of entries, seed {seed}"
+    return CrossValidation(pointwise, scheme, fingerprint(x), notes=tuple(dict.fromkeys(notes)))
 
 
 def predicted(run: Fit, x: Float[Tensor, "samples features"], seed: int) -> tuple[Tensor, Tensor]:
     """Return the log predictive density of rows (N,), and its Monte Carlo error where z is sampled."""
-    if run.draws:
-        density = torch.cat([averaged(block) for _, block in draws_blocks(run, x)])
+    if draws_of(run):
+        weights = draw_weights(run).log
+        density = torch.cat([averaged(block, weights) for _, block in draws_blocks(run, x)])
         return density, torch.zeros_like(density)
     found = log_evidence(run, x, seed=seed)
     return found.value.double(), found.standard_error.double()
@@ -154,10 +161,16 @@ def predicted(run: Fit, x: Float[Tensor, "samples features"], seed: int) -> tupl
 
 def predicted_entries(run: Fit, x: Tensor, rest: Tensor) -> Float[Tensor, " samples"]:
     """Return the log density of the entries that ``rest`` lacks given those it has, of each row."""
-    if not run.draws:
+    if not draws_of(run):
         return (run.model.log_likelihood(x) - run.model.log_likelihood(rest)).double()
     walks = zip(draws_blocks(run, x), draws_blocks(run, rest), strict=True)
-    return torch.cat([averaged(whole - part) for (_, whole), (_, part) in walks])
+    weights = draw_weights(run).log
+    return torch.cat([averaged(whole - part, weights) for (_, whole), (_, part) in walks])
+
+
+def _weighted(run: Fit) -> tuple[str, ...]:
+    """Return what to know of the weights of draws, where there are some."""
+    return draw_weights(run).notes if draws_of(run) else ()
 
 
 def row_folds(folds: Any, rows: int, seed: int) -> tuple[Int[Tensor, " samples"], int, str]:

@@ -12,10 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.analysis.predictive_density import draws_blocks
+from probae.analysis.weighted_draws import EQUAL, smoothed
 from probae.inference import Fit
 
-EQUAL = 1e-9  # spread of log weights that is rounding
-LOWEST = -690.0  # log of a weight that counts as 0 beside the largest: exp of less underflows
 PROBES = 20  # rows whose effective sample size stands for that of all: each takes a millisecond
 
 
@@ -32,7 +31,7 @@ class LeftOut(NamedTuple):
 def leave_out(
     log_likelihood: Float[Tensor, "chain draw samples"],
     efficiency: float = 1.0,
-    log_weight: Float[Tensor, "chain draw"] | None = None,
+    log_weight: Float[Tensor, " draws"] | None = None,
 ) -> LeftOut:
     r"""Weigh draws by 1 / p(x_n | theta_s), times what they weigh in the posterior where they are not drawn from it.
 
@@ -41,8 +40,8 @@ def leave_out(
     log_likelihood : Tensor (C, S, N)
     efficiency : float
         Effective draws for each draw.
-    log_weight : Tensor (C, S), optional
-        log p(x, theta) - log q(theta) of draws from q.
+    log_weight : Tensor (C S,), optional
+        log p(x, theta) - log q(theta) of draws from q, chains one after the other.
 
     Examples
     --------
@@ -51,32 +50,12 @@ def leave_out(
     (tensor([-1.5000, -1.5000, -1.5000], dtype=torch.float64), tensor([0., 0., 0.], dtype=torch.float64))
     """
     flat = log_likelihood.flatten(0, 1).mT.contiguous()  # (N, S)
-    own = torch.zeros(1, flat.shape[1], dtype=flat.dtype)
-    if log_weight is not None:
-        own = (log_weight - log_weight.max()).clamp_min(LOWEST).reshape(1, -1).double()
+    own = flat.new_zeros(1, flat.shape[1]) if log_weight is None else log_weight.unsqueeze(0)
     kept, _ = smoothed(own, efficiency)
     in_sample, in_sample_error = averaged(kept.expand_as(flat), flat, efficiency)
     weights, k_hat = smoothed(own - flat, efficiency)
     elpd, error = averaged(weights, flat, efficiency)
     return LeftOut(elpd, in_sample, k_hat, error, in_sample_error)
-
-
-def smoothed(
-    log_weights: Float[Tensor, "samples draws"], efficiency: float
-) -> tuple[Float[Tensor, "samples draws"], Float[Tensor, " samples"]]:
-    """Return normalised log weights with a smoothed tail, and k-hat, by arviz-stats; equal weights have no tail."""
-    draws = log_weights.shape[1]
-    weights = torch.full_like(log_weights, -math.log(draws))
-    k_hat = torch.zeros(len(log_weights), dtype=torch.float64)
-    tail = min(math.ceil(min(draws / 5, 3 * (draws / efficiency) ** 0.5)) + 1, draws)
-    largest = log_weights.topk(tail, 1).values
-    uneven = largest[:, 0] - largest[:, -1] > EQUAL
-    if bool(uneven.any()):
-        # its argument is minus a log weight, a log likelihood
-        found, shape = array_stats.psislw(-log_weights[uneven].numpy(), r_eff=efficiency)
-        weights[uneven] = torch.from_numpy(np.asarray(found))
-        k_hat[uneven] = torch.from_numpy(np.asarray(shape))
-    return weights, k_hat
 
 
 def averaged(

@@ -21,6 +21,7 @@ from probae.analysis.cross_validation import CrossValidation, few_rows, fingerpr
 from probae.analysis.left_out import LeftOut, leave_out, relative_efficiency
 from probae.analysis.predictive_density import check_fit, draws_blocks, rows_of
 from probae.analysis.result import FEWEST, tail_shape
+from probae.analysis.weighted_draws import draw_weights, draws_of
 from probae.checks import NotExactError, ParameterError
 from probae.inference import Fit
 from probae.inference.fit import fit
@@ -31,7 +32,6 @@ __all__ = ["loo"]
 
 SCHEME = "leave one out"
 FEW_DRAWS = 1000  # below which the tails of the weights have too few draws for a steady k-hat
-REWEIGHTED = "the draws come from an approximation of the posterior and were weighted towards it."
 
 
 @local_parameters
@@ -94,25 +94,20 @@ def loo(run: Fit, x: Any, *, refit: bool = False) -> CrossValidation:
         k_hat=parts.k_hat,
         monte_carlo_error=parts.error,
         limit=min(1 - 1 / math.log10(count), 0.7),
-        notes=few_rows(len(data.values)) + _few_draws(count) + (REWEIGHTED,) * (_log_weight(run) is not None),
+        notes=few_rows(len(data.values)) + _few_draws(count) + draw_weights(run).notes,
     )
     return _with_doubts(_refitted(found, run, data.values) if refit else found, refit)
 
 
 def _leave_out(run: Fit, values: Tensor) -> LeftOut:
     """Leave out each of the rows, some at a time."""
-    weight, efficiency = _log_weight(run), relative_efficiency(run, values)
+    weight, efficiency = draw_weights(run).raw, relative_efficiency(run, values)
     parts = [leave_out(block, efficiency, weight) for _, block in draws_blocks(run, values)]
     return LeftOut(*(torch.cat(some) for some in zip(*parts, strict=True)))
 
 
-def _log_weight(run: Fit) -> Tensor | None:
-    """Return log p(x, theta) - log q(theta) of the draws, where they come from an approximation q of the posterior."""
-    return (run.sample_stats or {}).get("log_weight")
-
-
 def _refitted(found: CrossValidation, run: Fit, values: Tensor) -> CrossValidation:
-    """Replace doubtful rows by what fits without them say; k-hat is then that of their densities in a plain mean."""
+    """Replace doubtful rows by what fits without them say; k-hat is then that of the densities that are averaged."""
     assert found.k_hat is not None
     assert found.monte_carlo_error is not None
     pointwise, k_hat, error = found.pointwise.clone(), found.k_hat.clone(), found.monte_carlo_error.clone()
@@ -123,7 +118,7 @@ def _refitted(found: CrossValidation, run: Fit, values: Tensor) -> CrossValidati
         one = _leave_out(without, values[row : row + 1])
         (_, block), *_ = draws_blocks(without, values[row : row + 1])
         pointwise[row], error[row] = one.in_sample[0], one.in_sample_error[0]
-        k_hat[row] = tail_shape(block.reshape(1, -1))[0]
+        k_hat[row] = tail_shape(block.reshape(1, -1) + draw_weights(without).raw)[0]
     return replace(found, pointwise=pointwise, k_hat=k_hat, monte_carlo_error=error)
 
 
@@ -155,16 +150,15 @@ def _no_marginal(run: Fit) -> NotExactError:
 
 def _check_draws(run: Fit) -> int:
     """Return how many draws of the parameters there are, or say what is missing."""
-    named = [name for name in run.model.parameter_names if run.draws and name in run.draws]
-    if not named:
+    draws = draws_of(run)
+    if not draws:
         raise ParameterError(
             f"loo needs draws of the parameters, and {type(run.method).__name__} gave none: use k_fold(model, x, "
             "method), which fits again without some rows."
         )
     if not isinstance(run.model, LinearFactorModel):
         raise _no_marginal(run)
-    assert run.draws is not None
-    count = math.prod(run.draws[named[0]].shape[:2])
+    count = math.prod(next(iter(draws.values())).shape[:2])
     if count < FEWEST:
         raise ParameterError(f"loo needs at least {FEWEST} draws of the parameters, got {count}: draw more.")
     return count

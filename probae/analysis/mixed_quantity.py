@@ -10,9 +10,10 @@ from arviz_stats.base import array_stats
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from probae.inference.parameter_draws import LARGEST_R_HAT
+
 __all__ = ["Quantity", "even_choice", "quantity_of"]
 
-LARGEST_R_HAT = 1.01  # Vehtari et al. (2021)
 MOST = 200  # numbers that are looked at
 TAILS = (0.05, 0.95)
 

@@ -19,10 +19,10 @@ from probae.analysis.mixed_quantity import Quantity, even_choice, quantity_of
 from probae.checks import DataError
 from probae.inference.aligned import OrthogonalProcrustes, SignedPermutations
 from probae.inference.identified_group import IdentifiedGroup
+from probae.inference.parameter_draws import LEAST_ESS
 
 __all__ = ["Mixing", "Pattern", "mixing"]
 
-LEAST_ESS = 400  # Vehtari et al. (2021)
 FEWEST = 4  # draws of a chain; a single one is cut in two
 SMALL_MEAN = 0.3  # of the length of the loadings: a mean below it is that of draws in many frames
 
@@ -95,15 +95,17 @@ class Mixing:
         """What the rows of the table say together."""
         if not self.converged:
             return Pattern.NOT_CONVERGED
-        if self.raw.mixed:
-            wandering = self.raw_mean < SMALL_MEAN * self.aligned_mean
-            return Pattern.FLAT_ORBIT if wandering and self.rotated.mixed else Pattern.ONE_FRAME
-        if self.permuted.mixed:
+        if self.raw.mixed and self.raw_mean >= SMALL_MEAN * self.aligned_mean:
+            return Pattern.ONE_FRAME
+        rotates = self.group is None or self.group.rotates
+        orbit = self.raw.mixed and rotates  # whose draws in random frames any alignment makes alike
+        if self.permuted.mixed and not orbit:
             return Pattern.SIGNED_PERMUTATIONS
         if not self.rotated.mixed:
             return Pattern.UNCLEAR
-        rotates = self.group is None or self.group.rotates
-        return Pattern.FRAMES_OF_CHAINS if rotates else Pattern.FRAME_SWITCH
+        if not rotates:
+            return Pattern.FRAME_SWITCH
+        return Pattern.FLAT_ORBIT if orbit else Pattern.FRAMES_OF_CHAINS
 
     @property
     def meaning(self) -> str:

@@ -37,6 +37,12 @@ class PosteriorDifference:
         Probability under the reference of the central interval of 90 % of this posterior.
     k_hat : float or None
         Pareto shape of the weights of its draws against the exact density; None for a sampler.
+
+    Examples
+    --------
+    >>> shift, error, spread, coverage = torch.tensor([[0.1, 0.3], [0.02, 0.02], [0.8, 0.6], [0.82, 0.7]])
+    >>> PosteriorDifference(shift, error, spread, coverage, k_hat=0.9).spread
+    tensor([0.8000, 0.6000])
     """
 
     shift: Float[Tensor, " q"]
@@ -56,6 +62,16 @@ class PosteriorComparison:
     quantities : tuple of str
     differences : dict of str to PosteriorDifference
         Of every posterior but the reference.
+
+    Examples
+    --------
+    >>> shift, error, spread, coverage = torch.tensor([[0.1, 0.3], [0.02, 0.02], [0.8, 0.6], [0.82, 0.7]])
+    >>> narrow = PosteriorDifference(shift, error, spread, coverage, k_hat=0.9)
+    >>> names = ("noise_variance[x1]", "communality[x1]")
+    >>> print(PosteriorComparison("Gibbs", names, {"mean field": narrow}))
+    2 quantities against Gibbs
+                largest shift  sd ratio  (from   to)  90 % interval holds  k-hat
+    mean field           0.30      0.60   0.60  0.80                 76 %   0.90
     """
 
     reference: str
@@ -114,7 +130,8 @@ def compare_posteriors(
     Raises
     ------
     ParameterError
-        Fewer than two fits, fits without draws of the parameters, or of different features.
+        Fewer than two fits, fits without draws of the parameters, or of different features; a reference that is none
+        of them.
 
     Notes
     -----
@@ -136,6 +153,11 @@ def compare_posteriors(
     >>> bool((found.differences["mean field"].spread < 1.05).all())
     True
     """
+    if not isinstance(runs, Mapping):
+        raise ParameterError(
+            'compare_posteriors needs fits by name, such as {"Gibbs": run, "Laplace": other}, got '
+            f"{type(runs).__name__}."
+        )
     names = list(runs)
     if len(names) < 2:
         raise ParameterError(f"compare_posteriors needs two fits or more by name, got {len(names)}.")

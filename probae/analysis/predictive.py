@@ -18,6 +18,7 @@ from probae.analysis.predictive_density import check_fit, rows_of
 from probae.analysis.predictive_result import PredictiveCheck, StatisticCheck
 from probae.analysis.replicates import Replicate
 from probae.analysis.row_statistics import STATISTICS, Own, RowStatistic
+from probae.analysis.weighted_draws import draw_weights, draws_of
 from probae.checks import Data, ParameterError, check_count
 from probae.inference import Fit
 from probae.inference.base import Loop
@@ -51,7 +52,8 @@ def posterior_predictive_check(
     r"""Hold statistics of x against those of data sets simulated from the fit (Rubin, 1984; Gelman et al., 1996).
 
     Each set has as many rows as x and the same missing entries. Where the fit has draws of the parameters each set
-    comes from another draw; without them all come from the fitted parameters, nonlinear models included.
+    comes from another draw, and draws of an approximation make sets as often as their weights say; without draws all
+    sets come from the fitted parameters, nonlinear models included.
 
     Parameters
     ----------
@@ -105,7 +107,7 @@ def posterior_predictive_check(
     torch.Size([50, 1])
     """
     check_fit(run, "posterior_predictive_check")
-    drawn = bool(run.draws) and any(name in run.draws for name in run.model.parameter_names)  # type: ignore[operator]
+    drawn = bool(draws_of(run))
     if refit and drawn:
         raise ParameterError(
             "refit is for fits without draws of the parameters: these have them, and need no refit."
@@ -117,7 +119,7 @@ def posterior_predictive_check(
             return replicates.of_draws(run, data.values, sets)
         return replicates.of_point(run, data.values, sets, refit)
 
-    note = () if drawn else (REFITTED if refit else POINT,)
+    note = draw_weights(run).notes if drawn else (REFITTED if refit else POINT,)
     return _check(simulate, data, statistics, sets, seed, "Posterior", note)
 
 

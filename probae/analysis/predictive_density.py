@@ -13,7 +13,16 @@ from torch import Tensor
 
 from probae.analysis.draws_likelihood import log_likelihood_of_draws
 from probae.analysis.evidence import log_evidence
-from probae.checks import Data, MissingRowWarning, ParameterError, check_count, check_data
+from probae.analysis.weighted_draws import BEYOND_REPAIR, REWEIGHTED, draw_weights, draws_of
+from probae.checks import (
+    Data,
+    MissingRowWarning,
+    ParameterError,
+    ProbaeWarning,
+    check_count,
+    check_data,
+    warn,
+)
 from probae.inference import Fit
 from probae.models import LinearFactorModel
 from probae.models.pyro_context import local_parameters
@@ -27,9 +36,10 @@ NUMBERS = 2**22  # log densities of draws and rows held at a time: 32 MB
 def log_predictive_density(run: Fit, x: Any, *, seed: int = 0) -> Float[Tensor, " samples"]:
     r"""Return the log predictive density of each row, latents and parameters integrated out, in nats, float64.
 
-    .. math:: \log \frac1S \sum_{s=1}^S p(x_n \mid \theta_s)
+    .. math:: \log \sum_{s=1}^S w_s\, p(x_n \mid \theta_s)
 
-    For fits without draws of the parameters it is log p(x_n) at the fitted ones, as `log_evidence` has it.
+    Draws of the posterior weigh 1 / S each, those of an approximation what their ``log_weight`` says. For fits without
+    draws of the parameters it is log p(x_n) at the fitted ones, as `log_evidence` has it.
 
     Parameters
     ----------
@@ -46,6 +56,11 @@ def log_predictive_density(run: Fit, x: Any, *, seed: int = 0) -> Float[Tensor, 
     DataError
         For rows the model cannot take.
 
+    Warns
+    -----
+    ProbaeWarning
+        The draws come from an approximation that no weights repair.
+
     Examples
     --------
     >>> import probae as pa
@@ -57,22 +72,24 @@ def log_predictive_density(run: Fit, x: Any, *, seed: int = 0) -> Float[Tensor, 
     check_fit(run, "log_predictive_density")
     seed = check_count("seed", seed, minimum=0)
     data = rows_of(run.model, x)
-    if not run.draws:
+    if not draws_of(run):
         return log_evidence(run, data.values, seed=seed).value.double()
-    blocks = draws_blocks(run, data.values)
-    return torch.cat([averaged(block) for _, block in blocks])
+    weights = draw_weights(run)
+    if BEYOND_REPAIR in weights.notes:
+        warn(f"{REWEIGHTED.capitalize()} But {BEYOND_REPAIR}", ProbaeWarning)
+    return torch.cat([averaged(block, weights.log) for _, block in draws_blocks(run, data.values)])
 
 
-def averaged(log_likelihood: Float[Tensor, "chain draw samples"]) -> Float[Tensor, " samples"]:
-    """Return the log of the mean density over all draws."""
-    flat = log_likelihood.flatten(0, 1)
-    return flat.logsumexp(0) - math.log(len(flat))
+def averaged(
+    log_likelihood: Float[Tensor, "chain draw samples"], log_weights: Float[Tensor, " draws"]
+) -> Float[Tensor, " samples"]:
+    """Return the log of the mean density over all draws, with weights of sum 1."""
+    return (log_likelihood.flatten(0, 1) + log_weights.unsqueeze(1)).logsumexp(0)
 
 
 def draws_blocks(run: Fit, values: Tensor) -> Iterator[tuple[slice, Float[Tensor, "chain draw samples"]]]:
     """Walk over rows: which, and their log-likelihood under each draw of the parameters, z integrated out."""
-    assert run.draws is not None
-    draws = {name: run.draws[name] for name in run.model.parameter_names if name in run.draws}
+    draws = draws_of(run)
     count = math.prod(next(iter(draws.values())).shape[:2])
     step = max(NUMBERS // count, 1)
     for start in range(0, len(values), step):

@@ -17,6 +17,7 @@ from torch import Tensor
 from probae.analysis.draws_likelihood import flat_parameters, of_checked_rows
 from probae.models import LatentModel, LinearFactorModel
 from probae.models.marginal import gaussian_posterior
+from probae.priors import CorrelatedGaussian
 
 __all__ = ["LatentDraws", "RowLikelihood", "Scores", "SiteDraws", "parameter_draws"]
 
@@ -87,7 +88,8 @@ class LatentDraws:
 class Scores:
     r"""Draws of z given each row and each draw of the parameters, in the frame of that draw.
 
-    .. math:: z_{sn} \sim N\big(M_s^{-1} W_s' \Psi_s^{-1} (x_n - \mu_s),\ M_s^{-1}\big)
+    .. math:: z_{sn} \sim N\big(M_s^{-1} W_s' \Psi_s^{-1} (x_n - \mu_s),\ M_s^{-1}\big), \quad
+              M_s = \Phi^{-1} + W_s' \Psi_s^{-1} W_s
     """
 
     model: LinearFactorModel
@@ -96,15 +98,17 @@ class Scores:
     numbers: tuple[int, ...]
 
     def __call__(self, places: Tensor, rows: Tensor) -> Tensor:
-        """Draw z of all rows, and keep some."""
-        _, loadings, noise, mean = flat_parameters(self.model, self.draws)
+        """Draw z of all rows, and keep some: of correlated factors z = L z_0, where Phi = L L'."""
+        _, loadings, noise, mean = flat_parameters(self.model, self.draws)  # loadings W L, of z_0
         values = []
         for place in places.tolist():
             location, scale = gaussian_posterior(self.x[rows], loadings[place], noise[place], mean[place])
             with seeded(*self.numbers, place):
                 standard = torch.randn(len(self.x), self.model.latents, dtype=torch.float64)[rows]
             values.append(location + (scale @ standard.unsqueeze(-1)).squeeze(-1))
-        return torch.stack(values)
+        found = torch.stack(values)
+        prior = self.model.prior
+        return found @ prior.factor.detach().double().mT if isinstance(prior, CorrelatedGaussian) else found
 
 
 def parameter_draws(program: LatentModel, count: int, numbers: tuple[int, ...]) -> dict[str, Tensor]:

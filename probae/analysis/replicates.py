@@ -8,10 +8,11 @@ from typing import Any
 
 import pyro
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from probae.analysis.draws_likelihood import flat_parameters
+from probae.analysis.draws_likelihood import models_of
+from probae.analysis.weighted_draws import draw_weights, draws_of
 from probae.inference import Fit
 from probae.inference.fit import fit
 from probae.models import LatentModel, LinearFactorModel
@@ -30,19 +31,13 @@ class Replicate:
 
 
 def of_draws(run: Fit, like: Float[Tensor, "samples features"], sets: int) -> Iterator[Replicate]:
-    """Simulate from draws of the parameters spread evenly over the chains.
-
-    Random numbers come from torch's global generator. What is missing in ``like`` is missing in every set.
-    """
-    assert run.draws is not None
-    _, loadings, noise, mean = flat_parameters(run.model, run.draws)
-    absent = like.isnan()
-    for draw in spread(len(mean), sets):
-        covariance = loadings[draw] @ loadings[draw].mT + noise[draw].diag()
-        z = torch.randn(len(like), loadings.shape[2], dtype=torch.float64)
-        error = noise[draw].sqrt() * torch.randn(like.shape, dtype=torch.float64)
-        x = mean[draw] + z @ loadings[draw].mT + error
-        yield Replicate(x.masked_fill(absent, torch.nan), covariance, covariance)
+    """Simulate from draws of the parameters spread evenly over the chains, each as often as its weight says."""
+    places = spread(draw_weights(run).log, sets)
+    chosen = {name: value.flatten(0, 1)[None, places] for name, value in draws_of(run).items()}
+    _, models = models_of(run.model, chosen)
+    for model in models:
+        covariance = covariance_of(model)
+        yield Replicate(rows_like(model, like), covariance, covariance)
 
 
 def of_point(
@@ -50,24 +45,28 @@ def of_point(
 ) -> Iterator[Replicate]:
     """Simulate from the fitted parameters again and again, and fit to each set if asked to."""
     covariance = covariance_of(run.model)
-    absent = like.isnan()
     for _ in range(sets):
-        x = run.model.sample(len(like)).double().masked_fill(absent, torch.nan)
+        x = rows_like(run.model, like)
         yield Replicate(x, covariance, covariance_of(_again(run, x).model) if refit else covariance)
 
 
-@local_parameters
 def of_program(
     program: LatentModel, like: Float[Tensor, "samples features"], sets: int
 ) -> Iterator[Replicate]:
     """Simulate from a Pyro program whose parameters have priors: they are drawn anew for each set."""
-    absent = like.isnan()
     for _ in range(sets):
         trace = pyro.poutine.trace(program).get_trace(size=len(like))
-        x = trace.nodes["x"]["value"].double().masked_fill(absent, torch.nan)
+        x = trace.nodes["x"]["value"].double().masked_fill(like.isnan(), torch.nan)
         drawn = {name: trace.nodes[name]["value"] for name in program.parameter_names if name in trace.nodes}
         covariance = covariance_of(program, drawn)
         yield Replicate(x, covariance, covariance)
+
+
+def rows_like(
+    model: LatentModel, like: Float[Tensor, "samples features"]
+) -> Float[Tensor, "samples features"]:
+    """Simulate as many rows, by torch's global generator; what is missing in ``like`` is missing in them."""
+    return model.sample(len(like)).double().masked_fill(like.isnan(), torch.nan)
 
 
 @local_parameters
@@ -79,31 +78,34 @@ def covariance_of(
         return torch.cov(model.sample(SIMULATED).double().mT, correction=0).reshape(
             model.features, model.features
         )
-    found = drawn or {}
-    loadings = found.get("loadings", model.loadings).detach().double()
-    variance = model.prior.distribution(model.latents, like=loadings).variance
-    phi = model.factor_correlation if model.gaussian else variance.diag()
+    found = {
+        name: drawn[name] if drawn and name in drawn else getattr(model, name)
+        for name in model.parameter_names
+    }
+    loadings = found["loadings"].detach().double()
+    law = model.prior.distribution(model.latents, like=loadings)
+    phi = model.factor_correlation if model.gaussian else law.variance.diag()
     signal = loadings @ phi @ loadings.mT
     if model.noise == "none":
         return signal
-    noise = found.get("noise_variance", model.noise_variance).detach().double()
+    noise = found["noise_variance"].detach().double()
     if model.noise == "complement":
         own = torch.linalg.qr(loadings)[0]
         return signal + noise * (torch.eye(model.features, dtype=torch.float64) - own @ own.mT)
     return signal + noise.expand(model.features).diag()
 
 
-def spread(count: int, sets: int) -> list[int]:
-    """Return which of so many draws make so many sets: evenly spread, and again from the first if they are fewer.
+def spread(log_weights: Float[Tensor, " draws"], sets: int) -> Int[Tensor, " sets"]:
+    """Return which draws make so many sets, evenly spread over their weights of sum 1.
 
     Examples
     --------
-    >>> spread(10, 3), spread(2, 4)
-    ([0, 3, 6], [0, 1, 0, 1])
+    >>> spread(torch.full((10,), 0.1).log(), 4), spread(torch.tensor([0.7, 0.1, 0.2]).log(), 4)
+    (tensor([1, 3, 6, 8]), tensor([0, 0, 0, 2]))
     """
-    if count < sets:
-        return [place % count for place in range(sets)]
-    return [place * count // sets for place in range(sets)]
+    edges = log_weights.exp().cumsum(0)
+    places = (torch.arange(sets, dtype=edges.dtype) + 0.5) / sets * edges[-1]
+    return torch.searchsorted(edges, places)
 
 
 def _again(run: Fit, x: Tensor) -> Any:

@@ -179,9 +179,8 @@ class MardiaSkewness(RowStatistic):
         if y is None:
             return x.new_full((1,), torch.nan)
         samples, features = y.shape
-        if (
-            features**2 <= samples
-        ):  # the squared length of the third moments: N D^3 products, in place of N^2 D
+        if features**2 <= samples:
+            # the squared length of the third moments: N D^3 products, in place of N^2 D
             third = torch.zeros(features**2, features, dtype=y.dtype)
             for part in y.split(max(BLOCK // features**2, 1)):
                 third += (part.unsqueeze(2) * part.unsqueeze(1)).flatten(1).mT @ part
@@ -244,9 +243,22 @@ STATISTICS: tuple[RowStatistic, ...] = (
 )
 
 
+def centred(x: Float[Tensor, "samples features"]) -> Float[Tensor, "samples features"]:
+    """Return the deviations from the mean of each column: exactly 0 in a constant one, whose mean may be rounded.
+
+    Examples
+    --------
+    >>> centred(torch.full((77, 1), 0.1)).abs().max()
+    tensor(0.)
+    """
+    missing = x.isnan()
+    constant = x.masked_fill(missing, torch.inf).amin(0) == x.masked_fill(missing, -torch.inf).amax(0)
+    return (x - x.nanmean(0)).masked_fill(constant & ~missing, 0.0)
+
+
 def central_moment(x: Float[Tensor, "samples features"], order: int) -> Float[Tensor, " features"]:
     """Return the mean power of the deviation from the mean, of the observed entries of each column."""
-    return (x - x.nanmean(0)).pow(order).nanmean(0)
+    return centred(x).pow(order).nanmean(0)
 
 
 def correlations(x: Float[Tensor, "samples features"]) -> Float[Tensor, "features features"]:
@@ -259,11 +271,11 @@ def correlations(x: Float[Tensor, "samples features"]) -> Float[Tensor, "feature
     tensor(1.)
     """
     seen = (~x.isnan()).to(x.dtype)
-    centred = (x - x.nanmean(0)).nan_to_num()
+    deviation = centred(x).nan_to_num()
     count = seen.mT @ seen
-    sums = centred.mT @ seen  # of column i over the rows that have j as well
-    cross = centred.mT @ centred - sums * sums.mT / count
-    squares = centred.square().mT @ seen - sums.square() / count
+    sums = deviation.mT @ seen  # of column i over the rows that have j as well
+    cross = deviation.mT @ deviation - sums * sums.mT / count
+    squares = deviation.square().mT @ seen - sums.square() / count
     return cross / (squares * squares.mT).sqrt()
 
 
@@ -272,11 +284,11 @@ def standardised(x: Float[Tensor, "samples features"]) -> Float[Tensor, "complet
     rows = x[~x.isnan().any(1)]
     if len(rows) <= x.shape[1]:
         return None
-    centred = rows - rows.mean(0)
-    sd = centred.square().mean(0).sqrt()
+    deviation = centred(rows)
+    sd = deviation.square().mean(0).sqrt()
     if not bool((sd > 0).all()):
         return None
-    scaled = centred / sd
+    scaled = deviation / sd
     root, failed = torch.linalg.cholesky_ex(scaled.mT @ scaled / len(scaled))
     if bool(failed) or float(root.diagonal().min()) < 1e-7:
         return None

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from probae.analysis.lazy import lazily
 from probae.analysis.recipes import LatentDraws, Scores, SiteDraws, parameter_draws
+from probae.analysis.weighted_draws import draws_of
 from probae.inference import Fit
 from probae.inference.draws import Draws
 from probae.models import LinearFactorModel
@@ -33,6 +34,10 @@ __all__ = [
 ]
 
 PRIOR, REPLICATES, LATENTS = range(3)  # each draws numbers of its own
+WEIGHTED = (
+    "none: draws are those of an approximation q, so ArviZ describes q; log_weight of sample_stats is log p - log q, "
+    "and loo, k_fold and the predictive checks of probae use it"
+)
 PREDICTED = "latents and noise drawn anew for each row, also where entries of x are missing"
 
 
@@ -82,8 +87,7 @@ class Source:
     @cached_property
     def parameters(self) -> dict[str, Tensor]:
         """Draws (chain, draw, ...) of the parameters of the model; none for a point fit."""
-        names = getattr(self.run.model, "parameter_names", ())
-        return {name: value for name, value in (self.run.draws or {}).items() if name in names}
+        return draws_of(self.run)
 
     @cached_property
     def law(self) -> Any:
@@ -126,6 +130,8 @@ def posterior(source: Source) -> Group:
             "none: draws are as they were drawn, and where the prior lets factors rotate, loadings may have rotated "
             "between them"
         )
+    if "log_weight" in (source.run.sample_stats or {}):
+        group.attributes["weights"] = WEIGHTED
     if source.x is None or "z" in group.values:
         return group
     if source.parameters:
@@ -235,7 +241,7 @@ def constants(source: Source) -> Group:
             group.put(name, value.numpy(), source.axes(name, tuple(value.shape)))
     for name, law in run.program.parameter_priors.items():
         for key, value in _numbers(law).items():
-            group.put(f"{name}_prior_{key}", value.numpy(), source.axes(f"{name}_prior", tuple(value.shape)))
+            group.put(f"{name}_prior_{key}", value.numpy(), source.axes("prior", tuple(value.shape)))
     penalty = getattr(run.method, "penalty", None)
     if isinstance(penalty, int | float):
         group.put("penalty", np.asarray(float(penalty)), [])

@@ -51,7 +51,10 @@ def posterior_loadings(run: Fit, turned: Structure, standardized: bool, level: f
     loadings = draws @ in_frame_of(run.model, draws, group)
     own = run.model.loadings.detach().double()
     communality = loadings.square().sum(-1)
-    loadings = loadings @ torch.linalg.lstsq(own, turned.loadings).solution
+    change = torch.linalg.lstsq(
+        own, turned.loadings - own
+    ).solution  # 0 where nothing was turned, of whatever rank
+    loadings = loadings + loadings @ change
     noise = run.draws["noise_variance"].double()
     noise = noise.unsqueeze(-1).expand(communality.shape) if noise.dim() == 2 else noise
     if standardized:

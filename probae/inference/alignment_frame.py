@@ -10,7 +10,7 @@ from torch import Tensor
 
 from probae.inference.assignment import Columns, signed_permutation
 
-MOST = 500  # draws that make a reference
+MOST = 500  # draws, about, that make a reference
 TIED = 1e-6  # relative difference of two sizes, or two entries, that decides nothing
 
 
@@ -18,7 +18,7 @@ TIED = 1e-6  # relative difference of two sizes, or two entries, that decides no
 class Sample:
     """Draws of all chains in units of their rows, (draws, D, K), and the part of them that makes the reference.
 
-    That part is every second draw of each chain, and fewer where these are more than five hundred in all.
+    That part is every second draw of each chain, and fewer, about five hundred, where there are more than 1,500 in all.
     """
 
     rows: Float[Tensor, "draws features latents"]

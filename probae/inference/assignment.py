@@ -66,9 +66,8 @@ def assign_columns(
     classes, flips = torch.tensor(columns.classes), torch.tensor(columns.flips)
     value = torch.where(flips.unsqueeze(-1), similarity.abs(), similarity)
     span = 2 * value.shape[-1] * value.abs().amax((-2, -1), keepdim=True) + 1
-    value = torch.where(
-        classes.unsqueeze(-1) == classes, value, value - span
-    )  # worse than all that is allowed
+    allowed = classes.unsqueeze(-1) == classes
+    value = torch.where(allowed, value, value - span)  # worse than all that is allowed
     order = value.argmax(-1)
     clash = (order.sort(-1).values != torch.arange(value.shape[-1])).any(-1)
     for draw in torch.nonzero(clash).flatten().tolist():

@@ -47,8 +47,11 @@ class Method:
 
     @property
     def unit_free(self) -> bool:
-        """Whether the data may be rescaled before the fit and the answer after it."""
-        return True
+        """Whether the data may be rescaled before the fit and the answer after it.
+
+        Not where parameters have a posterior: such a method puts data and priors in units near 1 itself.
+        """
+        return not self.random
 
     @property
     def common_unit(self) -> bool:
@@ -129,13 +132,10 @@ class Fit:
     restarts: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        for module in (self.model, getattr(self.posterior, "encoder", None)):
-            if module is not None:
-                module.feature_names = self.names
-        if isinstance(self.posterior, DrawsPosterior):
-            object.__setattr__(
-                self.posterior, "feature_names", self.names
-            )  # frozen, and in no file of its own
+        averaged: Any = self.posterior if isinstance(self.posterior, DrawsPosterior) else None
+        for part in (self.model, getattr(self.posterior, "encoder", None), averaged):
+            if part is not None:
+                part.feature_names = self.names
 
     def log_likelihood(self, x: Any) -> Float[Tensor, "samples"]:
         """Return log p(x) per row in nats: exact where the model allows, else estimated by importance sampling.

@@ -21,7 +21,7 @@ KEPT = 1000  # draws of the parameters; more change mean and density by less tha
 BLOCK = 8_000_000  # numbers held at a time
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class DrawsPosterior:
     r"""Posterior p(z | x) averaged over draws of the parameters, all in one frame.
 
@@ -46,7 +46,7 @@ class DrawsPosterior:
     loadings: Float[Tensor, "draws features latents"]
     noise: Float[Tensor, "draws features"]
     mean: Float[Tensor, "draws features"]
-    feature_names: ClassVar[tuple[str, ...] | None] = None  # of the data a Fit saw, which sets it
+    feature_names: ClassVar[tuple[str, ...] | None] = None  # of the data a Fit saw, which sets it; in no file
 
     @classmethod
     def of(cls, loadings: Tensor, noise: Tensor, mean: Tensor) -> Self:
@@ -57,19 +57,14 @@ class DrawsPosterior:
     def __call__(self, x: Any) -> ScoreMixture:
         """Return the mixture for each row; NaN entries are integrated out."""
         data = check_data(x, features=self.loadings.shape[1], names=self.feature_names, missing="allow")
-        maps = torch.zeros(*self.loadings.shape[:2], self.loadings.shape[2], dtype=torch.float64)
         rows = data.values.double()
         observed = ~rows.isnan()
         patterns, owner = torch.unique(observed, dim=0, return_inverse=True)
         parts = []
         for number, pattern in enumerate(patterns):
             covariance = LowRankCovariance.factor(self.loadings.double() * pattern[:, None], self.noise)
-            chol = covariance.capacitance_cholesky
-            solved = torch.cholesky_solve(
-                (self.loadings * pattern[:, None] / self.noise[..., None]).mT.double(), chol
-            )
-            maps = solved.mT
-            parts.append((torch.nonzero(owner == number).flatten(), maps, chol))
+            which = torch.nonzero(owner == number).flatten()
+            parts.append((which, covariance.posterior_map.mT, covariance.capacitance_cholesky))
         return ScoreMixture(rows.nan_to_num(), self.mean.double(), parts, data.dtype)
 
 

@@ -73,11 +73,6 @@ class LaplaceApproximation(Method):
     def __post_init__(self) -> None:
         check_count("draws", self.draws)
 
-    @property
-    def unit_free(self) -> bool:
-        """False: the problem is put in units here, with its priors."""
-        return False
-
     @local_parameters
     @torch.no_grad()
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:

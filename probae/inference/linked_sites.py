@@ -12,9 +12,7 @@ __all__ = ["move_sites"]
 
 SCORES = ("z", "scores", "factor_mean")  # rows of factors, in the last dimension
 COVARIANCES = ("factor_covariance", "factor_correlation")
-OF_LOADINGS = (
-    "loadings_"  # hyperparameters of the loadings; those whose last dimension is K belong to its columns
-)
+OF_LOADINGS = "loadings_"  # hyperparameters; those whose last dimension is K belong to columns of loadings
 PRODUCTS = "_shrinkage"  # whose cumulative products belong to the columns
 
 

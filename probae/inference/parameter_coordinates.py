@@ -15,9 +15,8 @@ from probae.inference.parameter_density import CollapsedDensity
 from probae.parameter_priors.base import LoadingsPrior
 
 BLOCK = 20_000_000  # numbers held at a time by a Hessian
-FARTHEST = (
-    30.0  # of log noise, in units near 1: a step beyond is cut, where I + W' Psi^{-1} W would lose its digits
-)
+# of log noise, in units near 1: a step beyond is cut, where I + W' Psi^{-1} W would lose its digits
+FARTHEST = 30.0
 
 
 class Parameters(NamedTuple):
@@ -91,13 +90,7 @@ class Coordinates:
         if prior.rotation_invariant:
             return loadings @ random_frames(generator, (draws,), latents)
         signs = torch.from_numpy(generator.choice([-1.0, 1.0], (draws, 1, latents)))
-        if not _exchangeable(prior, latents):
+        if not prior.scales_factors_alike:
             return loadings * signs
         order = torch.from_numpy(generator.permuted(np.tile(np.arange(latents), (draws, 1)), axis=1))
         return (loadings * signs).gather(2, order[:, None].expand_as(loadings))
-
-
-def _exchangeable(prior: LoadingsPrior, latents: int) -> bool:
-    """Whether the law of the loadings treats all factors alike."""
-    scale = torch.as_tensor(getattr(prior, "scale", 1.0))
-    return scale.dim() < 2 or bool((scale == scale[:, :1]).all())

@@ -51,8 +51,12 @@ class CollapsedDensity:
         self.variances = 1 if problem.isotropic else self.features
         data = problem.data
         self.samples_mean = isinstance(data, Data) and not isinstance(problem.mean, Fixed)
-        self.centred = None if isinstance(data, Data) else centred(data)
-        self.groups = self._patterns(data.values) if isinstance(data, Data) else self._complete(centred(data))
+        self.centred: Centred | None = None
+        if isinstance(data, Data):
+            self.groups = self._patterns(data.values)
+        else:
+            self.centred = centred(data)
+            self.groups = self._complete(self.centred)
 
     def _complete(self, rows: Centred) -> list[Group]:
         """All rows in one group, and one more for a normal mean."""
@@ -61,7 +65,7 @@ class CollapsedDensity:
             return [Group(columns, rows.about(self.problem.fixed_mean))]
         groups = [Group(columns, rows.about_their_mean())]
         if isinstance(self.problem.mean, Normal):
-            location, variance = _moments(self.problem.mean)
+            location, variance = self.problem.mean.moments
             last = rows.count**0.5 * (rows.mean - location)
             groups.append(Group(columns, Rows(last[None], last.square(), 1), rows.count * variance))
         return groups
@@ -81,16 +85,6 @@ class CollapsedDensity:
                 about = Rows(root, root.square().sum(0), size)
                 groups.append(Group(columns, about, mean=rows.mean(0), size=size))
         return groups
-
-    def check_noise(self) -> None:
-        """Refuse columns that the prior of the noise has no proper posterior for, before anything climbs there."""
-        data = self.problem.data
-        if isinstance(data, SufficientStatistics):
-            squares = data.variances * data.count
-        else:
-            squares = _spread(data.values.double())
-        squares = squares.sum()[None] if self.problem.isotropic else squares
-        self.problem.noise.check_residuals(squares, self.problem.count)
 
     def log_likelihood(
         self,
@@ -113,7 +107,7 @@ class CollapsedDensity:
         """Return log p(W) + log p(Psi) [+ log p(mean)], hyperparameters integrated out."""
         value = self.problem.loadings.log_marginal(loadings) + self.problem.noise.log_prob(noise).sum(-1)
         if mean is not None and isinstance(self.problem.mean, Normal):
-            location, variance = _moments(self.problem.mean)
+            location, variance = self.problem.mean.moments
             law = dist.Normal(location, variance.sqrt(), validate_args=False)
             value = value + law.log_prob(mean).sum(-1)
         return value
@@ -129,19 +123,24 @@ class CollapsedDensity:
             return self.problem.fixed_mean.expand(loadings.shape[:-1])
         given = self.centred.mean, self.centred.count, loadings, noise
         if isinstance(self.problem.mean, Normal):
-            return draw_normal_mean(*given, _moments(self.problem.mean), generator)
+            return draw_normal_mean(*given, self.problem.mean.moments, generator)
         return draw_flat_mean(*given, generator)
+
+
+def check_noise(problem: Problem) -> None:
+    """Refuse columns that the prior of the noise has no proper posterior for, before anything climbs there."""
+    data = problem.data
+    if isinstance(data, SufficientStatistics):
+        squares = data.variances * data.count
+    else:
+        squares = _spread(data.values.double())
+    squares = squares.sum()[None] if problem.isotropic else squares
+    problem.noise.check_residuals(squares, problem.count)
 
 
 def _spread(values: Tensor) -> Float[Tensor, " features"]:
     """Sum of squares of the observed entries of each column about their mean."""
     return (values - values.nanmean(0)).square().nansum(0)
-
-
-def _moments(prior: Normal) -> tuple[Tensor, Tensor]:
-    """Location and variance of the mean."""
-    location, scale = (torch.as_tensor(part, dtype=torch.float64) for part in (prior.loc, prior.scale))
-    return location, scale.square()
 
 
 def _group_density(group: Group, loadings: Tensor, noise: Tensor, mean: Tensor) -> Float[Tensor, " draws"]:

@@ -96,7 +96,7 @@ def problem_of(model: LinearFactorModel, data: Data | SufficientStatistics, meth
 
 def in_units(model: LinearFactorModel, data: Data | SufficientStatistics, method: str) -> Problem:
     """Put data and priors in units of each column's spread, whatever the law of the factors; as `problem_of`."""
-    units = _units(model, data)
+    units = units_of(model, data)
     priors = _priors(model, units, method)
     scaled = (
         data.scaled(units)
@@ -108,7 +108,7 @@ def in_units(model: LinearFactorModel, data: Data | SufficientStatistics, method
     return Problem(model, scaled, loadings, noise, mean, fixed_mean=at, units=units)  # type: ignore[arg-type]
 
 
-def _units(model: LinearFactorModel, data: Data | SufficientStatistics) -> Tensor:
+def units_of(model: LinearFactorModel, data: Data | SufficientStatistics) -> Tensor:
     """The spread of each column; the root of the mean variance for all under isotropic noise."""
     spread = data.variances.sqrt() if isinstance(data, SufficientStatistics) else spread_of(data.values)
     if model.noise == "isotropic":
@@ -159,9 +159,10 @@ def outcome_of(
     draws["loadings"] = draws["loadings"] * units[:, None]
     draws["noise_variance"] = draws["noise_variance"] * (units[0] if problem.isotropic else units).square()
     draws["mean"] = draws["mean"] * units
-    model, posterior = _summarize(problem.model, draws, problem.loadings)
+    model, posterior = summarize(problem.model, draws, problem.loadings)
     program = problem.model.with_priors(**_outer(problem))
-    program.mean = model.mean.detach().clone() if "mean" not in program.random_parameters else program.mean
+    if "mean" not in program.random_parameters:
+        program.mean = model.mean.detach().clone()
     converged = independent or check_mixing(draws)
     rows = problem.count
     shift = float(units.log().sum())
@@ -187,8 +188,8 @@ def _outer(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _summarize(
-    model: LinearFactorModel, draws: dict[str, Tensor], prior: LoadingsPrior
+def summarize(
+    model: LinearFactorModel, draws: dict[str, Tensor], prior: Any
 ) -> tuple[LinearFactorModel, DrawsPosterior | CodeDrawsPosterior]:
     """Write the aligned mean into the model; return the posterior of the factors in the same frame.
 

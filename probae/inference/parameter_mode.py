@@ -12,8 +12,10 @@ from torch import Tensor
 from probae.checks import Data, ParameterError
 from probae.inference.base import Loop
 from probae.inference.frame import Frame
+from probae.inference.gibbs.rows import centred
 from probae.inference.parameter_coordinates import Coordinates, Parameters
-from probae.inference.parameter_density import CollapsedDensity
+from probae.inference.parameter_density import CollapsedDensity, check_noise
+from probae.statistics import SufficientStatistics
 
 STEPS = 50  # of Newton's method
 TOLERANCE = 1e-9  # in nats: the rise that the next step promises
@@ -47,7 +49,7 @@ def find_mode(density: CollapsedDensity, method: str) -> Mode:
             f"{method} needs no more latents than features, got {density.latents} and {density.features}: "
             "Gibbs() takes any number."
         )
-    density.check_noise()
+    check_noise(density.problem)
     free = Coordinates(density, Frame(torch.zeros(density.features, density.latents).double(), fixed=False))
     options = {"maxiter": 2000, "maxfun": 4000, "gtol": 1e-4, "ftol": 1e-13}
     start = free.vector(_start(density))[0].numpy()
@@ -62,15 +64,14 @@ def find_mode(density: CollapsedDensity, method: str) -> Mode:
 
 def _start(density: CollapsedDensity) -> Parameters:
     """Half of each variance is noise; the best loadings given that (Lawley, 1940)."""
-    data = density.problem.data
+    data, rows = density.problem.data, density.centred
     if isinstance(data, Data):
         values = data.values.double()
-        mean = values.nanmean(0).nan_to_num()
-        root, count = torch.where(values.isnan(), mean, values) - mean, len(values)
-    else:
-        assert density.centred is not None
-        root, mean, count = density.centred.root, density.centred.mean, density.centred.count
-    variances = root.square().sum(0) / count
+        filled = torch.where(values.isnan(), values.nanmean(0).nan_to_num(), values)
+        rows = centred(SufficientStatistics.from_data(filled))
+    assert rows is not None
+    root, mean, count = rows.root, rows.mean, rows.count
+    variances = rows.squares / count
     noise = 0.5 * torch.where(variances > 0, variances, torch.ones_like(variances))
     noise = noise.mean().expand(1) if density.variances == 1 else noise
     _, values, axes = torch.linalg.svd(root / noise.sqrt() / count**0.5, full_matrices=True)
@@ -78,8 +79,8 @@ def _start(density: CollapsedDensity) -> Parameters:
     kept = min(len(values), density.latents)
     strength[:kept] = (values[:kept].square() - 1.0).clamp_min(0.0).sqrt()
     wide = torch.zeros(density.features, density.latents, dtype=torch.float64)
-    rows = min(density.features, density.latents)
-    wide[:, :rows] = axes[:rows].T
+    found = min(density.features, density.latents)
+    wide[:, :found] = axes[:found].T
     loadings = wide * strength.clamp_min(WEAKEST) * noise.sqrt().expand(density.features)[:, None]
     return Parameters(loadings[None], noise[None], mean[None] if density.samples_mean else None)
 

@@ -25,7 +25,7 @@ from probae.inference.normal_family import EntriesFamily, FullFamily
 from probae.inference.parameter_coordinates import Coordinates
 from probae.inference.parameter_density import CollapsedDensity
 from probae.inference.parameter_draws import problem_of
-from probae.inference.parameter_mode import find_mode
+from probae.inference.parameter_mode import Mode, find_mode
 from probae.inference.schedule import Cosine
 from probae.models import LinearFactorModel
 from probae.models.pyro_context import local_parameters
@@ -100,11 +100,6 @@ class VariationalBayes(Method):
         check_count("samples", self.samples, minimum=2)
         check_positive("lr", self.lr)
 
-    @property
-    def unit_free(self) -> bool:
-        """False: the problem is put in units here, with its priors."""
-        return False
-
     @local_parameters
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
         """Climb the bound from the mode, and draw."""
@@ -117,7 +112,7 @@ class VariationalBayes(Method):
                 full = self.covariance == "full"
                 family = FullFamily(mode) if full else EntriesFamily(mode, ranks[self.covariance])
             try:
-                history, rise, interrupted = self._climb(mode.coordinates, family, generator)
+                history, rise, interrupted = self._climb(mode, family, generator)
             except torch.linalg.LinAlgError:
                 raise FitError(
                     f"The variational law overflowed with lr={self.lr:g}: take smaller steps."
@@ -136,21 +131,22 @@ class VariationalBayes(Method):
                     seed,
                     history=history,
                     converged=rise < RISE,
-                    interrupted=interrupted or mode.interrupted,
+                    interrupted=interrupted,
                 )
 
     def _climb(
-        self, coordinates: Coordinates, family: FullFamily | EntriesFamily, generator: torch.Generator
+        self, mode: Mode, family: FullFamily | EntriesFamily, generator: torch.Generator
     ) -> tuple[list[float], float, bool]:
-        """Return the bound of each step, its rise over the last quarter, and whether it was interrupted."""
+        """Return the bound of each step, its rise over the last quarter, and whether there was an interrupt."""
         history: list[float] = []
+        coordinates, steps = mode.coordinates, 0 if mode.interrupted else self.steps
         schedule, width = Cosine(), family.law()[1].shape[1]
         check = torch.randn(CHECKS, width, generator=generator, dtype=torch.float64)
         before = math.nan
         with flattened(family.learnt) as (values, gradient):
             adam = FlatAdam(values, gradient)
             with Loop("variational bound") as loop:
-                for step in loop.steps(self.steps):
+                for step in loop.steps(steps):
                     if step == (3 * self.steps) // 4:
                         before = bound(coordinates, family, check)
                     half = torch.randn(self.samples // 2, width, generator=generator, dtype=torch.float64)
@@ -159,7 +155,8 @@ class VariationalBayes(Method):
                     adam.step(self.lr * schedule.factor(step, self.steps))
                     history.append(float(value.detach()))
                     loop.value = history[-1]
-        return history, abs(bound(coordinates, family, check) - before), loop.interrupted
+        interrupted = loop.interrupted or mode.interrupted
+        return history, abs(bound(coordinates, family, check) - before), interrupted
 
 
 def path_bound(coordinates: Coordinates, family: FullFamily | EntriesFamily, normals: Tensor) -> Tensor:

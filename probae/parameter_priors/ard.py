@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.checks import check_positive
-from probae.parameter_priors.base import (
-    Law,
-    LoadingsPrior,
-    State,
-    check_scale,
-    entries_of,
-    expanded,
-    log_normal,
-    per_feature,
-)
+from probae.parameter_priors.base import Law, LoadingsPrior, State, expanded, log_normal
 
 __all__ = ["ARD"]
 
@@ -69,26 +58,17 @@ class ARD(LoadingsPrior):
     rate: float = 0.01
     scale: float | Tensor = 1.0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", check_positive("shape", self.shape))
-        object.__setattr__(self, "rate", check_positive("rate", self.rate))
-        object.__setattr__(self, "scale", check_scale("scale", self.scale))
-
     @property
     def _law(self) -> dist.Gamma:
         return dist.Gamma(*torch.tensor([self.shape, self.rate], dtype=torch.float64), validate_args=False)
 
     def sites(self, name: str, shape: torch.Size) -> dict[str, Law]:
         """The precisions, then the loadings given them."""
-        site, entries = f"{name}_precision", entries_of(self.scale)
+        site, entries = f"{name}_precision", self.entries_of(shape)
         return {
             site: expanded(self._law, shape[1:]),
             name: lambda model: expanded(dist.Normal(0.0, entries * getattr(model, site).rsqrt()), shape),
         }
-
-    def in_units(self, units: Float[Tensor, " features"]) -> Self:
-        """Divide the scale by the unit of each feature."""
-        return replace(self, scale=per_feature(self.scale, units))
 
     def start(self, chains: int, features: int, latents: int) -> State:
         """Draw the precisions from their prior."""
@@ -96,11 +76,11 @@ class ARD(LoadingsPrior):
 
     def variance(self, state: State) -> Tensor:
         """s^2 / alpha."""
-        return entries_of(self.scale).square() / state["loadings_precision"][:, None]
+        return self.entries.square() / state["loadings_precision"][:, None]
 
     def update(self, state: State, loadings: Float[Tensor, "chains features latents"]) -> State:
         """Draw alpha_k from Gamma(a + D / 2, b + sum_d (W_dk / s_d)^2 / 2)."""
-        rate = self.rate + 0.5 * (loadings / entries_of(self.scale)).square().sum(1)
+        rate = self.rate + 0.5 * (loadings / self.entries).square().sum(1)
         return {
             "loadings_precision": dist.Gamma(
                 self.shape + 0.5 * loadings.shape[1], rate, validate_args=False
@@ -120,7 +100,7 @@ class ARD(LoadingsPrior):
         .. math:: \log \frac{\Gamma(a + D/2)\, b^a}{\Gamma(a) (2\pi)^{D/2} \prod_d s_d}
                   - (a + \tfrac D2) \log\Big(b + \tfrac12 \sum_d W_{dk}^2 / s_d^2\Big)
         """
-        entries = entries_of(self.scale).expand(loadings.shape[1:])
+        entries = self.entries.expand(loadings.shape[1:])
         features, latents = entries.shape
         shape = self.shape + 0.5 * features
         constant = math.lgamma(shape) - math.lgamma(self.shape) + self.shape * math.log(self.rate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self, TypeAlias
 
 import pyro.distributions as dist
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.checks import NotExactError, ParameterError
+from probae.checks import NotExactError, ParameterError, check_positive
 
 Law: TypeAlias = (
     dist.TorchDistribution | Callable[[Any], dist.TorchDistribution]
@@ -24,12 +24,22 @@ State = dict[str, Tensor]  # hyperparameters of all chains by site name
 class ParameterPrior:
     """Prior of a parameter of a linear factor model; leaves are small frozen dataclasses.
 
+    Their fields are numbers above 0, but ``scale``, which carries the units of x and may be a tensor.
+
     Examples
     --------
     >>> import probae as pa
     >>> list(pa.parameter_priors.InverseGamma(2.0, 0.5).sites("noise_variance", torch.Size([4])))
     ['noise_variance']
     """
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, several = getattr(self, field.name), field.name == "scale"
+            checked = (
+                check_numbers("scale", value, positive=True) if several else check_positive(field.name, value)
+            )
+            object.__setattr__(self, field.name, checked)
 
     def sites(self, name: str, shape: torch.Size) -> dict[str, Law]:
         """Return the law of each site of the Pyro program, hyperparameters first; none for an improper prior.
@@ -54,7 +64,8 @@ class LoadingsPrior(ParameterPrior):
 
     .. math:: W_{dk} \mid h \sim N(0, v_{dk}(h))
 
-    All states are float64 with the chains in front, drawn from torch's global generator.
+    Every leaf has a field ``scale``, to whose square v is proportional. All states are float64 with the chains in
+    front, drawn from torch's global generator.
 
     Examples
     --------
@@ -62,6 +73,37 @@ class LoadingsPrior(ParameterPrior):
     >>> pa.parameter_priors.Normal(2.0).variance({})
     tensor([[4.]], dtype=torch.float64)
     """
+
+    @property
+    def scale(self) -> float | Tensor:
+        """In units of x: a number, one for each feature (D,), or one for each entry (D, K)."""
+        raise NotImplementedError
+
+    @property
+    def entries(self) -> Tensor:
+        """The scale in a shape that broadcasts to (D, K)."""
+        scale = torch.as_tensor(self.scale, dtype=torch.float64)
+        return scale.reshape(-1, 1) if scale.dim() < 2 else scale
+
+    @property
+    def scales_factors_alike(self) -> bool:
+        """Whether the scale is the same for all factors."""
+        return bool((self.entries == self.entries[:, :1]).all())
+
+    def entries_of(self, shape: torch.Size) -> Tensor:
+        """Return the scale of each entry of loadings of this shape.
+
+        Raises
+        ------
+        ParameterError
+            It is one for other features or factors.
+        """
+        check_shape(self.entries.shape, shape)
+        return self.entries.expand(shape)
+
+    def in_units(self, units: Float[Tensor, " features"]) -> Self:
+        """Divide the scale by the unit of each feature."""
+        return replace(self, scale=per_feature(self.scale, units))  # type: ignore[call-arg]  # a field of leaves
 
     @property
     def rotation_invariant(self) -> bool:
@@ -146,6 +188,7 @@ class NoisePrior(ParameterPrior):
         Raises
         ------
         ParameterError
+            Residuals that are all 0, under a law whose density does not fall to 0 there.
         """
 
     def log_prob(self, variance: Float[Tensor, "*chains"]) -> Float[Tensor, "*chains"]:
@@ -166,35 +209,56 @@ class MeanPrior(ParameterPrior):
 
 
 def expanded(law: dist.TorchDistribution, shape: torch.Size) -> dist.TorchDistribution:
-    """Give a law of numbers, or of events that fill the last dimensions, the shape of a parameter."""
-    batch = shape[: len(shape) - len(law.event_shape)]
-    return law.expand(batch).to_event(len(batch))
-
-
-def check_scale(name: str, value: float | Tensor) -> float | Tensor:
-    """Return a scale as a float, or as a float64 tensor, all of it positive.
+    """Give a law of numbers, or of events that fill the last dimensions, the shape of a parameter.
 
     Raises
     ------
     ParameterError
-        It is not finite, or not above 0.
+        Its numbers have another shape.
     """
-    scale = torch.as_tensor(value, dtype=torch.float64).detach().clone()
-    if not bool((scale > 0).all() & scale.isfinite().all()):
-        raise ParameterError(f"{name} should be finite numbers above 0, got {value!r}.")
-    return scale if scale.dim() else float(scale)
+    batch = shape[: len(shape) - len(law.event_shape)]
+    check_shape(law.batch_shape, batch)
+    return law.expand(batch).to_event(len(batch))
+
+
+def check_shape(given: torch.Size, shape: torch.Size) -> None:
+    """Refuse numbers that do not broadcast to a parameter.
+
+    Raises
+    ------
+    ParameterError
+        With both shapes.
+    """
+    sizes = zip(reversed(given), reversed(shape), strict=False)
+    if len(given) > len(shape) or any(own not in (1, other) for own, other in sizes):
+        raise ParameterError(
+            f"The law of a parameter of shape {tuple(shape)} should have one number for all of it, or numbers that "
+            f"broadcast to that shape, got shape {tuple(given)}."
+        )
+
+
+def check_numbers(name: str, value: Any, *, positive: bool = False) -> float | Tensor:
+    """Return finite numbers as a float, or as a float64 tensor of their shape.
+
+    Raises
+    ------
+    ParameterError
+        They are no numbers, not finite, or not above 0 where they should be.
+    """
+    message = f"{name} should be finite numbers{' above 0' if positive else ''}, got {value!r}."
+    try:
+        numbers = torch.as_tensor(value, dtype=torch.float64).detach().clone()
+    except (TypeError, ValueError, RuntimeError):
+        raise ParameterError(message) from None
+    if not bool(numbers.isfinite().all()) or (positive and not bool((numbers > 0).all())):
+        raise ParameterError(message)
+    return numbers if numbers.dim() else float(numbers)
 
 
 def per_feature(values: float | Tensor, units: Tensor, power: int = 1) -> Tensor:
     """Divide a scale by (a power of) the unit of each feature, the first dimension of both."""
     values = torch.as_tensor(values, dtype=torch.float64)
     return values / units.pow(power).reshape(-1, *[1] * (values.dim() - 1))
-
-
-def entries_of(scale: float | Tensor) -> Tensor:
-    """Return a scale, given as a number, (D,) or (D, K), in a shape that broadcasts to (D, K)."""
-    scale = torch.as_tensor(scale, dtype=torch.float64)
-    return scale.reshape(-1, 1) if scale.dim() < 2 else scale
 
 
 def variance_in_units(scale: float | Tensor, units: Tensor, power: int) -> float | Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from probae.checks import ParameterError
 from probae.generalized_inverse_gaussian import draw_generalized_inverse_gaussian
-from probae.parameter_priors.base import Law, NoisePrior, check_scale, expanded, variance_in_units
+from probae.parameter_priors.base import Law, NoisePrior, expanded, variance_in_units
 
 __all__ = ["HalfNormal"]
 
@@ -46,9 +46,6 @@ class HalfNormal(NoisePrior):
     """
 
     scale: float | Tensor = 1.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", check_scale("scale", self.scale))
 
     @property
     def _rate(self) -> Tensor:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.checks import check_positive
-from probae.parameter_priors.base import (
-    Law,
-    LoadingsPrior,
-    State,
-    check_scale,
-    draw_inverse_gamma,
-    entries_of,
-    expanded,
-    log_normal,
-    per_feature,
-)
+from probae.parameter_priors.base import Law, LoadingsPrior, State, draw_inverse_gamma, expanded, log_normal
 
 __all__ = ["Horseshoe"]
 
@@ -65,10 +53,6 @@ class Horseshoe(LoadingsPrior):
     global_scale: float = 1.0
     scale: float | Tensor = 1.0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "global_scale", check_positive("global_scale", self.global_scale))
-        object.__setattr__(self, "scale", check_scale("scale", self.scale))
-
     @property
     def _local(self) -> dist.HalfCauchy:
         return dist.HalfCauchy(torch.ones((), dtype=torch.float64), validate_args=False)
@@ -79,7 +63,7 @@ class Horseshoe(LoadingsPrior):
 
     def sites(self, name: str, shape: torch.Size) -> dict[str, Law]:
         """Both kinds of scales, then the loadings given them."""
-        local, overall, entries = f"{name}_local_scale", f"{name}_global_scale", entries_of(self.scale)
+        local, overall, entries = f"{name}_local_scale", f"{name}_global_scale", self.entries_of(shape)
 
         def loadings(model: object) -> dist.TorchDistribution:
             return expanded(
@@ -87,10 +71,6 @@ class Horseshoe(LoadingsPrior):
             )
 
         return {local: expanded(self._local, shape), overall: self._global, name: loadings}
-
-    def in_units(self, units: Float[Tensor, " features"]) -> Self:
-        """Divide the scale by the unit of each feature."""
-        return replace(self, scale=per_feature(self.scale, units))
 
     def start(self, chains: int, features: int, latents: int) -> State:
         """Draw both kinds of scales from their prior."""
@@ -102,7 +82,7 @@ class Horseshoe(LoadingsPrior):
     def variance(self, state: State) -> Tensor:
         """s^2 lambda^2 tau^2."""
         scales = state["loadings_local_scale"] * state["loadings_global_scale"][:, None, None]
-        return (entries_of(self.scale) * scales).square()
+        return (self.entries * scales).square()
 
     def update(self, state: State, loadings: Float[Tensor, "chains features latents"]) -> State:
         r"""Draw each scale given the loadings and the other scales, by way of auxiliary variables.
@@ -116,7 +96,7 @@ class Horseshoe(LoadingsPrior):
                   \tfrac1\xi + \tfrac12 \sum_{dk} \frac{u_{dk}^2}{\lambda_{dk}^2}\Big)
         """
         local, overall = state["loadings_local_scale"], state["loadings_global_scale"]
-        halves = 0.5 * (loadings / entries_of(self.scale)).square()
+        halves = 0.5 * (loadings / self.entries).square()
         auxiliary = draw_inverse_gamma(1.0, 1.0 + local**-2)
         local = draw_inverse_gamma(1.0, 1.0 / auxiliary + halves / overall.square()[:, None, None]).sqrt()
         auxiliary = draw_inverse_gamma(1.0, self.global_scale**-2 + overall**-2)

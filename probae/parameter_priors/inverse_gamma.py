@@ -10,15 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.checks import check_positive
-from probae.parameter_priors.base import (
-    Law,
-    NoisePrior,
-    check_scale,
-    draw_inverse_gamma,
-    expanded,
-    variance_in_units,
-)
+from probae.parameter_priors.base import Law, NoisePrior, draw_inverse_gamma, expanded, variance_in_units
 
 __all__ = ["InverseGamma"]
 
@@ -53,10 +45,6 @@ class InverseGamma(NoisePrior):
 
     shape: float = 2.0
     scale: float | Tensor = 0.5
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", check_positive("shape", self.shape))
-        object.__setattr__(self, "scale", check_scale("scale", self.scale))
 
     @property
     def _law(self) -> dist.InverseGamma:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.checks import check_positive
-from probae.parameter_priors.base import (
-    Law,
-    LoadingsPrior,
-    State,
-    check_scale,
-    entries_of,
-    expanded,
-    log_normal,
-    per_feature,
-)
+from probae.parameter_priors.base import Law, LoadingsPrior, State, expanded, log_normal
 
 __all__ = ["MultiplicativeGamma"]
 
@@ -71,11 +60,6 @@ class MultiplicativeGamma(LoadingsPrior):
     degrees: float = 3.0
     scale: float | Tensor = 1.0
 
-    def __post_init__(self) -> None:
-        for name in ("first", "later", "degrees"):
-            object.__setattr__(self, name, check_positive(name, getattr(self, name)))
-        object.__setattr__(self, "scale", check_scale("scale", self.scale))
-
     @property
     def _local(self) -> dist.Gamma:
         half = torch.tensor(0.5 * self.degrees, dtype=torch.float64)
@@ -88,7 +72,7 @@ class MultiplicativeGamma(LoadingsPrior):
 
     def sites(self, name: str, shape: torch.Size) -> dict[str, Law]:
         """Both kinds of precisions, then the loadings given them."""
-        local, shrinkage, entries = f"{name}_local_precision", f"{name}_shrinkage", entries_of(self.scale)
+        local, shrinkage, entries = f"{name}_local_precision", f"{name}_shrinkage", self.entries_of(shape)
 
         def loadings(model: object) -> dist.TorchDistribution:
             precision = getattr(model, local) * getattr(model, shrinkage).cumprod(-1)
@@ -100,10 +84,6 @@ class MultiplicativeGamma(LoadingsPrior):
             name: loadings,
         }
 
-    def in_units(self, units: Float[Tensor, " features"]) -> Self:
-        """Divide the scale by the unit of each feature."""
-        return replace(self, scale=per_feature(self.scale, units))
-
     def start(self, chains: int, features: int, latents: int) -> State:
         """Draw both kinds of precisions from their prior."""
         return {
@@ -114,7 +94,7 @@ class MultiplicativeGamma(LoadingsPrior):
     def variance(self, state: State) -> Tensor:
         """s^2 / (phi tau)."""
         tau = state["loadings_shrinkage"].cumprod(-1)[:, None]
-        return entries_of(self.scale).square() / (state["loadings_local_precision"] * tau)
+        return self.entries.square() / (state["loadings_local_precision"] * tau)
 
     def update(self, state: State, loadings: Float[Tensor, "chains features latents"]) -> State:
         r"""Draw each precision given the loadings and the other precisions.
@@ -124,7 +104,7 @@ class MultiplicativeGamma(LoadingsPrior):
                   \frac{\tau_l}{\delta_h} \sum_d \phi_{dl} W_{dl}^2 / s_d^2\Big)
         """
         features, latents = loadings.shape[1:]
-        squares = (loadings / entries_of(self.scale)).square()
+        squares = (loadings / self.entries).square()
         shrinkage = state["loadings_shrinkage"].clone()
         rate = 0.5 * (self.degrees + shrinkage.cumprod(-1)[:, None] * squares)
         local = dist.Gamma(0.5 * (self.degrees + 1), rate, validate_args=False).sample()

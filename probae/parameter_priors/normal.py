@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probae.checks import ParameterError
 from probae.parameter_priors.base import (
     Law,
     LoadingsPrior,
     MeanPrior,
     State,
-    check_scale,
-    entries_of,
+    check_numbers,
+    check_shape,
     expanded,
     log_normal,
     per_feature,
@@ -42,7 +43,7 @@ class Normal(LoadingsPrior, MeanPrior):
     Raises
     ------
     ParameterError
-        A scale that is not finite and above 0.
+        A scale that is not finite and above 0, or a location that is not finite.
 
     Notes
     -----
@@ -59,24 +60,39 @@ class Normal(LoadingsPrior, MeanPrior):
     loc: float | Tensor = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", check_scale("scale", self.scale))
+        object.__setattr__(self, "scale", check_numbers("scale", self.scale, positive=True))
+        object.__setattr__(self, "loc", check_numbers("loc", self.loc))
 
     @property
     def rotation_invariant(self) -> bool:
         """Whether the scale is the same for all factors."""
-        return self._entries.shape[-1] == 1 or bool((self._entries == self._entries[..., :1]).all())
+        return self.scales_factors_alike
 
     @property
-    def _entries(self) -> Tensor:
-        """The scales in a shape that broadcasts to (D, K)."""
-        return entries_of(self.scale)
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Location and variance of the mean, each one number or (D,)."""
+        location, scale = (torch.as_tensor(part, dtype=torch.float64) for part in (self.loc, self.scale))
+        return location, scale.square()
 
     def sites(self, name: str, shape: torch.Size) -> dict[str, Law]:
-        """One site: the parameter."""
+        """One site: the parameter.
+
+        Raises
+        ------
+        ParameterError
+            A scale for another shape; loadings around another point than 0.
+        """
         if len(shape) == 2:
-            return {name: expanded(dist.Normal(torch.zeros_like(self._entries), self._entries), shape)}
-        scale = torch.as_tensor(self.scale, dtype=torch.float64)
-        return {name: expanded(dist.Normal(torch.as_tensor(self.loc, dtype=torch.float64), scale), shape)}
+            if bool((torch.as_tensor(self.loc) != 0).any()):
+                raise ParameterError(
+                    f"loc is of the mean alone, and loadings are normal around 0: leave it out, got {self.loc!r}."
+                )
+            entries = self.entries_of(shape)
+            return {name: dist.Normal(torch.zeros_like(entries), entries).to_event(2)}
+        location, variance = self.moments
+        for part in (location, variance):
+            check_shape(part.shape, shape)
+        return {name: expanded(dist.Normal(location, variance.sqrt()), shape)}
 
     def in_units(self, units: Float[Tensor, " features"]) -> Self:
         """Divide scale and location by the unit of each feature."""
@@ -84,13 +100,13 @@ class Normal(LoadingsPrior, MeanPrior):
 
     def variance(self, state: State) -> Tensor:
         """s^2, whatever the state."""
-        return self._entries.square()
+        return self.entries.square()
 
     def log_prob(
         self, state: State, loadings: Float[Tensor, "chains features latents"]
     ) -> Float[Tensor, " chains"]:
         """Log density of each chain's loadings."""
-        return log_normal(loadings, self._entries.square())
+        return log_normal(loadings, self.entries.square())
 
     def log_marginal(self, loadings: Float[Tensor, "chains features latents"]) -> Float[Tensor, " chains"]:
         """The same: there are no hyperparameters."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.checks import check_positive
-from probae.parameter_priors.base import Law, LoadingsPrior, State, check_scale, entries_of, per_feature
+from probae.parameter_priors.base import Law, LoadingsPrior, State
 
 __all__ = ["SpikeSlab"]
 
@@ -60,11 +58,6 @@ class SpikeSlab(LoadingsPrior):
     beta: float = 1.0
     scale: float | Tensor = 1.0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "alpha", check_positive("alpha", self.alpha))
-        object.__setattr__(self, "beta", check_positive("beta", self.beta))
-        object.__setattr__(self, "scale", check_scale("scale", self.scale))
-
     @property
     def sparse(self) -> bool:
         """True."""
@@ -77,7 +70,7 @@ class SpikeSlab(LoadingsPrior):
     def sites(self, name: str, shape: torch.Size) -> dict[str, Law]:
         """The probabilities, the indicators, then the loadings given them."""
         probability, active = f"{name}_probability", f"{name}_active"
-        scale = entries_of(self.scale).expand(shape)
+        scale = self.entries_of(shape)
 
         def indicators(model: object) -> dist.TorchDistribution:
             chance = getattr(model, probability).expand(shape)
@@ -93,10 +86,6 @@ class SpikeSlab(LoadingsPrior):
             name: loadings,
         }
 
-    def in_units(self, units: Float[Tensor, " features"]) -> Self:
-        """Divide the scale by the unit of each feature."""
-        return replace(self, scale=per_feature(self.scale, units))
-
     def start(self, chains: int, features: int, latents: int) -> State:
         """Draw probabilities and indicators from their prior."""
         probability = self._law.sample((chains, latents))
@@ -105,7 +94,7 @@ class SpikeSlab(LoadingsPrior):
 
     def variance(self, state: State) -> Tensor:
         """s^2 where active, 0 elsewhere."""
-        return entries_of(self.scale).square() * state["loadings_active"]
+        return self.entries.square() * state["loadings_active"]
 
     def update(self, state: State, loadings: Float[Tensor, "chains features latents"]) -> State:
         """Read the indicators off the loadings and draw q_k from Beta(a + active, b + others)."""
@@ -131,7 +120,7 @@ class SpikeSlab(LoadingsPrior):
                   W_{dk} \mid \gamma_{dk} = 1 \sim N(r / P, 1 / P)
         """
         loadings = loadings.clone()
-        variances = entries_of(self.scale).square().expand(loadings.shape[1:])
+        variances = self.entries.square().expand(loadings.shape[1:])
         prior = torch.logit(state["loadings_probability"])
         explained = loadings @ square
         for k in range(loadings.shape[-1]):
@@ -153,7 +142,7 @@ class SpikeSlab(LoadingsPrior):
         that has them.
         """
         chains, features, latents = loadings.shape
-        if latents < 2 or entries_of(self.scale).shape[1] > 1:
+        if latents < 2 or not self.scales_factors_alike:
             return loadings
         pair = (
             torch.rand(chains, latents, dtype=torch.float64).argsort(1)[:, None, :2].expand(-1, features, 2)
@@ -171,7 +160,7 @@ class SpikeSlab(LoadingsPrior):
         """Log density of each chain's probabilities, indicators and loadings; -inf where 0s and indicators differ."""
         probability, active = state["loadings_probability"], state["loadings_active"]
         chance = dist.Bernoulli(probability[:, None].expand_as(active), validate_args=False).log_prob(active)
-        scale = entries_of(self.scale).expand(loadings.shape[1:])
+        scale = self.entries_of(loadings.shape[1:])
         slab = dist.Normal(torch.zeros_like(scale), scale, validate_args=False).log_prob(loadings)
         values = torch.where(active > 0, slab, torch.where(loadings == 0, 0.0, -torch.inf))
         return self._law.log_prob(probability).sum(-1) + (chance + values).sum((-2, -1))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,11 +13,12 @@ from numpy.typing import NDArray
 from probae.analysis.mixed_quantity import Quantity
 from probae.analysis.mixing import Mixing
 from probae.checks import ParameterError, check_count
+from probae.plots.canvas import axes_or_new, legend_above
 
 # Okabe and Ito's colours, from dark to light, with dashes of their own: the first five tell apart in a grey copy
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#CC79A7", "#E69F00")
 DASHES = ("-", "--", "-.", ":", (0, (1, 2, 4, 2)))
-LABELLED = 8  # chains that are named in the legend
+REST = "0.6"  # of further chains, which no look would tell from those
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,35 @@ class Lane:
     values: NDArray[np.float64]
     label: str
     note: str
+
+
+def look_of(chain: int) -> dict[str, Any]:
+    """Return the colour and the dashes of a chain."""
+    if chain < len(COLOURS):
+        return {"color": COLOURS[chain], "linestyle": DASHES[chain], "zorder": 2.0}
+    return {"color": REST, "linestyle": "-", "zorder": 1.5}
+
+
+def label_of(chain: int, chains: int) -> str | None:
+    """Return the name of a chain in the legend; those that look alike share the one of the first of them."""
+    first, last = len(COLOURS), chains - 1
+    if chain < first or chain == first == last:
+        return f"chain {chain}"
+    return f"chains {first} to {last}" if chain == first else None
+
+
+def in_lanes(
+    result: Mixing | Quantity, ax: Axes | None, lanes: int, draw: Callable[[Axes, Lane, int], None], what: str
+) -> Axes:
+    """Draw the numbers that have mixed worst, each about a height of its own: 0, -1 and so on."""
+    chosen = lanes_of(result, lanes)
+    ax = axes_or_new(ax, 7.0, 1.0 + 1.1 * len(chosen))
+    for place, lane in enumerate(chosen):
+        draw(ax, lane, -place)
+    ax.set_xlabel(what)
+    name_lanes(ax, chosen)
+    name_chains(ax)
+    return ax
 
 
 def lanes_of(result: Mixing | Quantity, most: int) -> list[Lane]:
@@ -69,23 +101,10 @@ def name_lanes(ax: Axes, lanes: list[Lane]) -> None:
             ax.axhline(0.5 - i, color="0.85", linewidth=0.8, zorder=0)
 
 
-def name_chains(ax: Axes, chains: int) -> None:
+def name_chains(ax: Axes) -> None:
     """Put the legend of the chains above the plot, where it hides nothing, in lines thick enough to see."""
-    handles, labels = ax.get_legend_handles_labels()
-    few = [i for i, label in enumerate(labels) if not label.startswith("chain") or i < LABELLED]
-    legend = ax.legend(
-        [handles[i] for i in few],
-        [labels[i] for i in few],
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.01),
-        borderaxespad=0.0,
-        frameon=False,
-        fontsize=8.5,
-        ncols=4,
-        handlelength=2.6,
-        title=f"{LABELLED} of {chains} chains are named" if chains > LABELLED else None,
-        title_fontsize=8.5,
-    )
+    entries = len(ax.get_legend_handles_labels()[1])
+    legend = legend_above(ax, columns=4 if entries <= 4 else 3, handle=2.6)
     for handle in legend.get_lines():
         handle.set_linewidth(max(1.4, handle.get_linewidth()))
         handle.set_alpha(1.0)

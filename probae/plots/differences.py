@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from probae.analysis.compare import Comparison
-from probae.checks import ParameterError
-from probae.plots.canvas import axes_or_new
+from probae.plots.canvas import axes_or_new, check_result
 
 
 def comparison(found: Comparison, ax: Axes | None = None) -> Axes:
@@ -37,8 +36,7 @@ def comparison(found: Comparison, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in pa.plots.comparison(found).get_yticklabels()]
     ['2 factors', '1 factors']
     """
-    if not isinstance(found, Comparison):
-        raise ParameterError(f"found should be the result of compare, got {type(found).__name__}.")
+    check_result("found", found, Comparison, "the result of compare")
     ax = axes_or_new(ax, 5.6, 1.6 + 0.35 * len(found.names))
     places = np.arange(len(found.names))
     ax.axvline(0.0, color="0.6", linewidth=0.8, linestyle=":")

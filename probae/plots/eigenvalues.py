@@ -13,7 +13,7 @@ from probae.factors.eigenvalue_rules import Kaiser
 from probae.factors.number import NumberOfFactors
 from probae.factors.parallel_analysis import ParallelAnalysis
 from probae.factors.rule import Judgement
-from probae.plots.canvas import axes_or_new
+from probae.plots.canvas import axes_or_new, check_result
 
 EIGENVALUES, RANDOM = (
     "#0072B2",
@@ -55,10 +55,7 @@ def scree(result: NumberOfFactors, ax: Axes | None = None) -> Axes:
     >>> ax.get_xlabel(), [text.get_text() for text in ax.get_legend().get_texts()]
     ('factor', ['eigenvalues of 9 columns, 301 rows', 'without factors: median to 95 %', '1 (Kaiser)'])
     """
-    if not isinstance(result, NumberOfFactors):
-        raise ParameterError(
-            f"result should be a NumberOfFactors, as number_of_factors gives, got {type(result).__name__}."
-        )
+    check_result("result", result, NumberOfFactors, "a NumberOfFactors, as number_of_factors gives")
     band = _band(result)
     values = _eigenvalues(result, band)
     shown = _shown(result, len(values))

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from probae.inference import Fit
 from probae.models import LinearFactorModel
-from probae.plots.canvas import axes_or_new, room
+from probae.plots.canvas import LARGEST_LABEL, SMALLEST_LABEL, axes_or_new, name_rows, room
 from probae.plots.subject import factor_name, fitted_loadings
 from probae.priors.information import spread_of
 
 NUMBER_SIZE = 8.0  # points; a letter is about .6 of its size wide
-SMALLEST_LABEL, LARGEST_LABEL = 5.5, 10.0  # points; a label without room for the smallest is left out
 DARK = 0.5  # grey level, 0 black to 1 white, below which a cell needs light print
 GREY_LEVEL = (0.299, 0.587, 0.114)  # of red, green and blue
 NUMBERED_MAP = "RdBu_r"
@@ -68,7 +67,7 @@ def loadings(fit: Fit, ax: Axes | None = None, *, standardized: bool = False) ->
     values = fitted_loadings(fit)
     if standardized:
         values = correlations(fit.model)
-    names = fit.names or tuple(str(d + 1) for d in range(len(values)))
+    names = fit.names or tuple(str(d) for d in range(len(values)))
     ax = axes_or_new(ax, *_size(values.shape, max(map(len, names))))
     limit = 1.0 if standardized else float(np.abs(values).max()) or 1.0
     numbers = signed_numbers(values)
@@ -77,7 +76,7 @@ def loadings(fit: Fit, ax: Axes | None = None, *, standardized: bool = False) ->
     image = ax.imshow(values, cmap=colours, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     if numbered:
         _print_numbers(image, values, numbers)
-    _name_rows(ax, names, "feature" if fit.names is None else "")
+    name_rows(ax, names, "feature" if fit.names is None else "", "features")
     _name_columns(ax, values.shape[1])
     ax.tick_params(length=0)
     ax.set_title("Standardized loadings" if standardized else "Loadings", fontsize="medium")
@@ -140,17 +139,6 @@ def _print_numbers(image: AxesImage, values: NDArray[np.float64], numbers: NDArr
     for (row, column), number in np.ndenumerate(numbers):
         colour = "white" if dark[row, column] else "black"
         image.axes.text(column, row, number, ha="center", va="center", fontsize=NUMBER_SIZE, color=colour)
-
-
-def _name_rows(ax: Axes, names: tuple[str, ...], heading: str) -> None:
-    """Name the features where a label has room; else say how many there are."""
-    size = min(LARGEST_LABEL, 0.9 * room(ax)[1] / len(names))
-    if size >= SMALLEST_LABEL:
-        ax.set_yticks(range(len(names)), names, fontsize=size)
-        ax.set_ylabel(heading)
-    else:
-        ax.set_yticks([])
-        ax.set_ylabel(f"{len(names)} features")
 
 
 def _name_columns(ax: Axes, latents: int) -> None:

@@ -6,10 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from probae.plots.canvas import room
-
 INNER, OUTER = 0.5, 0.9
-SMALLEST_LABEL, LARGEST_LABEL = 5.5, 10.0  # points
 
 
 def bars(
@@ -36,15 +33,3 @@ def bars(
         label=label,
         zorder=3,
     )
-
-
-def name_rows(ax: Axes, names: tuple[str, ...], what: str) -> None:
-    """Label rows from the top down where there is room for the print, else say how many there are."""
-    ax.set_ylim(len(names) - 0.4, -0.6)
-    size = min(LARGEST_LABEL, 0.9 * room(ax)[1] / len(names))
-    if size >= SMALLEST_LABEL:
-        ax.set_yticks(range(len(names)), names, fontsize=size)
-    else:
-        ax.set_yticks([])
-        ax.set_ylabel(f"{len(names)} {what}")
-    ax.tick_params(axis="y", length=0)

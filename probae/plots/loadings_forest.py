@@ -6,9 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from probae.analysis.alignment import Alignment
-from probae.checks import ParameterError
-from probae.plots.canvas import axes_or_new
-from probae.plots.intervals import bars, name_rows
+from probae.plots.canvas import axes_or_new, check_result, legend_above, name_rows
+from probae.plots.intervals import bars
 from probae.plots.subject import factor_name
 
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
@@ -47,10 +46,7 @@ def forest(alignment: Alignment, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['z[0]', 'z[1]']
     """
-    if not isinstance(alignment, Alignment):
-        raise ParameterError(
-            f"alignment should be an Alignment, as pa.align gives, got {type(alignment).__name__}."
-        )
+    check_result("alignment", alignment, Alignment, "an Alignment, as pa.align gives")
     draws = alignment.loadings.flatten(0, 1).double().numpy(force=True)
     _, features, latents = draws.shape
     ax = axes_or_new(ax, 5.6, float(np.clip(1.4 + features * (0.12 + 0.11 * latents), 2.6, 11.0)))
@@ -68,10 +64,10 @@ def forest(alignment: Alignment, ax: Axes | None = None) -> Axes:
         )
     for row in range(1, features):
         ax.axhline(row - 0.5, color="0.9", linewidth=0.8, zorder=0)
-    name_rows(ax, alignment.names or tuple(str(d + 1) for d in range(features)), "features")
+    ax.set_ylim(features - 0.4, -0.6)  # the first feature on top
+    names = alignment.names or tuple(str(d) for d in range(features))
+    name_rows(ax, names, "" if alignment.names else "feature", "features")
     caution = f"\n{alignment.caution}" if alignment.caution else ""
     ax.set_xlabel(f"loading (units of x): mean, 50 % and 90 % intervals{caution}", fontsize=9.0)
-    ax.legend(
-        loc="lower left", bbox_to_anchor=(0.0, 1.01), borderaxespad=0.0, frameon=False, fontsize=9.0, ncols=6
-    )
+    legend_above(ax, columns=6)
     return ax

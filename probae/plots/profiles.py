@@ -11,7 +11,7 @@ from matplotlib.ticker import MultipleLocator
 
 from probae.checks import ParameterError
 from probae.identifiability.likelihood_ratio import RotationProfile
-from probae.plots.canvas import axes_or_new
+from probae.plots.canvas import axes_or_new, legend_above
 from probae.plots.subject import factor_name
 
 # Okabe and Ito's colours without the pale ones; each line has its own dashes and marker, for a grey copy.
@@ -66,14 +66,7 @@ def rotation(profile: Profiles, ax: Axes | None = None) -> Axes:
     ax.set_xlabel(f"rotation of {plane_name(*planes) if len(planes) == 1 else 'two factors'} (degrees)")
     ax.set_ylabel(f"change in log-likelihood\n(nats{f' over {rows.pop()} rows' if len(rows) == 1 else ''})")
     _widen(ax)
-    ax.legend(
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.01),
-        borderaxespad=0.0,
-        frameon=False,
-        handlelength=4.0,
-        fontsize=9.0,
-    )
+    legend_above(ax, handle=4.0)
     return ax
 
 

@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 
 from probae.analysis.calibration import Calibration
 from probae.analysis.uniform_ranks import ecdf_band
-from probae.checks import ParameterError
-from probae.plots.canvas import axes_or_new
+from probae.plots.canvas import axes_or_new, check_result, legend_above
 from probae.plots.profiles import COLOURS, DASHES
 
 MOST_NAMED = 8  # lines with a name and a look of their own
@@ -49,11 +48,7 @@ def calibration(result: Calibration, ax: Axes | None = None) -> Axes:
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['band of uniform ranks', '3 quantities, not flagged']
     """
-    if not isinstance(result, Calibration):
-        raise ParameterError(
-            "result should be a Calibration, as simulation_based_calibration gives, got "
-            f"{type(result).__name__}."
-        )
+    check_result("result", result, Calibration, "a Calibration, as simulation_based_calibration gives")
     flagged = _worst_first(result)
     named = flagged[:MOST_NAMED]
     ax = axes_or_new(ax, 6.0, 3.6 + 0.2 * len(named))
@@ -74,10 +69,7 @@ def calibration(result: Calibration, ax: Axes | None = None) -> Axes:
     ax.set_xlim(0.0, 1.0)
     ax.set_xlabel(f"rank of the truth among {result.draws} draws, as a part of them")
     ax.set_ylabel(f"ECDF of {len(result.ranks)} ranks\nminus the uniform one")
-    ax.legend(
-        loc="lower left", bbox_to_anchor=(0.0, 1.01), borderaxespad=0.0, frameon=False, fontsize=9.0,
-        handlelength=4.0,
-    )  # fmt: skip
+    legend_above(ax, handle=4.0)
     return ax
 
 

@@ -8,8 +8,7 @@ from scipy import stats
 
 from probae.analysis.mixed_quantity import Quantity
 from probae.analysis.mixing import Mixing
-from probae.plots.canvas import axes_or_new
-from probae.plots.chains import COLOURS, DASHES, Lane, lanes_of, name_chains, name_lanes
+from probae.plots.chains import Lane, in_lanes, label_of, look_of
 
 BINS = 20
 FEWEST = 5  # draws expected in a bin
@@ -50,14 +49,8 @@ def ranks(result: Mixing | Quantity, ax: Axes | None = None, *, lanes: int = 4) 
     >>> ax.get_xlabel(), ax.get_legend().get_texts()[0].get_text()
     ('rank among all draws (%)', 'chain 0')
     """
-    chosen = lanes_of(result, lanes)
-    ax = axes_or_new(ax, 7.0, 1.0 + 1.1 * len(chosen))
-    for place, lane in enumerate(chosen):
-        _draw(ax, lane, -place)
-    ax.set_xlabel("rank among all draws (%)")
+    ax = in_lanes(result, ax, lanes, _draw, "rank among all draws (%)")
     ax.set_xlim(0.0, 100.0)
-    name_lanes(ax, chosen)
-    name_chains(ax, len(chosen[0].values))
     return ax
 
 
@@ -88,11 +81,9 @@ def _draw(ax: Axes, lane: Lane, place: int) -> None:
             place + scale * (row - 1),
             edges,
             baseline=None,
-            color=COLOURS[chain % len(COLOURS)],
-            linestyle=DASHES[chain % len(DASHES)],
             linewidth=1.3,
-            label=f"chain {chain}" if place == 0 else None,
-            zorder=2,
+            label=label_of(chain, len(found)) if place == 0 else None,
+            **look_of(chain),
         )
     band = "95 % of independent draws" if place == 0 else None
     ax.fill_between(

@@ -10,14 +10,11 @@ from torch import Tensor
 
 from probae.analysis.predictive_result import StatisticCheck, quantiles
 from probae.checks import ParameterError, check_count
-from probae.plots.canvas import axes_or_new
+from probae.plots.canvas import axes_or_new, check_result, legend_above
 
 ALIKE = 5.0  # ratio of the widest to the narrowest interval up to which one axis shows both
-INSIDE, OUTSIDE, SETS = (
-    "black",
-    "#D55E00",
-    "#56B4E9",
-)  # Okabe and Ito; the markers differ in shape and fill as well
+# Okabe and Ito's colours; the markers differ in shape and fill as well
+INSIDE, OUTSIDE, SETS = "black", "#D55E00", "#56B4E9"
 
 
 def predictive(check: StatisticCheck, ax: Axes | None = None, *, largest: int = 30) -> Axes:
@@ -53,10 +50,7 @@ def predictive(check: StatisticCheck, ax: Axes | None = None, *, largest: int = 
     >>> pa.plots.predictive(check["skewness"]).get_xlabel()
     'skewness'
     """
-    if not isinstance(check, StatisticCheck):
-        raise ParameterError(
-            f'check should be that of one statistic, such as check["sd"], got {type(check).__name__}.'
-        )
+    check_result("check", check, StatisticCheck, 'that of one statistic, such as check["sd"]')
     if check.worst is None:
         raise ParameterError(f"The {check.name} of x has no value, so there is nothing to draw.")
     check_count("largest", largest)
@@ -74,13 +68,13 @@ def _histogram(check: StatisticCheck, ax: Axes | None) -> Axes:
     )
     ax.set_xlabel(check.name)
     ax.set_ylabel("simulated sets")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    legend_above(ax, columns=2)
     return ax
 
 
 def _intervals(check: StatisticCheck, ax: Axes | None, largest: int) -> Axes:
     """Draw an interval for each entry, in the order they come in, and the observed values as points."""
-    chosen = _farthest(check, largest)
+    chosen, known = _farthest(check, largest)
     ax = axes_or_new(ax, 5.6, 1.5 + 0.22 * len(chosen))
     replicated, observed = check.replicated[:, chosen], check.observed[chosen]
     low, _, high = quantiles(replicated)
@@ -100,16 +94,18 @@ def _intervals(check: StatisticCheck, ax: Axes | None, largest: int) -> Axes:
             ax.plot(observed[some].numpy(), places[some].numpy(), label=label, **style)
     ax.set_yticks(places.tolist(), [check.labels[i] for i in chosen.tolist()])
     ax.set_ylim(len(chosen) - 0.5, -0.5)
+    if len(chosen) < known:
+        name = f"{name}\nthe {len(chosen)} of {known} entries farthest out"
     ax.set_xlabel(name)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+    legend_above(ax, columns=3)
     return ax
 
 
-def _farthest(check: StatisticCheck, largest: int) -> Tensor:
-    """Return the entries of x that are farthest out, in the order they come in; those without a value are left out."""
+def _farthest(check: StatisticCheck, largest: int) -> tuple[Tensor, int]:
+    """Return the entries of x that are farthest out, in the order they come in, and the number that have a value."""
     distance = ((check.observed - check.replicated.nanmean(0)) / _sd(check.replicated)).abs()
     known = torch.nonzero(~distance.isnan()).flatten()
-    return known[distance[known].topk(min(largest, len(known))).indices].sort().values
+    return known[distance[known].topk(min(largest, len(known))).indices].sort().values, len(known)
 
 
 def _sd(replicated: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from probae.analysis.covariance_residual import CovarianceResidual
-from probae.checks import ParameterError, check_count
-from probae.plots.canvas import axes_or_new
-from probae.plots.intervals import bars, name_rows
+from probae.checks import check_count
+from probae.plots.canvas import axes_or_new, check_result, legend_above, name_rows
+from probae.plots.intervals import bars
 
 INSIDE, OUTSIDE = "#0072B2", "#D55E00"
 
@@ -49,11 +49,9 @@ def residuals(result: CovarianceResidual, ax: Axes | None = None, *, pairs: int 
     >>> sorted(label.get_text() for label in ax.get_yticklabels())
     ['a, b', 'a, c', 'b, c']
     """
-    if not isinstance(result, CovarianceResidual):
-        raise ParameterError(
-            "result should be a CovarianceResidual, as pa.covariance_residual gives, got "
-            f"{type(result).__name__}."
-        )
+    check_result(
+        "result", result, CovarianceResidual, "a CovarianceResidual, as pa.covariance_residual gives"
+    )
     order = result.mean.abs().argsort(descending=True)[: check_count("pairs", pairs)]
     draws = result.draws[..., order].flatten(0, 1).double().numpy(force=True)
     edge = 2 * result.sampling_error
@@ -69,11 +67,11 @@ def residuals(result: CovarianceResidual, ax: Axes | None = None, *, pairs: int 
     ):
         if chosen.any():
             bars(ax, draws[:, chosen], heights[chosen], colour=colour, marker=marker, label=kind)
-    name_rows(ax, tuple(result.labels[i] for i in order.tolist()), "pairs")
-    ax.set_xlabel("residual correlation: mean, 50 % and 90 % intervals")
-    ax.legend(
-        loc="lower left", bbox_to_anchor=(0.0, 1.01), borderaxespad=0.0, frameon=False, fontsize=9.0, ncols=3
+    ax.set_ylim(len(order) - 0.4, -0.6)  # the worst pair on top
+    name_rows(ax, tuple(result.labels[i] for i in order.tolist()), "pair of features", "pairs")
+    part = (
+        f"\nthe {len(order)} largest of {len(result.pairs)} pairs" if len(order) < len(result.pairs) else ""
     )
-    if len(order) < len(result.pairs):
-        ax.set_title(f"the {len(order)} largest of {len(result.pairs)} pairs", fontsize=9.0, loc="right")
+    ax.set_xlabel(f"residual correlation: mean, 50 % and 90 % intervals{part}")
+    legend_above(ax, columns=3)
     return ax

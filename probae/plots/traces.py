@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 
 from probae.analysis.mixed_quantity import Quantity
 from probae.analysis.mixing import Mixing
-from probae.plots.canvas import axes_or_new
-from probae.plots.chains import COLOURS, Lane, lanes_of, name_chains, name_lanes
+from probae.plots.chains import Lane, in_lanes, label_of, look_of
 
 POINTS = 1000  # of a chain that are drawn
 HEIGHT = 0.9  # of a lane that draws fill
@@ -46,14 +45,8 @@ def trace(result: Mixing | Quantity, ax: Axes | None = None, *, lanes: int = 4) 
     >>> ax.get_xlabel(), len(ax.get_yticks()), len(ax.lines)              # 4 lanes of 4 chains, and 3 lines between
     ('draw', 4, 19)
     """
-    chosen = lanes_of(result, lanes)
-    ax = axes_or_new(ax, 7.0, 1.0 + 1.1 * len(chosen))
-    for place, lane in enumerate(chosen):
-        _draw(ax, lane, -place)
-    ax.set_xlabel("draw")
+    ax = in_lanes(result, ax, lanes, _draw, "draw")
     ax.margins(x=0.01)
-    name_lanes(ax, chosen)
-    name_chains(ax, len(chosen[0].values))
     return ax
 
 
@@ -64,6 +57,6 @@ def _draw(ax: Axes, lane: Lane, place: int) -> None:
     draw = np.arange(lane.values.shape[1])[::every]
     for chain, values in enumerate(lane.values[:, ::every]):
         height = place + HEIGHT * ((values - low) / (high - low) - 0.5)
-        colour = COLOURS[chain % len(COLOURS)]
-        label = f"chain {chain}" if place == 0 else None
-        ax.plot(draw, height, color=colour, linewidth=0.6, alpha=0.75, label=label, zorder=2)
+        look = look_of(chain) | {"linestyle": "-"}  # dashes of so many draws would not show
+        label = label_of(chain, len(lane.values)) if place == 0 else None
+        ax.plot(draw, height, linewidth=0.6, alpha=0.75, label=label, **look)

@@ -26,7 +26,7 @@ def spread_of(law: Prior) -> float:
 
 
 def information_of(law: Prior) -> float:
-    """Return kappa of a law on unit variance, after a little Gaussian smoothing where it is infinite.
+    """Return the Fisher information of the location of a law, after a little Gaussian smoothing where it is infinite.
 
     Examples
     --------

@@ -21,7 +21,7 @@ from probae.models import Autoencoder, LatentModel, LinearFactorModel
 from probae.models.pyro_context import local_parameters
 from probae.storage import manifest, weights
 from probae.storage.draws import check_draws, check_posterior_draws
-from probae.storage.programs import pack_program, unpack_program
+from probae.storage.programs import OWN, pack_laws, pack_program, unpack_laws, unpack_program
 from probae.storage.registry import POSTERIORS
 from probae.storage.specs import from_spec, held_tensors, to_spec
 
@@ -66,16 +66,19 @@ def pack(fit: Fit) -> tuple[dict[str, Any], bytes]:
     held = held_tensors(fit.method, "method") | held_tensors(fit.posterior, "posterior")
     shared |= held
     priors, of_program = pack_program(fit.program) if fit.program is not fit.model else (None, {})
+    own, of_model = pack_laws(fit.model.parameter_priors, OWN)
+    laws = {"parameter_priors": priors, "model_priors": own} if priors or own else {}
     tensors = (
         held
         | of_program
+        | of_model
         | {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
     )
     tensors["history"] = fit.history
     raw = weights.dump(tensors)
     content = {
         "format": "probae.fit",
-        "schema": 1 if priors is None else 2,
+        "schema": 2 if laws else 1,
         "model": to_spec(fit.model, shared),
         "encoder": None if encoder is None else to_spec(encoder, shared),
         "method": to_spec(fit.method, shared),
@@ -92,7 +95,7 @@ def pack(fit: Fit) -> tuple[dict[str, Any], bytes]:
         "tensors": weights.describe(tensors),
         "versions": versions(),
     }
-    return content | ({} if priors is None else {"parameter_priors": priors}), raw
+    return content | laws, raw
 
 
 @local_parameters
@@ -118,9 +121,12 @@ def unpack(content: dict[str, Any], raw: bytes) -> Fit:
     held = held_tensors(method, "method") | held_tensors(posterior, "posterior")
     _check_posterior(posterior, shared)
     program = model
-    if "parameter_priors" in content:
+    if content.get("parameter_priors") is not None:
         program = unpack_program(model, content["parameter_priors"], tensors)
         parts.add("program")
+    if "model_priors" in content:
+        model.parameter_priors = unpack_laws(model, content["model_priors"], tensors)
+        parts.add("model_priors")
     _check_parts({name: value for name, value in tensors.items() if value is not held.get(name)}, parts)
     check_draws(model, tensors)
     return Fit(

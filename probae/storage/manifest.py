@@ -9,7 +9,8 @@ from typing import Any
 from probae.checks import FileError
 from probae.strict import MAX_BRACKETS, is_count, is_digest, strict_json
 
-SCHEMAS = {1: frozenset(), 2: frozenset({"parameter_priors"})}  # what each adds; 2 is of samplers only
+# what each adds; 2 is of models with priors, and of samplers, whose program has some
+SCHEMAS = {1: frozenset(), 2: frozenset({"parameter_priors", "model_priors"})}
 MAX_BYTES = 4_000_000  # of the manifest; feature names are most of it
 KEYS = frozenset(
     {
@@ -119,7 +120,8 @@ def _check_types(content: dict[str, Any]) -> None:
         and is_digest(weights["sha256"])
         and is_count(weights["bytes"]),
         "versions": isinstance(content["versions"], dict),
-        "parameter_priors": isinstance(content.get("parameter_priors", {}), dict),
+        "parameter_priors": isinstance(content.get("parameter_priors", {}), dict | None),
+        "model_priors": isinstance(content.get("model_priors", {}), dict),
     }
     wrong = [name for name, passed in right.items() if not passed]
     if wrong:

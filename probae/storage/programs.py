@@ -1,4 +1,4 @@
-"""The Pyro program of a sampler's fit, whose parameters have priors, as JSON and tensors, and back."""
+"""The priors of parameters, and the Pyro program of a sampler's fit, as JSON and tensors, and back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from probae.parameter_priors import ParameterPrior
 from probae.storage.pyro_laws import pack_law, unpack_law
 from probae.storage.specs import from_spec, held_tensors, to_spec
 
-PART = "program."
+PART, OWN = "program.", "model_priors."
 PRIORS, VALUES, STATE = f"{PART}priors.", f"{PART}values.", f"{PART}state."
 
 
@@ -35,13 +35,32 @@ def pack_program(program: LatentModel) -> tuple[dict[str, Any], dict[str, Tensor
     """
     tensors = {VALUES + name: value for name, value in program.point_values.items()}
     tensors |= {STATE + name: value for name, value in program.state_dict().items()}
-    specs = {}
-    for name, law in program.parameter_priors.items():
+    specs, held = pack_laws(program.parameter_priors, PRIORS)
+    return specs, tensors | held
+
+
+def pack_laws(laws: Mapping[str, Any], part: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Describe priors by the name of the parameter, and their tensors, which belong to a part of the file.
+
+    Raises
+    ------
+    FileError
+        If a prior is neither a law of `probae.parameter_priors` nor a common one of Pyro.
+
+    Examples
+    --------
+    >>> from probae.parameter_priors import Flat
+    >>> pack_laws({"mean": Flat()}, "model_priors.")
+    ({'mean': {'class': 'parameter_priors.Flat'}}, {})
+    """
+    specs: dict[str, Any] = {}
+    tensors: dict[str, Tensor] = {}
+    for name, law in laws.items():
         if isinstance(law, ParameterPrior):
-            held = held_tensors(law, f"{PRIORS}{name}")
+            held = held_tensors(law, f"{part}{name}")
             specs[name] = to_spec(law, held)
         else:
-            specs[name], held = pack_law(law, f"{PRIORS}{name}")
+            specs[name], held = pack_law(law, f"{part}{name}")
         tensors |= held
     return specs, tensors
 
@@ -57,19 +76,8 @@ def unpack_program(
         If the tensors are not those of such a program.
     """
     found = {name: value for name, value in tensors.items() if name.startswith(PART)}
-    laws = {name: _law(name, spec, found) for name, spec in specs.items()}
-    if not laws or not set(laws) <= set(model.parameter_names):
-        raise FileError("the priors are not those of parameters of the model.")
-    try:
-        program = model.with_priors(**laws)
-        state = {name.removeprefix(STATE): value for name, value in found.items() if name.startswith(STATE)}
-        program.load_state_dict(state, assign=True)
-        with torch.random.fork_rng(devices=[]):
-            program(size=1)  # a law of another size or a wrong number says so now
-    except FileError:
-        raise
-    except Exception as error:  # whatever torch and Pyro make of hostile numbers
-        raise FileError(f"the model refuses the priors of its parameters: {str(error)[:200]}") from error
+    state = {name.removeprefix(STATE): value for name, value in found.items() if name.startswith(STATE)}
+    program = _randomized(model, _laws(specs, PRIORS, found), state)
     values = {name.removeprefix(VALUES): value for name, value in found.items() if name.startswith(VALUES)}
     shapes = {name: value.shape for name, value in program.point_values.items()}
     if {name: value.shape for name, value in values.items()} != shapes:
@@ -81,7 +89,46 @@ def unpack_program(
     return program
 
 
-def _law(name: str, spec: Any, tensors: Mapping[str, Tensor]) -> Any:
-    if isinstance(spec, dict) and "pyro" in spec:
-        return unpack_law(spec, f"{PRIORS}{name}", tensors)
-    return from_spec(spec, ParameterPrior, tensors)
+def unpack_laws(
+    model: LinearFactorModel, specs: dict[str, Any], tensors: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Rebuild the priors that a fitted model lists, having seen that it takes them.
+
+    Raises
+    ------
+    FileError
+        If the tensors are not those of such priors.
+    """
+    found = {name: value for name, value in tensors.items() if name.startswith(OWN)}
+    laws = _laws(specs, OWN, found)
+    if laws:
+        _randomized(model, laws)
+    if set(found) != set(pack_laws(laws, OWN)[1]):
+        raise FileError("the tensors are not those of the priors of the model.")
+    return laws
+
+
+def _randomized(
+    model: LinearFactorModel, laws: dict[str, Any], state: dict[str, Tensor] | None = None
+) -> LatentModel:
+    """Return the model with priors on its parameters, or say that it does not take them."""
+    if not laws or not set(laws) <= set(model.parameter_names):
+        raise FileError("the priors are not those of parameters of the model.")
+    try:
+        program = model.with_priors(**laws)
+        if state is not None:
+            program.load_state_dict(state, assign=True)
+        with torch.random.fork_rng(devices=[]):
+            program(size=1)  # a law of another size or a wrong number says so now
+    except Exception as error:  # whatever torch and Pyro make of hostile numbers
+        raise FileError(f"the model refuses the priors of its parameters: {str(error)[:200]}") from error
+    return program
+
+
+def _laws(specs: dict[str, Any], part: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {
+        name: unpack_law(spec, f"{part}{name}", tensors)
+        if isinstance(spec, dict) and "pyro" in spec
+        else from_spec(spec, ParameterPrior, tensors)
+        for name, spec in specs.items()
+    }

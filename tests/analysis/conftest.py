@@ -116,20 +116,25 @@ def curved_fixture():
 
 @dataclass(frozen=True)
 class NormalMean(Method):
-    """The mean of x alone is unknown, with a flat prior: p(mean | x) = N(sample mean, Sigma / N), drawn exactly."""
+    """The mean of x alone is unknown, with a flat prior: p(mean | x) = N(sample mean, Sigma / N), drawn exactly.
+
+    Or, ``wider`` times as wide, from an approximation, with the log weights of the draws.
+    """
 
     random: ClassVar[bool] = True
 
     draws: int = 1000
     chains: int = 4
-    unit_free: ClassVar[bool] = False
+    wider: float = 1.0
 
     def fit(self, model, data, seed):
         x = self.rows(data).values
-        law = dist.MultivariateNormal(x.mean(0), model.marginal().covariance_matrix / len(x))
-        mean = law.sample((self.chains, self.draws))
+        law = dist.MultivariateNormal(x.mean(0), model.marginal().covariance_matrix.detach() / len(x))
+        wide = dist.MultivariateNormal(law.mean, law.covariance_matrix * self.wider**2)
+        mean = wide.sample((self.chains, self.draws))
         model.mean = mean.mean((0, 1))
-        return Outcome(model.posterior, [0.0], True, draws={"mean": mean})
+        stats = None if self.wider == 1 else {"log_weight": law.log_prob(mean) - wide.log_prob(mean)}
+        return Outcome(model.posterior, [0.0], True, draws={"mean": mean}, sample_stats=stats)
 
 
 @pytest.fixture(name="normal_mean")

@@ -67,6 +67,15 @@ def test_a_doublet_stands_out(sampled):
     assert str(found).splitlines()[1].strip().startswith("a, b")
 
 
+def test_the_variance_of_the_factors_decides_whether_w_w_is_what_they_explain(sampled):
+    """Independent Laplace factors of variance 1 explain W W'; Gaussian ones of variance 4 do not."""
+    gaussian = pa.covariance_residual(sampled(draws()), X).draws
+    assert torch.equal(pa.covariance_residual(sampled(draws(), codes=priors.Laplace()), X).draws, gaussian)
+    wide = priors.Scaled(priors.Gaussian(), 2.0)
+    with pytest.raises(ParameterError, match="uncorrelated factors of variance 1"):
+        pa.covariance_residual(sampled(draws(), codes=wide), X)
+
+
 def test_wrong_input_is_refused(sampled):
     with pytest.raises(ParameterError, match="needs the fit of a sampler, got Tensor"):
         pa.covariance_residual(draws(), X)

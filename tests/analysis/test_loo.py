@@ -103,6 +103,15 @@ def test_repeated_draws_do_not_make_the_error_smaller():
     assert float(errors[1] / errors[0]) == pytest.approx(1.0, abs=0.05)
 
 
+def test_largest_weights_that_are_equal_still_outweigh_the_others():
+    """Of 200 draws 60 % give a density of e^-3 and the others 1: the tail is flat, the mean of 1 / p is not."""
+    density = torch.zeros(1, 200, 1, dtype=torch.float64)
+    density[:, :120] = -3.0
+    found = leave_out(density)
+    assert found.elpd.item() == pytest.approx(-math.log(0.6 * math.exp(3) + 0.4), abs=1e-12)
+    assert found.k_hat.item() == 0
+
+
 def test_units_and_order_of_the_rows_do_not_matter(factors, normal_mean):
     model = factors()
     x = model.sample(40, seed=1)

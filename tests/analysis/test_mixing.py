@@ -1,5 +1,7 @@
 """The table of R-hat: each constructed pattern of chains is called by its name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +55,25 @@ def test_a_frame_for_each_draw_is_a_flat_orbit(sampled):
     assert found.raw_mean < 0.1
     assert found.aligned_mean > 0.9
     assert "no estimate" in found.meaning
+
+
+def test_signs_and_order_for_each_draw_of_an_identified_model_are_no_orbit(sampled):
+    """Raw loadings mix over signs and order, which is all that Laplace factors leave free: not over rotations."""
+    found = pa.mixing(sampled(independent() @ signs(CHAINS, DRAWS, seed=2), codes=priors.Laplace()))
+    assert found.raw.mixed
+    assert found.raw_mean < 0.1
+    assert found.pattern is Pattern.SIGNED_PERMUTATIONS
+    assert "average draws after signs and order are matched" in found.meaning
+
+
+def test_draws_in_many_frames_that_no_rotation_brings_together_are_not_in_one_frame():
+    """Raw loadings mix and their mean is small, but rotated ones do not agree: there is no frame to speak of."""
+    orbit = pa.mixing(independent() @ haar(3, CHAINS, DRAWS))
+    apart = pa.mixing(independent() @ haar(3, CHAINS).unsqueeze(1)).raw
+    found = replace(orbit, rotated=apart)
+    assert found.raw.mixed
+    assert not found.rotated.mixed
+    assert found.pattern is Pattern.UNCLEAR
 
 
 def test_signs_and_order_for_each_chain(sampled):

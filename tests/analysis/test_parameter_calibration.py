@@ -32,7 +32,6 @@ class Conjugate(Method):
     stuck: bool = False  # every draw repeated to the end of its quarter
     broken: bool = False  # every third fit, about
     random: ClassVar[bool] = True
-    unit_free: ClassVar[bool] = False
 
     def fit(self, model, data, seed):
         """Draw."""

@@ -117,6 +117,23 @@ def test_sets_have_the_moments_of_their_draws_and_the_missing_entries_of_x(facto
     assert ((squares / variance - 1).abs() < 5 * (2 / (count - 1) / 400).sqrt()).all()
 
 
+def test_sets_have_the_factors_of_the_model(normal_mean):
+    """Columns of one Laplace factor and little noise have an excess kurtosis near 3.
+
+    That of 400 normal rows has a standard deviation of sqrt(24 / 400) = .24: its median over sets is far below 1.
+    """
+    model = pa.LinearFactorModel(3, 3, prior=pa.priors.Laplace(), noise="isotropic")
+    model.loadings = torch.eye(3, dtype=torch.float64)
+    model.noise_variance = torch.tensor(0.01, dtype=torch.float64)
+    x = model.sample(400, seed=0)
+    draws = {name: getattr(model, name).detach()[None, None] for name in model.parameter_names}
+    run = pa.fit(pa.FactorAnalysis(3, 1), x, normal_mean(draws=4))
+    run = dataclasses.replace(run, model=model, program=model, draws=draws)
+    check = pa.posterior_predictive_check(run, x, [ExcessKurtosis(), SRMR()], sets=100)
+    assert (check["excess kurtosis"].replicated.median(0).values > 1).all()
+    assert check.flagged == ()
+
+
 def test_joint_p_values_count_all_entries():
     """50 independent normal entries: the smallest of 50 p-values is below .05 nine times in ten, joint ones are not."""
     generator = torch.Generator().manual_seed(0)

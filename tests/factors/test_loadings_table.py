@@ -111,6 +111,24 @@ def test_draws_give_posterior_means_with_intervals(named, sampled):
     assert text.endswith("Posterior means in a frame of convention: O(3) is free.")
 
 
+def test_more_factors_than_features_keep_all_their_draws(sampled):
+    """Without a rotation the table has the aligned draws as they are, however many columns they have."""
+    random = torch.Generator().manual_seed(1)
+    model = pa.FactorAnalysis(2, 4)
+    W = torch.randn(2, 100, 2, 4, generator=random, dtype=torch.float64)
+    wide = dataclasses.replace(
+        sampled,
+        model=model,
+        program=model,
+        names=None,
+        draws={"loadings": W, "noise_variance": W.square().sum(-1)},
+    )
+    aligned = pa.align(wide)
+    table = loadings_table(wide)
+    torch.testing.assert_close(table.loadings, aligned.mean)
+    torch.testing.assert_close(table.upper.loadings, aligned.interval(0.95)[1])
+
+
 def test_standardized_draws_add_up_to_one(sampled):
     table = loadings_table(sampled, standardized=True)
     torch.testing.assert_close(table.communalities + table.noise_variance, torch.ones(9).double())

@@ -141,8 +141,7 @@ def test_onto_finds_the_member_that_was_applied():
     for law, latents, _ in LAWS:
         group = identified_group(pa.LinearFactorModel(9, latents, prior=law))
         W = normal(9, latents, seed=3)
-        there = (W + 0.1 * normal(1, 3, 9, latents, seed=4)) @ torch.eye(latents).double()
-        A = group.rotations(there)[0, 0]
+        A = group.rotations(W + 0.1 * normal(1, 3, 9, latents, seed=4))[0, 0]
         assert torch.allclose(W @ A @ group.onto(W @ A, W), W, rtol=0, atol=1e-12)
 
 

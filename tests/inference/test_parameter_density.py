@@ -12,6 +12,7 @@ from probae.inference.frame import Frame
 from probae.inference.parameter_coordinates import Coordinates
 from probae.inference.parameter_density import CollapsedDensity
 from probae.inference.parameter_draws import problem_of
+from probae.inference.parameter_mode import _start as start_of
 from probae.models import FactorAnalysis, ProbabilisticPCA
 from probae.parameter_priors import ARD, Fixed, HalfNormal, Normal
 
@@ -124,6 +125,20 @@ def test_gradient_and_hessian_are_those_of_differences(model):
     torch.testing.assert_close(
         coordinates.hessian(theta), torch.from_numpy(np.stack(columns)), rtol=1e-5, atol=1e-5
     )
+
+
+def test_a_start_from_many_incomplete_rows_takes_the_memory_of_their_moments():
+    """400,000 rows: an orthogonal matrix of their number would fill 1.3 terabytes."""
+    x = rows(count=400_000)
+    x[0, 0] = torch.nan
+    found = start_of(CollapsedDensity(problem(x)))
+    few = start_of(CollapsedDensity(problem(rows(count=400_000))))
+    # an entry of some standard deviations moves moments by a few 400,000ths; loadings have either sign
+    torch.testing.assert_close(found.noise, few.noise, rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        found.loadings @ found.loadings.mT, few.loadings @ few.loadings.mT, rtol=1e-4, atol=1e-4
+    )
+    assert found.mean is not None
 
 
 def test_a_mean_that_was_integrated_out_is_drawn_from_its_conditional_law():

@@ -9,6 +9,7 @@ import probae as pa
 from probae.datasets import holzinger_swineford
 from probae.inference import LaplaceApproximation, VariationalBayes
 from probae.inference.fit import fit
+from probae.inference.parameter_coordinates import Coordinates
 from probae.models import FactorAnalysis
 from probae.parameter_priors import Fixed, InverseGamma, Normal
 
@@ -102,6 +103,17 @@ def test_few_steps_warn():
     with pytest.warns(pa.ConvergenceWarning, match="bound still moved"):
         run = fit(FactorAnalysis(9, 3), X, VariationalBayes(steps=4, lr=0.5, draws=10))
     assert not run.converged
+
+
+def test_an_interrupt_on_the_way_to_the_mode_is_the_end_of_the_fit(monkeypatch):
+    def pressed(self, theta):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Coordinates, "hessian", pressed)
+    run = fit(MODEL, X, VariationalBayes(draws=10))
+    assert run.interrupted
+    assert run.history.shape == (0,)  # no step of the bound after it
+    assert run.draws["loadings"].isfinite().all()
 
 
 def test_settings_are_checked():

@@ -263,6 +263,13 @@ def test_indicators_have_their_exact_probabilities():
     assert stats.chisquare(torch.bincount(sets, minlength=4).numpy(), expected.numpy()).pvalue > CRITICAL
 
 
+@pytest.mark.parametrize("kind", [Normal, ARD, MultiplicativeGamma, Horseshoe, SpikeSlab])
+def test_a_scale_for_other_loadings_is_refused(kind):
+    for scale in (torch.ones(D + 1), torch.ones(D, K + 1), torch.ones(1, D, K)):
+        with pytest.raises(pa.ParameterError, match=rf"shape \({D}, {K}\) should .* got shape"):
+            pa.FactorAnalysis(D, K).with_priors(loadings=kind(scale=scale))
+
+
 @pytest.mark.parametrize("kind", [ARD, MultiplicativeGamma, Horseshoe, SpikeSlab])
 def test_numbers_that_are_not_positive_are_refused(kind):
     for field in dataclasses.fields(kind):

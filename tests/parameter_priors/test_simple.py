@@ -84,7 +84,30 @@ def test_a_method_that_estimates_the_mean_refuses_a_fixed_one():
             pa.fit(model, x, method)
 
 
-@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), torch.tensor([1.0, 0.0])])
+@pytest.mark.parametrize(
+    "law", [Normal(torch.ones(3)), Normal(1.0, torch.ones(3)), InverseGamma(2.0, torch.ones(3))]
+)
+def test_numbers_for_another_number_of_features_are_refused(law):
+    name = "mean" if isinstance(law, Normal) else "noise_variance"
+    with pytest.raises(pa.ParameterError, match=r"shape \(4,\) should .* got shape \(3,\)"):
+        pa.FactorAnalysis(4, 1).with_priors(**{name: law})
+
+
+def test_one_noise_variance_has_one_scale():
+    with pytest.raises(pa.ParameterError, match=r"shape \(\) should .* got shape \(4,\)"):
+        pa.ProbabilisticPCA(4, 1).with_priors(noise_variance=InverseGamma(2.0, torch.ones(4)))
+
+
+def test_a_location_is_finite_and_of_the_mean_alone():
+    with pytest.raises(pa.ParameterError, match="loc should be finite"):
+        Normal(1.0, loc=float("nan"))
+    with pytest.raises(pa.ParameterError, match="loc is of the mean alone"):
+        pa.FactorAnalysis(4, 1).with_priors(loadings=Normal(1.0, loc=2.0))
+
+
+@pytest.mark.parametrize(
+    "scale", [0.0, -1.0, float("nan"), torch.tensor([1.0, 0.0]), "wide", None, [[1.0], [1.0, 2.0]]]
+)
 def test_a_scale_that_is_not_positive_is_refused(scale):
     with pytest.raises(pa.ParameterError, match="finite numbers above 0"):
         Normal(scale)

@@ -27,7 +27,7 @@ def test_the_array_shown_is_the_loadings(factors):
     [image] = ax.images
     assert np.array_equal(image.get_array(), factors.model.loadings.numpy())
     assert image.norm.vmax == -image.norm.vmin == factors.model.loadings.abs().max()
-    assert labels(ax.yaxis) == [str(d) for d in range(1, 10)]
+    assert labels(ax.yaxis) == [str(d) for d in range(9)]
     assert labels(ax.xaxis) == ["z[0]", "z[1]", "z[2]"]
     assert ax.get_ylabel() == "feature"
     assert ax.figure.axes[1].get_ylabel() == "loading (units of x)"

@@ -61,6 +61,7 @@ def test_only_the_entries_farthest_out_are_drawn_in_their_order():
     observed[[3, 11]] = torch.tensor([4.0, -9.0])
     ax = pa.plots.predictive(checked(Correlations(), observed, features="abcdefghijklmno"), largest=2)
     assert [text.get_text() for text in ax.get_yticklabels()] == ["a, d", "b, f"]
+    assert ax.get_xlabel() == "correlation\nthe 2 of 15 entries farthest out"
 
 
 def test_one_number_is_drawn_among_the_sets():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 
 import pyro.distributions as dist
 import pytest
@@ -121,6 +122,43 @@ def test_common_laws_of_pyro_come_back_bit_for_bit(name, tmp_path):
     assert repr(again.program.parameter_priors) == repr(run.program.parameter_priors)
 
 
+LISTED = PROGRAMS | PYRO
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_priors_that_the_model_lists_come_back(name, tmp_path):
+    """A fit's model is a point that lists the priors it was given, so that it can be fitted again under them."""
+    model = pa.FactorAnalysis(D, K).with_priors(**LISTED[name]).point()
+    run = sampled(model, **LISTED[name])
+    again = load(save(run, tmp_path / "run"))
+    assert repr(again.model.parameter_priors) == repr(run.model.parameter_priors)
+    assert set(again.model.parameter_priors) == set(LISTED[name])
+    one, two = (each.model.with_priors(**each.model.parameter_priors) for each in (run, again))
+    assert same(one.sample(5, seed=1), two.sample(5, seed=1))
+    assert again.model.random_parameters == []
+
+
+def test_a_prior_without_a_site_comes_back_with_a_point_fit(tmp_path):
+    model = pa.ProbabilisticPCA(5, 2).with_priors(mean=P.Flat())
+    run = pa.fit(model, model.sample(120, seed=1), pa.MaximumLikelihood())
+    again = load(save(run, tmp_path / "run"))
+    assert repr(again.model.parameter_priors) == repr(run.model.parameter_priors) == "{'mean': Flat()}"
+    assert again.program is again.model
+
+
+def test_a_loaded_fit_is_sampled_again_under_its_priors(tmp_path):
+    x = pa.datasets.linear_factors(40, D, K, seed=1).x
+    model = pa.FactorAnalysis(D, K).with_priors(
+        loadings=P.Normal(0.1), noise_variance=P.InverseGamma(5.0, 9.0)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pa.ConvergenceWarning)  # of few draws
+        run = pa.fit(model, x, pa.Gibbs(draws=20, warmup=10, chains=2))
+        again = load(save(run, tmp_path / "run"))
+        one, two = (pa.fit(each.model, x, each.method, seed=4) for each in (run, again))
+    assert all(same(value, two.draws[name]) for name, value in one.draws.items())
+
+
 def test_another_law_of_pyro_is_refused_with_what_to_do(tmp_path):
     run = sampled(loadings=dist.VonMises(0.0, 1.0))
     with pytest.raises(
@@ -184,6 +222,7 @@ def test_the_copy_loads(kept):
         ("program.priors.loadings.scale", normal(7, 1).exp(), "refuses"),
         ("program.priors.loadings.scale", -normal(D, 1).exp(), "refuses"),
         ("program.priors.mean.scale", normal(D), "program of the fit"),
+        ("model_priors.mean.scale", normal(D), "priors of the model"),
     ],
 )
 def test_tensors_of_something_else_are_refused(name, tensor, sentence, kept):
@@ -196,11 +235,12 @@ def test_tensors_of_something_else_are_refused(name, tensor, sentence, kept):
 PRIOR = {"class": "parameter_priors.InverseGamma", "shape": 2.0, "scale": 0.5}
 
 
+@pytest.mark.parametrize("key", ["parameter_priors", "model_priors"])
 @pytest.mark.parametrize(
     "priors",
     [
-        {},
         [],
+        "loadings",
         {"weights": PRIOR},
         {"noise_variance": PRIOR | {"shape": -1.0}},
         {"noise_variance": {"class": "InverseGamma", "shape": 2.0, "scale": 0.5}},
@@ -216,7 +256,15 @@ PRIOR = {"class": "parameter_priors.InverseGamma", "shape": 2.0, "scale": 0.5}
     ],
     ids=str,
 )
-def test_a_manifest_with_other_priors_is_refused(priors, kept):
+def test_a_manifest_with_other_priors_is_refused(key, priors, kept):
+    folder, content, tensors = kept
+    rewrite(folder, content | {key: priors}, tensors)
+    with pytest.raises(pa.FileError):
+        load(folder)
+
+
+@pytest.mark.parametrize("priors", [{}, None])
+def test_a_program_without_priors_is_refused(priors, kept):
     folder, content, tensors = kept
     rewrite(folder, content | {"parameter_priors": priors}, tensors)
     with pytest.raises(pa.FileError):

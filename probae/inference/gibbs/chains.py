@@ -156,9 +156,7 @@ class Chains:
         """Draw the mean where the next sweep needs it."""
         prior, given = self.problem.mean, (self.centred.mean, self.centred.count, self.loadings, self.noise)
         if isinstance(prior, Normal):
-            square = torch.as_tensor(prior.scale, dtype=torch.float64).square()
-            location = torch.as_tensor(prior.loc, dtype=torch.float64)
-            self.mean = draw_normal_mean(*given, (location, square), self.generator)
+            self.mean = draw_normal_mean(*given, prior.moments, self.generator)
         elif self._flat and not self.mean_is_integrated:
             self.mean = draw_flat_mean(*given, self.generator)
 

@@ -20,6 +20,7 @@ from probae.inference.gibbs.small_matrices import (
     compiled,
     factor,
     gram,
+    identity,
     solve,
     solve_transposed,
     weighted_gram,
@@ -93,15 +94,15 @@ def draw_noise_alone(
     """
     latents, features = loadings.shape
     count, shape, scales = prior
-    cover, product, lower = np.zeros((3, latents, latents))
+    cover, product = np.empty((latents, latents)), np.empty((latents, latents))
+    lower = np.empty((latents, latents))
     weighted_gram(loadings, noise, 1.0, lower)
     factor(lower)
-    for i in range(latents):
-        cover[i, i] = 1.0
+    identity(cover)
     solve(lower, cover)
     solve_transposed(lower, cover)
     gram(fitted, product)
-    q, g, w = np.empty((3, latents))
+    q, g, w = np.empty(latents), np.empty(latents), np.empty(latents)
     for d in range(features):
         column, psi, extent = columns[d], noise[d], 0.0
         for i in range(latents):

@@ -1,8 +1,7 @@
 r"""The sweep of :mod:`chains` for normal loadings and inverse-gamma noise, compiled.
 
 Every random number comes in, so that nothing here keeps a state. Letters are those of :mod:`scores`, :mod:`loadings`
-and :mod:`group_move`; matrices are transposed, so that the long dimension is innermost. numba looks at this file alone
-to tell whether what it kept on disk is old: touch it when one that it imports has changed.
+and :mod:`group_move`; matrices are transposed, so that the long dimension is innermost.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from probae.inference.gibbs.small_matrices import (
     entry,
     factor,
     gram,
+    identity,
     multiply,
     solve,
     solve_transposed,
@@ -157,9 +157,9 @@ def move_frame(
             for m in range(latents):
                 total += lower[m, i] * max(square[m, m], 0.0) * lower[m, j]
             turned[i, j] = total
-    axes, inner, unturned = np.zeros((3, latents, latents))
-    for i in range(latents):
-        axes[i, i] = 1.0
+    axes, unturned = np.empty((latents, latents)), np.empty((latents, latents))
+    inner = np.zeros((latents, latents))
+    identity(axes)
     diagonalize(turned, axes)
     transpose(axes, unturned)
     solve_transposed(lower, unturned)

@@ -31,9 +31,9 @@ def draw_loadings_by_axes(
     values, axes = torch.linalg.eigh(scores.square)
     values = values.clamp_min(0.0)
     cross = axes.mT @ scores.cross
-    precision = values[:, None] / noise[..., None] + 1.0 / variance
-    spread = precision.rsqrt()
-    loadings = (cross.mT / noise[..., None] * spread + normals(generator, precision.shape)) * spread
+    spread = (values[:, None] / noise[..., None] + 1.0 / variance).rsqrt()
+    # rows that share noise and variance share the spread, but never its normals: those have the shape of W
+    loadings = (cross.mT / noise[..., None] * spread + normals(generator, cross.mT.shape)) * spread
     return loadings, Scores(torch.diag_embed(values), cross), axes
 
 

@@ -88,11 +88,6 @@ class Gibbs(Method):
         check_count("warmup", self.warmup, minimum=0)
         check_count("chains", self.chains)
 
-    @property
-    def unit_free(self) -> bool:
-        """False: the problem is put in units here, with its priors."""
-        return False
-
     @local_parameters
     @torch.no_grad()
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:

@@ -44,6 +44,6 @@ def log_prior(values: Named, chains: Chains) -> Float[Tensor, "chains draws"]:
     density = chains.prior.log_prob(flat, loadings) + chains.noise_prior.log_prob(noise).sum(-1)
     law = chains.problem.mean
     if isinstance(law, Normal):
-        scale = torch.as_tensor(law.scale, dtype=torch.float64)
-        density = density + torch.distributions.Normal(law.loc, scale).log_prob(mean).sum(-1)
+        location, variance = law.moments
+        density = density + torch.distributions.Normal(location, variance.sqrt()).log_prob(mean).sum(-1)
     return density.unflatten(0, values["mean"].shape[:2])

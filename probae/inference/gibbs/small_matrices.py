@@ -66,6 +66,14 @@ def solve_transposed(lower: Array, b: Array) -> None:
 
 
 @compiled
+def identity(out: Array) -> None:
+    """Write I."""
+    for i in range(len(out)):
+        for j in range(len(out)):
+            out[i, j] = 1.0 if i == j else 0.0
+
+
+@compiled
 def gram(a: Array, out: Array) -> None:
     """Write a a'."""
     for i in range(len(a)):

@@ -21,25 +21,17 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from probae.compiled import compile_cached
-from probae.inference.nuts.kernel import DENSITY, FAST, Target
+from probae.inference.nuts.kernel import DENSITY, Target, compiled
 
 __all__ = ["collapsed_log_density"]
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
-inner = {
-    "fastmath": FAST,
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-}  # no making of unused wrappers
-compiled: Callable[..., Any] = functools.partial(compile_cached, options=inner)
 
 
 @compiled
@@ -183,9 +175,7 @@ def add_group(
     value = -0.5 * count * log_det
     if group == 0 and target.layout[6]:
         value += add_scatter(target.scatter, W, B, inverse, dW, dpsi)
-    offset = np.zeros(
-        features
-    )  # takes derivatives that nobody asks for, then the distance of the group's mean
+    offset = np.zeros(features)  # takes derivatives nobody asks for, then the distance of the group's mean
     for row in range(target.ends[group], target.ends[group + 1]):
         value += add_row(target.rows[row], 1.0, W, B, inverse, dW, dpsi, offset)
     if target.layout[5]:
@@ -207,9 +197,8 @@ def add_loadings_prior(
             value -= 0.5 * precision[k, d] * W[k, d] * W[k, d]
             slope = dW[k, d] - precision[k, d] * W[k, d]
             if gauge and k == d and d + 1 < free:
-                value += (free - d) * theta[
-                    place
-                ]  # chi of K - d degrees of freedom, and the Jacobian of the log
+                # chi of K - d degrees of freedom, and the Jacobian of the log
+                value += (free - d) * theta[place]
                 slope = slope * W[k, d] + (free - d)
             gradient[place] = slope
             place += 1
@@ -225,7 +214,7 @@ def total(values: Vector) -> float:
     return result
 
 
-@functools.partial(compile_cached, options={"fastmath": FAST}, signatures=[DENSITY])
+@functools.partial(compile_cached, options={}, signatures=[DENSITY])
 def collapsed_log_density(theta: Vector, gradient: Vector, precision: Matrix, target: Target) -> float:
     """Return the log density at theta, up to a constant, and write its gradient.
 

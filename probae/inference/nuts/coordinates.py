@@ -8,7 +8,7 @@ by a pivoted QR decomposition of first loadings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
@@ -139,7 +139,3 @@ class Coordinates:
             return loadings
         flat = loadings.flatten(0, -3)
         return (flat @ haar_rotation(self.latents, generator, len(flat))).reshape(loadings.shape)
-
-    def with_mean(self) -> Self:
-        """The same with the mean among the coordinates."""
-        return replace(self, sampled_mean=True)

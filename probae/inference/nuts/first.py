@@ -7,14 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from probae.inference.nuts.collapsed import collapsed_log_density
 from probae.inference.nuts.coordinates import Coordinates
 from probae.inference.nuts.kernel import Target
-from probae.inference.nuts.start import Density, curvature_covariance, first_parameters, jitter, mode
+from probae.inference.nuts.start import (
+    Density,
+    curvature_covariance,
+    first_parameters,
+    jitter,
+    mode,
+    moments_of,
+)
 from probae.inference.nuts.target import needs_mean, precision_of, target_of
 from probae.inference.parameter_draws import Problem
-from probae.statistics import SufficientStatistics
 
 __all__ = ["Start", "density_of", "start_of"]
 
@@ -46,31 +53,25 @@ class Start:
 def start_of(problem: Problem) -> Start:
     """Find the mode, with pivots that suit it, and its curvature."""
     features, latents = problem.model.features, problem.model.latents
-    data = problem.data
-    if isinstance(data, SufficientStatistics):
-        mean, covariance = data.mean, data.scatter / data.count
-    else:
-        mean = data.values.double().nanmean(0)
-        rows = (data.values.double() - mean).nan_to_num()
-        covariance = rows.mT @ rows / len(rows)
+    mean, covariance = moments_of(problem.data)
     loadings, noise = first_parameters(covariance, latents)
     noise = noise.mean() if problem.isotropic else noise
-    raw = Coordinates.raw(features, latents, isotropic=problem.isotropic, sampled_mean=needs_mean(problem))
+    kind = {"isotropic": problem.isotropic, "sampled_mean": needs_mean(problem)}
+    place = Coordinates.raw(features, latents, **kind)
     gauge = problem.loadings.rotation_invariant
     ones = torch.ones(1, features, latents, dtype=torch.float64)
     variance = problem.loadings.variance({}) if gauge else ones
-    target = target_of(problem, raw)
-    best = mode(density_of(target, precision_of(variance, 1, raw)[0]), raw.pack(loadings, noise, mean))
-    if not gauge:
-        return Start(
-            raw,
-            target,
-            best,
-            curvature_covariance(density_of(target, precision_of(variance, 1, raw)[0]), best),
-        )
-    loadings, noise, found = raw.unpack(best)
-    place = Coordinates.gauged(loadings, isotropic=problem.isotropic, sampled_mean=raw.sampled_mean)
-    target = target_of(problem, place)
-    density = density_of(target, precision_of(variance, 1, place)[0])
-    best = mode(density, place.pack(loadings, noise, found))
+    target, density = _target_and_density(problem, place, variance)
+    best = mode(density, place.pack(loadings, noise, mean))
+    if gauge:
+        parameters = place.unpack(best)
+        place = Coordinates.gauged(parameters[0], **kind)
+        target, density = _target_and_density(problem, place, variance)
+        best = mode(density, place.pack(*parameters))
     return Start(place, target, best, curvature_covariance(density, best))
+
+
+def _target_and_density(problem: Problem, place: Coordinates, variance: Tensor) -> tuple[Target, Density]:
+    """Return what the density reads in these coordinates, and the density itself at first variances of the loadings."""
+    target = target_of(problem, place)
+    return target, density_of(target, precision_of(variance, 1, place)[0])

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from probae.compiled import compile_cached
-from probae.inference.nuts.kernel import FAST
+from probae.inference.nuts.kernel import compiled
 
-__all__ = ["Tree", "compiled", "dot", "merge", "put", "put_leaf", "turn_around"]
+__all__ = ["Tree", "dot", "merge", "put", "put_leaf", "turn_around"]
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
-# without wrappers for Python, whose making takes longer than compiling a kernel: only compiled functions call these
-inner = {"fastmath": FAST, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-compiled: Callable[..., Any] = functools.partial(compile_cached, options=inner)
 
 
 class Tree(NamedTuple):

@@ -1,18 +1,28 @@
-"""The types that a compiled log density and the compiled sampler share."""
+"""What a compiled log density and the compiled sampler share: their types, and how they are compiled.
+
+Sums keep their order (no ``fastmath``): where any order will do, compiled loops choose one by how arrays lie in memory,
+and a chain follows the last bit.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-__all__ = ["DENSITY", "FAST", "GENERATOR", "Target"]
+from probae.compiled import compile_cached
 
-# No sums in any order: compiled loops choose an order by how arrays lie in memory, and a chain follows the last bit.
-FAST: set[str] = set()
+__all__ = ["DENSITY", "GENERATOR", "Target", "compiled"]
+
+# without wrappers for Python, whose making takes longer than compiling a kernel: only compiled functions call these
+compiled: Callable[..., Any] = functools.partial(
+    compile_cached, options={"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+)
 
 
 class Target(NamedTuple):

@@ -12,7 +12,6 @@ from probae.checks import Data, NotExactError, ParameterError, check_choice, che
 from probae.inference.base import Method, Outcome, few_threads
 from probae.inference.nuts.diagnosis import warn_of_moves
 from probae.inference.nuts.scale_laws import scale_laws
-from probae.inference.nuts.settings import Settings
 from probae.inference.parameter_draws import in_units, outcome_of, problem_of
 from probae.models import LinearFactorModel
 from probae.models.pyro_context import local_parameters
@@ -87,8 +86,8 @@ class NUTS(Method):
     their exact conditional law between moves. Distributions of Pyro, and factors of other laws, go to Pyro's own
     sampler on the model's program, chain after chain, whatever the engine: Gaussian factors are integrated out of it,
     others are moved, all N K of them; a flat mean becomes N(mean of x, (10 sd)^2). With missing entries every pattern
-    of them costs as much as complete rows do together. ``lp`` is log p(x, W, psi, hyperparameters), ``energy`` that of
-    the sampler's own coordinates.
+    of them costs as much as complete rows do together. ``lp`` is log p(x, W, psi, hyperparameters), on a program of
+    Pyro that of the unconstrained coordinates it moves; ``energy`` is that of the sampler's own.
 
     For Laplace and t factors the coordinate of a scale is w, with tau = c g or c / g and g = log(1 + e^w) a gamma
     variable; ``lp`` is log p(x, W, psi, mean, w, hyperparameters). The metric is dense for the parameters and diagonal
@@ -133,20 +132,12 @@ class NUTS(Method):
         if not isinstance(goal, int | float) or isinstance(goal, bool) or not 0 < goal < 1:
             raise ParameterError(f"target_acceptance should be a number between 0 and 1, got {goal!r}.")
 
-    @property
-    def unit_free(self) -> bool:
-        """False: the problem is put in units here, with its priors."""
-        return False
-
     @local_parameters
     @torch.no_grad()
     def fit(self, model: LinearFactorModel, data: Data | SufficientStatistics, seed: int) -> Outcome:
         """Sample in place."""
-        settings = Settings(
-            self.draws, self.warmup, self.chains, float(self.target_acceptance), self.tree_depth
-        )
         if self._needs_program(model):
-            return self._fit_program(model, data, settings)
+            return self._fit_program(model, data)
         codes = isinstance(model, LinearFactorModel) and not model.gaussian and not model.invertible
         problem = in_units(model, self.rows(data), "NUTS") if codes else problem_of(model, data, "NUTS")
         if problem.loadings.sparse:
@@ -157,7 +148,7 @@ class NUTS(Method):
         from probae.inference.nuts.run import sample  # compiled when it is first imported
 
         with few_threads(model.features**2 * model.latents):
-            sampled = sample(problem, settings, self.engine, np.random.default_rng(seed))
+            sampled = sample(problem, self, np.random.default_rng(seed))
         draws, statistics, interrupted = sampled
         return outcome_of(problem, draws, statistics, interrupted=interrupted)
 
@@ -171,15 +162,13 @@ class NUTS(Method):
             self.engine == "pyro" or scale_laws(model.prior, model.latents) is None
         )
 
-    def _fit_program(
-        self, model: LinearFactorModel, data: Data | SufficientStatistics, settings: Settings
-    ) -> Outcome:
+    def _fit_program(self, model: LinearFactorModel, data: Data | SufficientStatistics) -> Outcome:
         """Sample the program of the model, by Pyro."""
         from probae.inference.nuts.program import sample_program
         from probae.inference.nuts.program_outcome import program_outcome
 
         rows = data.count if isinstance(data, SufficientStatistics) else len(data.values)
         with few_threads(rows * model.features * model.latents):
-            random, sampled = sample_program(model, data, settings)
+            random, sampled = sample_program(model, data, self)
         warn_of_moves(sampled[1], self.tree_depth)
         return program_outcome(model, random, sampled, rows)

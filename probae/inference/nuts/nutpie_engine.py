@@ -30,7 +30,7 @@ NAMES = {  # nutpie's: those of ArviZ
 }
 
 
-def sample(problem: Problem, start: Start, settings: Settings, generator: np.random.Generator) -> Sampled:
+def sample(problem: Problem, start: Start, method: Settings, generator: np.random.Generator) -> Sampled:
     """Return draws and statistics, (C, T, ...) each.
 
     Raises
@@ -54,16 +54,16 @@ def sample(problem: Problem, start: Start, settings: Settings, generator: np.ran
         warnings.simplefilter("ignore", FutureWarning)  # of ArviZ, about its own next version
         trace: Any = nutpie.sample(
             model,
-            draws=settings.draws,
-            tune=settings.warmup,
-            chains=settings.chains,
+            draws=method.draws,
+            tune=method.warmup,
+            chains=method.chains,
             cores=1,
             seed=int(generator.integers(2**31)),
             save_warmup=False,
             progress_bar=False,
             low_rank_modified_mass_matrix=True,
-            target_accept=settings.goal,
-            maxdepth=settings.depths,
+            target_accept=method.target_acceptance,
+            maxdepth=method.tree_depth,
         )
     theta = np.ascontiguousarray(trace.posterior["theta"].values)
     draws, log_joint = parameters_of(problem, start, theta, {}, generator)

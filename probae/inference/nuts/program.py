@@ -15,7 +15,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
-from pyro.infer import NUTS
+from pyro.infer import NUTS as PyroNUTS
 from pyro.infer.autoguide import init_to_median, init_to_value
 from pyro.infer.mcmc.util import initialize_model
 from torch import Tensor
@@ -24,7 +24,8 @@ from probae.checks import Data, ProbaeWarning, warn
 from probae.inference.nuts.moments import gaussian_log_likelihood, groups_of
 from probae.inference.nuts.pyro_chain import FULL, run_chain
 from probae.inference.nuts.settings import Sampled, Settings
-from probae.inference.nuts.start import first_parameters
+from probae.inference.nuts.start import first_parameters, moments_of
+from probae.inference.parameter_draws import units_of
 from probae.models import LinearFactorModel
 from probae.models.pyro_context import local_parameters
 from probae.parameter_priors import Fixed, Flat
@@ -32,27 +33,16 @@ from probae.statistics import SufficientStatistics
 
 __all__ = ["random_model", "sample_program"]
 
-WIDE = (
-    10.0  # standard deviations of x: of the normal law that stands for a flat mean, which no program can draw
-)
+WIDE = 10.0  # standard deviations of x: of the normal law in place of a flat mean, which no program can draw
 JITTER = 0.1  # of first loadings, in standard deviations of x
 SHORT, LONG = 2**3 - 1, 2**7 - 1  # gradients in a move: of an easy law and of a hard one
-
-
-def moments_of(data: Data | SufficientStatistics) -> tuple[Tensor, Tensor]:
-    """Return mean (D,) and covariance (D, D), missing entries at the mean."""
-    if isinstance(data, SufficientStatistics):
-        return data.mean, data.scatter / data.count
-    mean = data.values.double().nanmean(0)
-    rows = (data.values.double() - mean).nan_to_num()
-    return mean, rows.mT @ rows / len(rows)
 
 
 def random_model(
     model: LinearFactorModel, mean: Float[Tensor, " features"], spread: Float[Tensor, " features"]
 ) -> LinearFactorModel:
     """Return the program in which every parameter is random: with its own prior, or the default one in units of x."""
-    unit = spread if model.noise == "diagonal" else spread.square().mean().sqrt()
+    unit = spread if model.noise == "diagonal" else spread[0]
     laws: dict[str, Any] = {
         "loadings": dist.Normal(torch.zeros_like(spread)[:, None], spread[:, None]),
         "noise_variance": dist.InverseGamma(torch.full_like(unit, 2.0), 0.5 * unit.square()),
@@ -79,7 +69,7 @@ def collapsed_program(random: LinearFactorModel, data: Data | SufficientStatisti
 
 
 def sample_program(
-    model: LinearFactorModel, data: Data | SufficientStatistics, settings: Settings
+    model: LinearFactorModel, data: Data | SufficientStatistics, method: Settings
 ) -> tuple[LinearFactorModel, Sampled]:
     """Return the random model, and draws and statistics of every parameter, (C, T, ...) each, in units of x.
 
@@ -89,8 +79,7 @@ def sample_program(
         What it costs, before it starts.
     """
     mean, covariance = moments_of(data)
-    spread = covariance.diagonal().sqrt()
-    spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+    spread = units_of(model, data)
     random = random_model(model, mean, spread)
     collapsed = model.gaussian and model.noise in ("diagonal", "isotropic")
     rows = None if isinstance(data, SufficientStatistics) else data.values.double()
@@ -98,20 +87,20 @@ def sample_program(
     loadings, noise = first_parameters(covariance / torch.outer(spread, spread), model.latents)
     noise = noise * spread.square()
     found = []
-    for chain in range(settings.chains):
+    for chain in range(method.chains):
         jittered = (loadings + JITTER * torch.randn_like(loadings)) * spread[:, None]
         first = {"loadings": jittered, "noise_variance": noise if model.noise == "diagonal" else noise.mean()}
         strategy = init_to_value(values=first | {"mean": mean}, fallback=init_to_median)
         if chain == 0:
-            size = _announce(program, strategy, settings, collapsed)
-        kernel = NUTS(
+            size = _announce(program, strategy, method, collapsed)
+        kernel = PyroNUTS(
             program,
-            target_accept_prob=settings.goal,
-            max_tree_depth=settings.depths,
+            target_accept_prob=method.target_acceptance,
+            max_tree_depth=method.tree_depth,
             init_strategy=strategy,
             full_mass=size <= FULL,
         )
-        found.append(run_chain(kernel, settings))
+        found.append(run_chain(kernel, method))
     draws = {
         name: torch.stack([values[name].double() for values, _ in found]) for name in random.random_parameters
     }
@@ -122,7 +111,7 @@ def sample_program(
     return random, (draws, statistics, False)
 
 
-def _announce(program: Any, strategy: Any, settings: Settings, collapsed: bool) -> int:
+def _announce(program: Any, strategy: Any, method: Settings, collapsed: bool) -> int:
     """Say how many coordinates are sampled and how long that takes; return their number."""
     with torch.enable_grad(), pyro.validation_enabled(False):
         first, potential, *_ = initialize_model(program, init_strategy=strategy)
@@ -133,7 +122,7 @@ def _announce(program: Any, strategy: Any, settings: Settings, collapsed: bool) 
             values = {name: value.detach().requires_grad_() for name, value in first.items()}
             torch.autograd.grad(potential(values), list(values.values()))
             seconds.append(time.perf_counter() - begin)
-    moves = settings.chains * (settings.warmup + settings.draws)
+    moves = method.chains * (method.warmup + method.draws)
     low, high = (moves * count * float(np.median(seconds)) / 60 for count in (SHORT, LONG))
     what = "the factors integrated out" if collapsed else "the factors of every row among them"
     warn(

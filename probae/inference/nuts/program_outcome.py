@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from typing import Any
 
+from probae.checks import NotExactError
+from probae.inference.aligned import Aligner, SignedPermutations
 from probae.inference.base import Outcome
+from probae.inference.code_draws_posterior import CodeDrawsPosterior
 from probae.inference.draws_posterior import DrawsPosterior
-from probae.inference.gaussian import set_canonical
 from probae.inference.hmc import HMCPosterior
+from probae.inference.identified_group import identified_group
 from probae.inference.nuts.settings import Sampled
-from probae.inference.parameter_draws import check_mixing
-from probae.matching import assign
+from probae.inference.parameter_draws import check_mixing, summarize
 from probae.models import LinearFactorModel
 
 __all__ = ["program_outcome"]
@@ -23,19 +23,15 @@ def program_outcome(
 ) -> Outcome:
     """Write the aligned mean into the model, and say how the chains have mixed."""
     draws, statistics, interrupted = sampled
-    loadings, noise, mean = (draws[name].flatten(0, 1) for name in ("loadings", "noise_variance", "mean"))
-    posterior: DrawsPosterior | HMCPosterior
-    with torch.no_grad():
-        if model.gaussian:
-            wide = noise[:, None].expand(loadings.shape[:2]) if noise.dim() == 1 else noise
-            set_canonical(model, turned(loadings, loadings[-1]).mean(0), wide.mean(0), mean.mean(0))
-            aligned = turned(loadings, model.loadings.detach())
-            model.loadings = aligned.mean(0)
-            posterior = DrawsPosterior.of(aligned, wide, mean)
-        else:
-            model.loadings = permuted(loadings, loadings[-1]).mean(0)
-            model.noise_variance, model.mean = noise.mean(0), mean.mean(0)
-            posterior = HMCPosterior(model)
+    prior = random.parameter_priors["loadings"]
+    posterior: DrawsPosterior | CodeDrawsPosterior | HMCPosterior
+    if model.gaussian:
+        posterior = summarize(model, draws, prior)[1]
+    else:
+        loadings = draws["loadings"]
+        model.loadings = (loadings @ _aligner(model, prior).rotations(loadings)).mean((0, 1))
+        model.noise_variance, model.mean = (draws[name].mean((0, 1)) for name in ("noise_variance", "mean"))
+        posterior = HMCPosterior(model)
     return Outcome(
         posterior=posterior,
         history=(statistics["lp"].mean(0) / rows).tolist(),
@@ -47,20 +43,9 @@ def program_outcome(
     )
 
 
-def turned(
-    loadings: Float[Tensor, "draws features latents"], reference: Float[Tensor, "features latents"]
-) -> Float[Tensor, "draws features latents"]:
-    """Rotate each draw to the reference."""
-    u, _, v = torch.linalg.svd(loadings.mT @ reference)
-    return loadings @ (u @ v)
-
-
-def permuted(
-    loadings: Float[Tensor, "draws features latents"], reference: Float[Tensor, "features latents"]
-) -> Float[Tensor, "draws features latents"]:
-    """Reorder and flip the columns of each draw to match the reference."""
-    found = []
-    for draw in loadings:
-        order, signs = assign((reference.mT @ draw).numpy())
-        found.append(draw[:, torch.from_numpy(order)] * torch.from_numpy(signs))
-    return torch.stack(found)
+def _aligner(model: LinearFactorModel, prior: Any) -> Aligner:
+    """Return the group that model and prior leave free; signs and order where it is not known in closed form."""
+    try:
+        return identified_group(model, prior)
+    except NotExactError:
+        return SignedPermutations()

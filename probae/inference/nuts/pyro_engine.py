@@ -45,7 +45,7 @@ def log_density(
     return likelihood + value + torch.where(precision > 0, normal, torch.zeros_like(normal)).sum()
 
 
-def sample(problem: Problem, start: Start, settings: Settings, generator: np.random.Generator) -> Sampled:
+def sample(problem: Problem, start: Start, method: Settings, generator: np.random.Generator) -> Sampled:
     """Return draws and statistics, (C, T, ...) each, chain after chain.
 
     Raises
@@ -69,17 +69,17 @@ def sample(problem: Problem, start: Start, settings: Settings, generator: np.ran
         )
 
     told, thetas = [], []
-    for theta in start.jittered(settings.chains, generator):
+    for theta in start.jittered(method.chains, generator):
         loadings, noise, mean = start.place.unpack(theta)
         centre = groups[0].mean if mean is None and len(groups) == 1 else mean
         first = torch.from_numpy(place.pack(loadings, noise, centre))
         kernel = PyroNUTS(
             potential_fn=lambda values: -density(values["theta"]),
-            target_accept_prob=settings.goal,
-            max_tree_depth=settings.depths,
+            target_accept_prob=method.target_acceptance,
+            max_tree_depth=method.tree_depth,
             full_mass=len(first) <= FULL,
         )
-        values, statistics = run_chain(kernel, settings, {"theta": first})
+        values, statistics = run_chain(kernel, method, {"theta": first})
         thetas.append(values["theta"])
         told.append(statistics)
     flat = torch.stack(thetas)

@@ -16,7 +16,7 @@ __all__ = ["sample"]
 ENGINES = {"probae": own.sample, "nutpie": nutpie_engine.sample, "pyro": pyro_engine.sample}
 
 
-def sample(problem: Problem, settings: Settings, engine: str, generator: np.random.Generator) -> Sampled:
+def sample(problem: Problem, method: Settings, generator: np.random.Generator) -> Sampled:
     """Return draws and statistics, (C, T, ...) each, and whether Ctrl-C came; warn of moves that went wrong.
 
     Raises
@@ -25,17 +25,17 @@ def sample(problem: Problem, settings: Settings, engine: str, generator: np.rand
         Factors that are not Gaussian for nutpie.
     """
     if problem.model.gaussian:
-        sampled = ENGINES[engine](problem, start_of(problem), settings, generator)
-    elif engine == "nutpie":
+        sampled = ENGINES[method.engine](problem, start_of(problem), method, generator)
+    elif method.engine == "nutpie":
         raise ParameterError(
             f'engine="nutpie" takes Gaussian factors, got {problem.model.prior!r} ones: use NUTS().'
         )
     else:
-        sampled = scale_mixture.sample(problem, settings, generator)
+        sampled = scale_mixture.sample(problem, method, generator)
     draws, statistics, interrupted = sampled
     statistics["diverging"] = statistics["diverging"] > 0
     for name in ("tree_depth", "n_steps"):
         if name in statistics:
             statistics[name] = statistics[name].long()
-    warn_of_moves(statistics, settings.depths)
+    warn_of_moves(statistics, method.tree_depth)
     return draws, statistics, interrupted

@@ -76,13 +76,13 @@ def windows(warmup: int) -> list[int]:
     return [first, middle // 3, middle - middle // 3, last]
 
 
-def run(chains: Chains, settings: Settings) -> Result:
+def run(chains: Chains, method: Settings) -> Result:
     """Warm up, then draw.
 
     Parameters
     ----------
     chains : Chains
-    settings : Settings
+    method : Settings
 
     Raises
     ------
@@ -93,10 +93,10 @@ def run(chains: Chains, settings: Settings) -> Result:
     affine = affine_of(chains.theta.mean(0), chains.covariance)
     kept: list[Part] = []
     with Loop("sampling") as loop:
-        counter = loop.steps(settings.warmup + settings.draws)
-        for number, length in enumerate(windows(settings.warmup)):
+        counter = loop.steps(method.warmup + method.draws)
+        for number, length in enumerate(windows(method.warmup)):
             found: list[Part] = []
-            move(chains, affine, length, settings, True, counter, found)
+            move(chains, affine, length, method, True, counter, found)
             step = math.exp(chains.averages[1])
             if number in (1, 2) and length:
                 theta = inverse(affine, np.concatenate([xi for xi, _ in found]))
@@ -104,7 +104,7 @@ def run(chains: Chains, settings: Settings) -> Result:
                 affine = affine_of(chains.theta.mean(0), chains.covariance)
             if number < 3 and length:
                 restart(chains, step)
-        move(chains, affine, settings.draws, settings, False, counter, kept)
+        move(chains, affine, method.draws, method, False, counter, kept)
     if not kept:
         raise KeyboardInterrupt
     theta = inverse(affine, np.concatenate([xi for xi, _ in kept]))
@@ -122,7 +122,7 @@ def move(
     chains: Chains,
     affine: Affine,
     total: int,
-    settings: Settings,
+    method: Settings,
     adapt: bool,
     counter: Iterator[int],
     kept: list[Part],
@@ -138,9 +138,9 @@ def move(
         advance(
             chains.density,
             xi,
-            settings.depths,
+            method.tree_depth,
             adapt,
-            settings.goal,
+            method.target_acceptance,
             chains.averages,
             affine,
             chains.precision,

@@ -23,6 +23,7 @@ from probae.inference.nuts.scales import scale_log_density
 from probae.inference.nuts.settings import Sampled, Settings
 from probae.inference.nuts.start import Density, jitter
 from probae.inference.nuts.target import mean_law, needs_mean, noise_coefficients, precision_of
+from probae.inference.parameter_density import check_noise
 from probae.inference.parameter_draws import Problem
 from probae.parameter_priors import Fixed
 from probae.parameter_priors.base import State
@@ -34,6 +35,7 @@ def target_of(problem: Problem) -> Target:
     """Return what the density reads: the rows about their mean, which stands in `means`."""
     features, latents = problem.model.features, problem.model.latents
     assert isinstance(problem.data, Data)
+    check_noise(problem)
     x = problem.data.values.double()
     location, precision = mean_law(problem)
     fixed = isinstance(problem.mean, Fixed)
@@ -101,14 +103,14 @@ def chains_of(problem: Problem, count: int, generator: np.random.Generator) -> t
     return chains, hyper
 
 
-def sample(problem: Problem, settings: Settings, generator: np.random.Generator) -> Sampled:
+def sample(problem: Problem, method: Settings, generator: np.random.Generator) -> Sampled:
     """Return draws and statistics, (C, T, ...) each, and whether Ctrl-C came."""
-    chains, hyper = chains_of(problem, settings.chains, generator)
-    result = run(chains, settings)
+    chains, hyper = chains_of(problem, method.chains, generator)
+    result = run(chains, method)
     loadings, noise, mean = hyper.place.unpack(result.theta)
     mean = problem.fixed_mean.expand(*loadings.shape[:3]).clone() if mean is None else mean
     draws = {"loadings": loadings, "noise_variance": noise, "mean": mean}
-    draws |= hyper.kept(settings.warmup, result.theta.shape[1])
+    draws |= hyper.kept(method.warmup, result.theta.shape[1])
     statistics = {name: torch.from_numpy(values) for name, values in result.statistics.items()}
     statistics["lp"] = log_joint(problem, chains.target, result.theta, draws)
     return draws, statistics, result.interrupted

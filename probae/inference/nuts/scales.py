@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from probae.compiled import compile_cached
 from probae.inference.nuts.collapsed import total
-from probae.inference.nuts.halves import compiled
-from probae.inference.nuts.kernel import DENSITY, FAST, Target
+from probae.inference.nuts.kernel import DENSITY, Target, compiled
 
 __all__ = ["scale_log_density"]
 
@@ -164,7 +163,7 @@ def add_moments(
     return value
 
 
-@functools.partial(compile_cached, options={"fastmath": FAST}, signatures=[DENSITY])
+@functools.partial(compile_cached, options={}, signatures=[DENSITY])
 def scale_log_density(theta: Vector, gradient: Vector, precision: Matrix, target: Target) -> float:
     """Return the log density at theta, up to a constant, and write its gradient.
 

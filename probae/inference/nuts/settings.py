@@ -1,8 +1,8 @@
-"""How long a sampler runs, apart from the compiled code, which is loaded on first use."""
+"""What an engine reads of the method, and what it returns: the method imports the engines, so they cannot import it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
@@ -11,12 +11,29 @@ __all__ = ["Sampled", "Settings"]
 Sampled = tuple[dict[str, Tensor], dict[str, Tensor], bool]  # draws, statistics (C, T, ...), interrupted
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Draws and warm-up moves of each chain, chains, the acceptance aimed at, and the largest depth of a tree."""
+class Settings(Protocol):
+    """The fields of `NUTS`."""
 
-    draws: int
-    warmup: int
-    chains: int
-    goal: float
-    depths: int
+    @property
+    def draws(self) -> int:
+        """Draws kept of each chain."""
+
+    @property
+    def warmup(self) -> int:
+        """Moves of each chain before them."""
+
+    @property
+    def chains(self) -> int:
+        """Number of chains."""
+
+    @property
+    def target_acceptance(self) -> float:
+        """Mean acceptance to adapt to."""
+
+    @property
+    def tree_depth(self) -> int:
+        """A trajectory has at most 2^tree_depth steps."""
+
+    @property
+    def engine(self) -> str:
+        """What draws."""

@@ -11,16 +11,26 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["curvature_covariance", "first_parameters", "jitter", "mode"]
+from probae.checks import Data
+from probae.statistics import SufficientStatistics
+
+__all__ = ["curvature_covariance", "first_parameters", "jitter", "mode", "moments_of"]
 
 SMALLEST_NOISE = 0.05  # of the variance of a feature, in first values
 STEP = 1e-4  # of differences of gradients: coordinates are of order one
 LARGEST_DENSE = 1500  # coordinates from which a covariance takes longer than it saves
-WIDEST = (
-    10.0  # variance of a direction in which the density does not curve down; the priors have variance one
-)
+WIDEST = 10.0  # variance of a direction in which the density does not curve down; that of the priors is one
 
 Density = Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
+
+
+def moments_of(data: Data | SufficientStatistics) -> tuple[Tensor, Tensor]:
+    """Return mean (D,) and covariance (D, D), missing entries at the mean."""
+    if isinstance(data, SufficientStatistics):
+        return data.mean, data.scatter / data.count
+    mean = data.values.double().nanmean(0)
+    rows = (data.values.double() - mean).nan_to_num()
+    return mean, rows.mT @ rows / len(rows)
 
 
 def first_parameters(

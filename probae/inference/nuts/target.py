@@ -13,6 +13,7 @@ from torch import Tensor
 from probae.checks import ParameterError
 from probae.inference.nuts.coordinates import Coordinates
 from probae.inference.nuts.kernel import Target
+from probae.inference.parameter_density import check_noise
 from probae.inference.parameter_draws import Problem
 from probae.models.patterns import Patterns
 from probae.parameter_priors import Fixed, HalfNormal, InverseGamma, NoisePrior, Normal
@@ -20,9 +21,7 @@ from probae.statistics import SufficientStatistics
 
 __all__ = ["mean_law", "needs_mean", "noise_coefficients", "precision_of", "target_of"]
 
-THIN = (
-    3  # rows of which the scatter costs as much as one column of it: sums of products, scores and residuals
-)
+THIN = 3  # columns of a scatter that one row costs as much as: sums of products, scores and residuals
 
 
 def noise_coefficients(prior: NoisePrior, features: int) -> Float[Tensor, "3 features"]:
@@ -76,8 +75,7 @@ def target_of(problem: Problem, place: Coordinates) -> Target:
     location, precision = mean_law(problem)
     noise = noise_coefficients(problem.noise, place.features).numpy()[:, order]
     centre = torch.stack([location, precision]).numpy()[:, order]
-    if isinstance(problem.noise, HalfNormal) and not place.isotropic:
-        _require_variation(problem)
+    check_noise(problem)
     groups = _complete(problem) if isinstance(problem.data, SufficientStatistics) else _patterns(problem)
     shifts, masks, means, rows = (
         np.ascontiguousarray(part[:, order])
@@ -98,28 +96,6 @@ def target_of(problem: Problem, place: Coordinates) -> Target:
         np.ascontiguousarray(scatter[order][:, order]) if len(scatter) else scatter,
         np.zeros((3, 0)),
     )
-
-
-def _require_variation(problem: Problem) -> None:
-    """Refuse a column whose noise variance would have no proper posterior.
-
-    Raises
-    ------
-    ParameterError
-        A column does not vary.
-    """
-    data = problem.data
-    if isinstance(data, SufficientStatistics):
-        varies = data.variances > 0
-    else:
-        values = data.values.double()
-        varies = (values != values.nanmean(0)) & ~values.isnan()
-        varies = varies.any(0)
-    if not bool(varies.all()):
-        raise ParameterError(
-            "HalfNormal noise has no proper posterior for a column that does not vary: leave the column out, or use "
-            "InverseGamma()."
-        )
 
 
 class Groups(NamedTuple):

@@ -22,8 +22,8 @@ from numba import types
 from numpy.typing import NDArray
 
 from probae.compiled import compile_cached
-from probae.inference.nuts.halves import Tree, compiled, dot, merge, put, put_leaf, turn_around
-from probae.inference.nuts.kernel import DENSITY, FAST, GENERATOR, MATRIX, TARGET, VECTOR, Target
+from probae.inference.nuts.halves import Tree, dot, merge, put, put_leaf, turn_around
+from probae.inference.nuts.kernel import DENSITY, GENERATOR, MATRIX, TARGET, VECTOR, Target, compiled
 
 __all__ = ["STATISTICS", "Affine", "advance"]
 
@@ -196,7 +196,7 @@ ADVANCE = types.void(
 )
 
 
-@functools.partial(compile_cached, options={"fastmath": FAST}, signatures=[ADVANCE])
+@functools.partial(compile_cached, options={}, signatures=[ADVANCE])
 def advance(
     density: Any,
     xi: Matrix,

@@ -1,55 +1,143 @@
-"""Chains that each have rows of their own, drawn from the prior: what leaves their joint law alone is exact."""
+"""Simulations of parameters and rows, one in each chain: what leaves their joint law alone is exact."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from probae.inference.gibbs import chains as chains_module
+import probae as pa
+from probae.inference.gibbs.chains import Chains
+from probae.inference.gibbs.mean import draw_flat_mean
 from probae.inference.gibbs.rows import Centred, contrasts, root_of
-from probae.inference.parameter_draws import problem_of
-from probae.models import FactorAnalysis, ProbabilisticPCA
-from probae.parameter_priors import Fixed, InverseGamma, Normal
+from probae.inference.gibbs.start import start_loadings, start_noise
+from probae.inference.parameter_draws import Problem
 from probae.statistics import SufficientStatistics
 
+LAWS = pa.parameter_priors
 
-class Setting(NamedTuple):
-    rows: int
-    features: int
-    latents: int
+
+@dataclass(frozen=True)
+class Case:
+    """A model, its priors and the number of rows."""
+
+    rows: int = 6
+    features: int = 4
+    latents: int = 2
+    loadings: object = LAWS.Normal(1.0)
+    noise: object = LAWS.InverseGamma(2.0, 0.5)
+    mean: object = LAWS.Fixed()
     isotropic: bool = False
-    mean: object = Fixed()
-    loadings: object = Normal(1.0)
-    noise: object = InverseGamma(3.0, 1.0)  # four finite moments of its logarithm in few draws
+    missing: bool = False  # the same entries in every simulation, one in each row
     turn: bool = True
 
+    def problem(self, loadings=None):
+        """The problem of the engine; its data are replaced by those of each chain."""
+        kind = pa.ProbabilisticPCA if self.isotropic else pa.FactorAnalysis
+        unit, zero = torch.ones(self.features).double(), torch.zeros(self.features).double()
+        x = torch.randn(self.rows, self.features).double()
+        if self.missing:
+            x[self.hidden] = torch.nan
+            data = pa.checks.check_data(x, missing="allow")
+        else:
+            data = SufficientStatistics.from_data(x)
+        model = kind(self.features, self.latents)
+        laws = [law.in_units(unit) for law in (loadings or self.loadings, self.noise, self.mean)]
+        return Problem(model, data, *laws, zero, unit)
 
-def unit_rows(rows, features):
-    """Rows whose columns have mean 0 and variance 1, so that the priors of the problem are those that were given."""
-    x = torch.randn(rows, features, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    x = x - x.mean(0)
-    return x / x.square().mean(0).sqrt()
+    @property
+    def hidden(self):
+        """Entry n mod D of row n."""
+        hidden = torch.zeros(self.rows, self.features, dtype=torch.bool)
+        hidden[torch.arange(self.rows), torch.arange(self.rows) % self.features] = True
+        return hidden
 
 
-def problem(setting):
-    model = (ProbabilisticPCA if setting.isotropic else FactorAnalysis)(setting.features, setting.latents)
-    random = model.with_priors(loadings=setting.loadings, noise_variance=setting.noise, mean=setting.mean)
-    data = SufficientStatistics.from_data(unit_rows(setting.rows, setting.features))
-    return problem_of(random.point(), data, "Gibbs")
+class Simulations:
+    """Parameters (C, ...) and data (C, n, D) of many simulations, and chains that move the first given the second."""
+
+    def __init__(self, case, chains, seed=0, wrong_loadings=None):
+        self.case, self.generator, self.seen = case, np.random.default_rng(seed), None
+        self.engine = Chains(case.problem(wrong_loadings), chains, self.generator, turn=case.turn)
+
+    def parameters(self, chains):
+        """Draw from the priors, in the order of the engine: hyperparameters, loadings, noise, mean."""
+        case, shape = self.case, (chains, self.case.features, self.case.latents)
+        hyper = case.loadings.start(*shape)
+        loadings = case.loadings.variance(hyper).sqrt() * torch.randn(shape, dtype=torch.float64)
+        name, size = "noise_variance", torch.Size([chains, 1 if case.isotropic else case.features])
+        [(_, law)] = case.noise.sites(name, size).items()
+        mean = torch.zeros(chains, case.features, dtype=torch.float64)
+        if isinstance(case.mean, LAWS.Normal):
+            mean = case.mean.loc + case.mean.scale * torch.randn(mean.shape, dtype=torch.float64)
+        return {"loadings": loadings, "noise": law.sample().double(), "mean": mean, "hyper": hyper}
+
+    def data(self, theta):
+        """Draw x given the parameters."""
+        lead = (len(theta["loadings"]), self.case.rows)
+        z, own = (
+            torch.randn(*lead, width, dtype=torch.float64)
+            for width in (self.case.latents, self.case.features)
+        )
+        x = theta["mean"][:, None] + z @ theta["loadings"].mT + own * theta["noise"].sqrt()[:, None]
+        return torch.where(self.case.hidden, torch.nan, x) if self.case.missing else x
+
+    def give(self, x):
+        """Let chain c see x[c]."""
+        if x is self.seen:
+            return
+        self.seen, own = x, self.engine
+        if own.imputation is not None:
+            own.imputation.rows = x.nan_to_num()
+            own.imputation.origin = torch.zeros(x.shape[-1], dtype=torch.float64)
+            return
+        count, mean = x.shape[1], x.mean(1)
+        apart = x - mean[:, None]
+        root = contrasts(x) if count <= x.shape[-1] else root_of(apart.mT @ apart)
+        own.centred = Centred(root, apart.square().sum(1), mean, count)
+
+    def start(self, x):
+        """Return the first state of chains that see x."""
+        own, chains = self.engine, len(x)
+        self.give(x)
+        if own.imputation is not None:
+            prior = self.parameters(chains)
+            own.centred = own.imputation.draw(
+                prior["loadings"], prior["noise"], prior["mean"], self.generator
+            )
+        about = own.centred.about_their_mean()
+        noise = start_noise(about, chains, self.case.isotropic, self.generator)
+        loadings = start_loadings(about, noise, self.case.latents, self.generator)
+        fixed = isinstance(self.case.mean, LAWS.Fixed)
+        mean = torch.zeros_like(own.centred.mean) if fixed else own.centred.mean
+        return {"loadings": loadings, "noise": noise, "mean": mean, "hyper": own.hyper}
+
+    def with_mean(self, theta):
+        """Draw the mean that sweeps have integrated out."""
+        own = self.engine
+        if not own.mean_is_integrated:
+            return theta
+        given = own.centred.mean, own.centred.count, theta["loadings"], theta["noise"]
+        return theta | {"mean": draw_flat_mean(*given, self.generator)}
+
+    def kernel(self, theta, x):
+        """One sweep."""
+        own = self.engine
+        self.give(x)
+        own.loadings, own.noise, own.mean, own.hyper = (
+            theta[name] for name in ("loadings", "noise", "mean", "hyper")
+        )
+        if own.imputation is None:
+            own.rows = own._rows()
+        own.sweep()
+        return {"loadings": own.loadings, "noise": own.noise, "mean": own.mean, "hyper": own.hyper}
 
 
-def centred_of(x):
-    """Moments of the rows of every chain."""
-    mean, root = x.mean(1), contrasts(x)
-    if root.shape[1] > x.shape[2]:
-        root = root_of(root.mT @ root)
-    return Centred(root, root.square().sum(-2), mean, x.shape[1])
-
-
-def functions(loadings, noise, mean):
+def functions_of_parameters(theta):
     """Twenty functions of the parameters that no rotation of W changes; averages over features, which see most."""
-    noise = noise.expand(loadings.shape[:2]).log()
+    loadings, mean = theta["loadings"], theta["mean"]
+    noise = theta["noise"].expand(mean.shape).log()
     square = loadings @ loadings.mT
     size = square.diagonal(dim1=1, dim2=2).log()
     first, last = square[:, 0, 0].log(), torch.tanh(square[:, 0, -1])
@@ -67,49 +155,59 @@ def functions(loadings, noise, mean):
     return torch.cat([values, values.square()], 1)
 
 
-def joint_test(setting, chains=4000, sweeps=8, change=None, seed=0):
+def functions_of_both(theta, x):
+    """Ten functions with moments under heavy tails too; those of a flat mean do not depend on the place of x."""
+    W, noise, x = theta["loadings"], theta["noise"].log(), x - x.nanmean(1, keepdim=True)
+    lengths, square = W.square(), x.square()
+    cross = (W[:, 0] * W[:, 1]).sum(-1).tanh()
+    size = square.nanmean((1, 2)).log()
+    together = (x[..., 0] * x[..., 1]).nan_to_num().sum(1).tanh()
+    return {
+        "log psi[0]": noise[:, 0],
+        "mean log psi": noise.mean(-1),
+        "log(1 + mean W^2)": lengths.mean((1, 2)).log1p(),
+        "log(1 + |w_0|^2)": lengths[:, 0].sum(-1).log1p(),
+        "tanh (WW')[0,1]": cross,
+        "log |I + W'W|": torch.logdet(torch.eye(W.shape[-1]).double() + W.mT @ W),
+        "log mean x^2": size,
+        "log mean x^2 - mean log psi": size - noise.mean(-1),
+        "sign of x0 x1 and of (WW')[0,1]": together * cross,
+        "log(1 + mean W^2) - log mean x^2": lengths.mean((1, 2)).log1p() - size,
+    }
+
+
+def geweke(case, iterations=150, chains=400, wrong_loadings=None, seed=0):
+    """Compare draws of (theta, x) with those of sweeps and new rows in turns."""
+    own = Simulations(case, chains, seed, wrong_loadings)
+    return pa.joint_distribution_test(
+        own.parameters,
+        own.data,
+        own.kernel,
+        functions_of_both,
+        iterations=iterations,
+        chains=chains,
+        seed=seed,
+    )
+
+
+def joint_test(case, chains=4000, sweeps=8, change=None, seed=0):
     """Largest |z| of what sweeps and new rows, in turn, change in the mean of a function (Geweke, 2004).
 
     Every chain starts at a draw from the prior, with rows drawn given it: chains are independent and, if the sweep is
     right, are draws from the prior for ever, so that differences from the start have mean 0 and z is normal.
     """
-    generator = np.random.Generator(np.random.SFC64(seed))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        found = chains_module.Chains(problem(setting), chains, generator, turn=setting.turn)
-        start(found, setting, chains, generator)
-        before = functions(found.loadings, found.noise, found.mean)
+        own = Simulations(case, chains, seed)
+        theta = own.parameters(chains)
+        before = functions_of_parameters(theta)
         if change is not None:
-            change(found)
+            change(own.engine)
         for _ in range(sweeps):
-            found.centred = centred_of(rows_of(found, setting.rows, generator))
-            found.rows = found._rows()
-            found.sweep()
-        apart = functions(found.loadings, found.noise, found.mean) - before
+            theta = own.kernel(theta, own.data(theta))
+        apart = functions_of_parameters(theta) - before
     z = apart.mean(0) / (apart.std(0) / chains**0.5).clamp_min(1e-12)
     return float(z.abs().max())
-
-
-def start(found, setting, chains, generator):
-    """Draw the parameters of every chain from the prior."""
-    shape = (chains, setting.features, setting.latents)
-    found.hyper = setting.loadings.start(*shape)
-    spread = setting.loadings.variance(found.hyper).sqrt()
-    found.loadings = spread * torch.from_numpy(generator.standard_normal(shape))
-    width = 1 if setting.isotropic else setting.features
-    found.noise = setting.noise.draw(torch.zeros(chains, width).double(), 0)
-    mean = torch.zeros(chains, setting.features).double()
-    if isinstance(setting.mean, Normal):
-        mean = setting.mean.loc + setting.mean.scale * torch.from_numpy(generator.standard_normal(shape[:2]))
-    found.mean = mean
-
-
-def rows_of(found, rows, generator):
-    """Draw rows given the parameters of every chain."""
-    chains, features, latents = found.loadings.shape
-    z = torch.from_numpy(generator.standard_normal((chains, rows, latents)))
-    error = torch.from_numpy(generator.standard_normal((chains, rows, features)))
-    return found.mean[:, None] + z @ found.loadings.mT + found.noise.sqrt()[:, None] * error
 
 
 @pytest.fixture(name="joint_test")
@@ -117,6 +215,22 @@ def joint_test_fixture():
     return joint_test
 
 
+@pytest.fixture(name="geweke")
+def geweke_fixture():
+    return geweke
+
+
+@pytest.fixture(name="Case")
+def case_fixture():
+    return Case
+
+
+@pytest.fixture(name="Simulations")
+def simulations_fixture():
+    return Simulations
+
+
 @pytest.fixture(name="Setting")
 def setting_fixture():
-    return Setting
+    """A case whose noise has four finite moments of its logarithm in few draws."""
+    return partial(Case, noise=LAWS.InverseGamma(3.0, 1.0))

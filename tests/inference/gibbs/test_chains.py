@@ -9,9 +9,8 @@ from probae.inference.gibbs.group_move import move_frame, random_frames, scale_c
 from probae.inference.gibbs.scores import remainder
 from probae.parameter_priors import Flat, Normal
 
-COLUMNS = Normal(
-    torch.tensor([[1.0, 0.5]]).double()
-)  # not rotation invariant: factors are stretched one by one
+# not rotation invariant: factors are stretched one by one
+COLUMNS = Normal(torch.tensor([[1.0, 0.5]]).double())
 CASES = {
     "more rows than features": {"rows": 8, "features": 4, "latents": 2},
     "many rows": {"rows": 40, "features": 3, "latents": 2},

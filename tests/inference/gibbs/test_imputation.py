@@ -28,13 +28,14 @@ def conditional(x, loadings, noise, mean, row):
     return centre, covariance[~seen][:, ~seen] - covariance[~seen][:, seen] @ weights
 
 
-def test_rows_are_completed_from_their_conditional_law():
-    """Through the contrasts of five rows: sums over rows of the imputed entries, means within five standard errors."""
-    x, loadings, noise, mean = case()
+@pytest.mark.parametrize("features", [4, 6])
+def test_rows_are_completed_from_their_conditional_law(features):
+    """Five rows, by moments or contrasts: sums over rows of imputed entries, within five standard errors."""
+    x, loadings, noise, mean = case(features=features)
     imputation = Imputation(x, DRAWS)
     given = (part.expand(DRAWS, *part.shape) for part in (loadings, noise, mean))
     found = imputation.draw(*given, np.random.default_rng(0))
-    filled, spread = x.clone(), torch.zeros(4).double()
+    filled, spread = x.clone(), torch.zeros(features).double()
     for row in (0, 1, 3):
         centre, cover = conditional(x, loadings, noise, mean, row)
         filled[row, x[row].isnan()] = centre
@@ -46,10 +47,10 @@ def test_rows_are_completed_from_their_conditional_law():
     assert (means.var(0) / spread.clamp_min(1e-12) - 1)[:3].abs().max() < 5 * (2 / DRAWS) ** 0.5
 
 
-@pytest.mark.parametrize("rows", [5, 9])
-def test_the_likelihood_is_that_of_the_observed_entries(rows):
+@pytest.mark.parametrize(("rows", "features"), [(5, 4), (9, 4), (5, 7)])
+def test_the_likelihood_is_that_of_the_observed_entries(rows, features):
     """Pattern by pattern against the dense normal law of each row's observed entries; to rounding."""
-    x, loadings, noise, mean = case(rows)
+    x, loadings, noise, mean = case(rows, features)
     imputation = Imputation(x, 1)
     imputation.draw(loadings[None], noise[None], mean[None], np.random.default_rng(0))
     covariance = loadings @ loadings.T + noise.diag()
@@ -61,12 +62,11 @@ def test_the_likelihood_is_that_of_the_observed_entries(rows):
     torch.testing.assert_close(imputation.log_likelihood[0], dense, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("rows", [5, 9])
-def test_the_root_has_the_scatter_of_the_completed_rows(rows):
-    """With a draw of no spread, so that the completed rows are known; above and below as many rows as features."""
-    x, loadings, _, mean = case(rows)
-    x = x[:, : 4 if rows > 5 else 4]
-    noise = torch.full((4,), 1e-30, dtype=torch.float64)
+@pytest.mark.parametrize(("rows", "features"), [(9, 4), (5, 5), (5, 7)])
+def test_the_root_has_the_scatter_of_the_completed_rows(rows, features):
+    """With a draw of no spread, so that the completed rows are known; more, as many and fewer rows than features."""
+    x, loadings, _, mean = case(rows, features)
+    noise = torch.full((features,), 1e-30, dtype=torch.float64)
     found = Imputation(x, 1).draw((0.0 * loadings)[None], noise[None], mean[None], np.random.default_rng(0))
     filled = torch.where(x.isnan(), mean, x)
     centred = filled - filled.mean(0)

@@ -105,9 +105,16 @@ def test_frames_are_turned_at_random_or_stay(monkeypatch):
     assert r_hat[0] < 1.05
     assert r_hat[1] > 1.5
     flat = on.flatten(0, 1)
-    assert (flat.mean(0).abs() / flat.std(0)).max() < 5 / len(
-        flat
-    ) ** 0.5  # every draw has a frame of its own
+    error = 1 / len(flat) ** 0.5  # every draw has a frame of its own
+    assert (flat.mean(0).abs() / flat.std(0)).max() < 5 * error
+
+
+def test_the_program_keeps_a_law_of_the_mean():
+    model = pa.FactorAnalysis(5, 2).with_priors(mean=pa.parameter_priors.Normal(2.0))
+    run = pa.fit(model, X, pa.Gibbs(draws=40, warmup=20))
+    assert "mean" in run.program.random_parameters
+    with torch.no_grad():
+        assert not torch.equal(*(run.program.sample(3, seed=seed) for seed in (0, 1)))
 
 
 def test_more_factors_than_features_and_two_rows():

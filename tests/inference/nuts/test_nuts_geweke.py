@@ -41,13 +41,11 @@ class Kernel:
         self.noise, self.mean = noise or LAWS.InverseGamma(2.0, 0.5), mean or LAWS.Fixed()
         kind = pa.ProbabilisticPCA if isotropic else pa.FactorAnalysis
         self.model, self.isotropic = kind(FEATURES, LATENTS), isotropic
-        first = torch.arange(6.0).reshape(FEATURES, LATENTS).double()
-        make = Coordinates.gauged if self.loadings.rotation_invariant else None
-        self.place = (
-            make(first, isotropic=isotropic)
-            if make
-            else Coordinates.raw(FEATURES, LATENTS, isotropic=isotropic)
-        )
+        if self.loadings.rotation_invariant:
+            first = torch.arange(6.0).reshape(FEATURES, LATENTS).double()
+            self.place = Coordinates.gauged(first, isotropic=isotropic)
+        else:
+            self.place = Coordinates.raw(FEATURES, LATENTS, isotropic=isotropic)
         size = self.place.size
         self.affine = Affine(np.zeros(size), np.ones(size), np.zeros(0), np.zeros((0, size)))
         self.generator, self.haar = np.random.default_rng(seed), torch.Generator().manual_seed(seed)

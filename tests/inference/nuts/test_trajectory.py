@@ -7,17 +7,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from probae.inference.nuts import sampler
-from probae.inference.nuts.kernel import DENSITY, FAST, Target
+from probae.inference.nuts import NUTS, sampler
+from probae.inference.nuts.kernel import DENSITY, Target
 from probae.inference.nuts.metric import affine_of, inverse, shrunk, whiten
 from probae.inference.nuts.sampler import Chains, run
-from probae.inference.nuts.settings import Settings
 from probae.inference.nuts.trajectory import Affine, advance
 
 SIZE = 5
 
 
-@numba.njit([DENSITY], fastmath=FAST, error_model="numpy")
+@numba.njit([DENSITY], error_model="numpy")
 def normal(theta, gradient, precision, target):
     """Log density of N(0, P^{-1}), P in the place of the scatter."""
     value = 0.0
@@ -29,7 +28,7 @@ def normal(theta, gradient, precision, target):
     return value
 
 
-@numba.njit([DENSITY], fastmath=FAST, error_model="numpy")
+@numba.njit([DENSITY], error_model="numpy")
 def log_gamma(theta, gradient, precision, target):
     """Log density of the logarithm of gamma variables, their shapes in the place of the counts."""
     value = 0.0
@@ -61,7 +60,7 @@ def chains_of(count=4, seed=0, guess=None):
 
 
 def test_moments_of_a_normal_law():
-    found = run(chains_of(), Settings(4000, 300, 4, 0.8, 10))
+    found = run(chains_of(), NUTS(4000, 300, 4, 0.8, 10))
     draws, known = found.theta.reshape(-1, SIZE), covariance()
     # N draws of the no-U-turn sampler on a law made round are worth at least N / 2
     worth = len(draws) / 2
@@ -114,7 +113,7 @@ def test_a_law_off_by_a_tenth_would_be_seen():
 
 
 def test_results_do_not_depend_on_how_many_moves_a_call_makes(monkeypatch):
-    settings = Settings(40, 30, 3, 0.8, 8)
+    settings = NUTS(40, 30, 3, 0.8, 8)
     whole = run(chains_of(3), settings)
     monkeypatch.setattr(sampler, "SLICE", 1e-9)  # one move a call
     parts = run(chains_of(3), settings)
@@ -132,12 +131,12 @@ def test_control_c_keeps_the_draws_so_far(monkeypatch):
 
     monkeypatch.setattr(sampler, "SLICE", 1e-9)
     monkeypatch.setattr(sampler, "advance", once)
-    found = run(chains_of(2), Settings(50, 20, 2, 0.8, 8))
+    found = run(chains_of(2), NUTS(50, 20, 2, 0.8, 8))
     assert found.interrupted
     assert found.theta.shape == (2, 6, SIZE)
     calls[:] = [None] * 10
     with pytest.raises(KeyboardInterrupt):
-        run(chains_of(2), Settings(50, 40, 2, 0.8, 8))
+        run(chains_of(2), NUTS(50, 40, 2, 0.8, 8))
 
 
 def test_control_c_before_the_first_draw_is_passed_on(monkeypatch):
@@ -146,7 +145,7 @@ def test_control_c_before_the_first_draw_is_passed_on(monkeypatch):
 
     monkeypatch.setattr(sampler, "advance", stop)
     with pytest.raises(KeyboardInterrupt):
-        run(chains_of(2), Settings(5, 5, 2, 0.8, 8))
+        run(chains_of(2), NUTS(5, 5, 2, 0.8, 8))
 
 
 def test_a_wall_is_a_divergence():
