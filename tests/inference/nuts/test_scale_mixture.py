@@ -14,7 +14,7 @@ from probae.inference import NUTS
 from probae.inference.code_draws_posterior import CodeDrawsPosterior
 from probae.inference.identified_group import group_of_run
 from probae.inference.nuts import trajectory
-from probae.parameter_priors import ARD, Fixed, InverseGamma, Normal, SpikeSlab
+from probae.parameter_priors import ARD, Fixed, HalfNormal, InverseGamma, Normal, SpikeSlab
 from probae.priors import Laplace, Logistic, StudentT
 
 SHORT = NUTS(draws=40, warmup=40, chains=2)
@@ -178,6 +178,13 @@ def test_a_run_is_stored(tmp_path):
             "degrees of freedom",
         ),
         (pa.SparseCoding(3, 2).with_priors(loadings=SpikeSlab()), normal(9, 3), SHORT, NotExactError, "jump"),
+        (
+            pa.LinearFactorModel(3, 1, prior=Laplace()).with_priors(noise_variance=HalfNormal(1.0)),
+            normal(9, 3) * torch.tensor([1.0, 0.0, 1.0]),
+            SHORT,
+            ParameterError,
+            "no proper posterior",
+        ),
     ],
 )
 def test_what_it_cannot_take_is_refused(model, x, method, error, message):
