@@ -2,6 +2,7 @@
 
 import warnings
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -205,11 +206,15 @@ def test_other_laws_go_to_pyro():
 @pytest.mark.parametrize("prior", [Laplace(), StudentT(3.0)])
 def test_pyro_agrees(prior):
     """Pyro moves z of every row, in another density: the same posterior of psi, W W' and the mean."""
-    x, _ = rows(12, 3, 1, prior)
+    x, _ = rows(5, 3, 1, prior)
     priors = {"loadings": Normal(1.0), "noise_variance": InverseGamma(3.0, 1.0), "mean": Normal(2.0)}
     model = pa.LinearFactorModel(3, 1, prior=prior).with_priors(**priors)
     own = fit(model, x, NUTS(draws=3000))
-    other = fit(model, x, NUTS(draws=700, warmup=300, chains=2, engine="pyro"))
+    jaxtyping.config.update("jaxtyping_disable", True)  # run-time checks of types take longer than Pyro
+    try:
+        other = fit(model, x, NUTS(draws=300, warmup=150, chains=2, tree_depth=5, engine="pyro"))
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
     (m1, s1, n1), (m2, s2, n2) = moments(own), moments(other)
     assert np.abs((m1 - m2) / np.sqrt(s1**2 / n1 + s2**2 / n2)).max() < 4
     # relative error of a standard deviation: sqrt((kurtosis - 1) / 4 n), kurtosis below 9
