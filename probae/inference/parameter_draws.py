@@ -13,6 +13,7 @@ from torch import Tensor
 
 from probae.checks import ConvergenceWarning, Data, NotExactError, ParameterError, warn
 from probae.inference.base import Outcome
+from probae.inference.code_draws_posterior import CodeDrawsPosterior
 from probae.inference.draws_posterior import DrawsPosterior
 from probae.inference.gaussian import assign, set_canonical
 from probae.inference.identified_group import identified_group
@@ -90,6 +91,11 @@ def problem_of(model: LinearFactorModel, data: Data | SufficientStatistics, meth
         )
     if isinstance(data, Data) and data.missing is None:
         data = SufficientStatistics.from_data(data.values).named(data.names)
+    return in_units(model, data, method)
+
+
+def in_units(model: LinearFactorModel, data: Data | SufficientStatistics, method: str) -> Problem:
+    """Put data and priors in units of each column's spread, whatever the law of the factors; as `problem_of`."""
     units = units_of(model, data)
     priors = _priors(model, units, method)
     scaled = (
@@ -184,7 +190,7 @@ def _outer(problem: Problem) -> dict[str, Any]:
 
 def summarize(
     model: LinearFactorModel, draws: dict[str, Tensor], prior: Any
-) -> tuple[LinearFactorModel, DrawsPosterior]:
+) -> tuple[LinearFactorModel, DrawsPosterior | CodeDrawsPosterior]:
     """Write the aligned mean into the model; return the posterior of the factors in the same frame.
 
     Draws are rotated to the frame with W' Psi^{-1} W diagonal; where the prior holds the axes, their signs and order
@@ -205,6 +211,8 @@ def summarize(
             assign(model, matched.mean(0).numpy(), level, mean.mean(0))
             aligned = matched @ group.onto(matched.mean(0), model.loadings.detach())
         model.loadings = aligned.mean(0)
+    if not model.gaussian:
+        return model, CodeDrawsPosterior.of(model, aligned, noise, mean)
     return model, DrawsPosterior.of(aligned, noise, mean)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from probae.checks import FileError
+from probae.inference.code_draws_posterior import CodeDrawsPosterior
 from probae.inference.draws_posterior import DrawsPosterior
 from probae.models import LatentModel
 
@@ -38,7 +39,7 @@ def check_draws(model: LatentModel, tensors: Mapping[str, Tensor]) -> None:
             raise FileError(f"the draws of {name} are not those of the model.")
 
 
-def check_posterior_draws(posterior: DrawsPosterior, model: LatentModel) -> None:
+def check_posterior_draws(posterior: DrawsPosterior | CodeDrawsPosterior, model: LatentModel) -> None:
     """See that the posterior of the factors has as many draws of each parameter, of the shapes of the model.
 
     Raises
@@ -53,5 +54,6 @@ def check_posterior_draws(posterior: DrawsPosterior, model: LatentModel) -> None
         "mean": (*count, model.features),
     }
     for name, shape in wanted.items():
-        if not count or tuple(getattr(posterior, name).shape) != shape:
+        found = getattr(posterior, name)
+        if not count or tuple(found.shape) != shape or not found.is_floating_point():
             raise FileError(f"the posterior has an impossible {name}.")

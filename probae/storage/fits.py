@@ -14,6 +14,7 @@ from probae import __version__
 from probae.checks import FileError
 from probae.encoders import Encoder
 from probae.inference.base import Fit, Method
+from probae.inference.code_draws_posterior import CodeDrawsPosterior
 from probae.inference.draws_posterior import DrawsPosterior
 from probae.inference.segment_labels import Segments
 from probae.models import Autoencoder, LatentModel, LinearFactorModel
@@ -165,7 +166,7 @@ def _check_posterior(posterior: Any, shared: Mapping[str, Any]) -> None:
             sound = manifest.is_count(value) and value >= least and (name == "seed" or value <= MAX_DRAWS)
         if not sound:
             raise FileError(f"the posterior has an impossible {name}.")
-    if isinstance(posterior, DrawsPosterior):
+    if isinstance(posterior, DrawsPosterior | CodeDrawsPosterior):
         check_posterior_draws(posterior, shared["model"])
 
 

@@ -41,6 +41,7 @@ from probae.inference import (
     regularizers,
 )
 from probae.inference.base import ExactPosterior
+from probae.inference.code_draws_posterior import CodeDrawsPosterior
 from probae.inference.codes_posterior import CodesPosterior
 from probae.inference.draws_posterior import DrawsPosterior
 from probae.inference.point_encoder import PointEncoderPosterior
@@ -52,6 +53,7 @@ OWNERS = (models.LatentModel, encoders.Encoder)  # their tensors are in the file
 POSTERIORS = (
     ExactPosterior,
     ImportancePosterior,
+    CodeDrawsPosterior,
     CodesPosterior,
     DrawsPosterior,
     EncoderPosterior,

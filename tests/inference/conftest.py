@@ -71,6 +71,7 @@ FITS = {
     "fa-nuts": lambda d: Case(
         FactorAnalysis(d, 1), NUTS(draws=400, warmup=200), missing=True, statistics=True
     ),
+    "laplace-nuts": lambda d: Case(LinearFactorModel(d, 1, prior=Laplace()), NUTS(draws=400, warmup=200)),
     "fa-em": lambda d: Case(FactorAnalysis(d, 1), EM(steps=500, tol=1e-9), missing=True, statistics=True),
     "cfa-ml": lambda d: Case(one_factor(d), None, missing=True, statistics=True),
     "cfa-em": lambda d: Case(one_factor(d), EM(steps=2000, tol=1e-9), missing=True, statistics=True),

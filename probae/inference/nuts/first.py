@@ -12,7 +12,14 @@ from torch import Tensor
 from probae.inference.nuts.collapsed import collapsed_log_density
 from probae.inference.nuts.coordinates import Coordinates
 from probae.inference.nuts.kernel import Target
-from probae.inference.nuts.start import Density, curvature_covariance, first_parameters, mode, moments_of
+from probae.inference.nuts.start import (
+    Density,
+    curvature_covariance,
+    first_parameters,
+    jitter,
+    mode,
+    moments_of,
+)
 from probae.inference.nuts.target import needs_mean, precision_of, target_of
 from probae.inference.parameter_draws import Problem
 
@@ -40,10 +47,7 @@ class Start:
 
     def jittered(self, chains: int, generator: np.random.Generator) -> NDArray[np.float64]:
         """Draw theta (C, size) from the normal law at the mode."""
-        noise = generator.standard_normal((chains, len(self.theta)))
-        if self.covariance.ndim == 1:
-            return self.theta + noise * np.sqrt(self.covariance)
-        return self.theta + noise @ np.linalg.cholesky(self.covariance).T
+        return self.theta + jitter(self.covariance, chains, generator)
 
 
 def start_of(problem: Problem) -> Start:

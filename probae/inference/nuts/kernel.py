@@ -47,6 +47,8 @@ class Target(NamedTuple):
         Centred rows.
     scatter : array (D, D)
         Of the first group, in place of rows.
+    laws : array (3, K)
+        Shape, power and size of the laws of the scales of factors that are not Gaussian, else (3, 0).
     """
 
     layout: NDArray[np.int64]
@@ -59,13 +61,14 @@ class Target(NamedTuple):
     ends: NDArray[np.int64]
     rows: NDArray[np.float64]
     scatter: NDArray[np.float64]
+    laws: NDArray[np.float64]
 
 
 VECTOR = types.Array(types.float64, 1, "C")
 MATRIX = types.Array(types.float64, 2, "C")
 INDICES = types.Array(types.int64, 1, "C")
 TARGET = types.NamedTuple(
-    (INDICES, MATRIX, MATRIX, VECTOR, MATRIX, MATRIX, MATRIX, INDICES, MATRIX, MATRIX), Target
+    (INDICES, MATRIX, MATRIX, VECTOR, MATRIX, MATRIX, MATRIX, INDICES, MATRIX, MATRIX, MATRIX), Target
 )
 # theta, its gradient (written), precisions of the loadings (K, D), target -> log density
 DENSITY = types.float64(VECTOR, VECTOR, MATRIX, TARGET)

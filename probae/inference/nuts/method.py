@@ -11,7 +11,8 @@ import torch
 from probae.checks import Data, NotExactError, ParameterError, check_choice, check_count
 from probae.inference.base import Method, Outcome, few_threads
 from probae.inference.nuts.diagnosis import warn_of_moves
-from probae.inference.parameter_draws import outcome_of, problem_of
+from probae.inference.nuts.scale_laws import scale_laws
+from probae.inference.parameter_draws import in_units, outcome_of, problem_of
 from probae.models import LinearFactorModel
 from probae.models.pyro_context import local_parameters
 from probae.parameter_priors import ParameterPrior
@@ -35,6 +36,14 @@ class NUTS(Method):
     those of the posterior of W. All chains run together in compiled code, with one step and one metric: from the
     curvature at the mode, then from the draws of all chains.
 
+    Laplace and Student's t factors are normal given a random variance, and are integrated out given those:
+
+    .. math:: z_{nk} \mid \tau \sim N(0, \tau_{nk}), \qquad x_n \mid \tau \sim N(\mu,\, W T_n W' + \Psi)
+
+    The N K scales tau are moved with the parameters, exponential ones of mean 1 for Laplace factors, inverse gamma ones
+    for t. There is no rotation to remove: W is identified up to signs and order of its columns, and all chains start
+    near one of those modes. A gradient then costs O(N (D K + K^3)).
+
     Parameters
     ----------
     draws : int
@@ -48,16 +57,19 @@ class NUTS(Method):
     tree_depth : int
         A trajectory has at most 2^tree_depth steps.
     engine : {"probae", "nutpie", "pyro"}
-        What draws: the engine here; nutpie on the same density (the extra ``nuts``); or Pyro, slowly, on a density of
-        its own in which neither rotation nor mean is integrated out, the reference of the other two.
+        What draws: the engine here; nutpie on the same density (the extra ``nuts``, Gaussian factors only); or Pyro,
+        slowly, on a density of its own in which neither rotation nor mean is integrated out, nor factors that are not
+        Gaussian: the reference of the other two.
 
     Raises
     ------
     ParameterError
-        A count, acceptance or engine that is none; nutpie missing; hyperparameters of loadings with another engine
-        than ``"probae"``.
+        A count, acceptance or engine that is none; nutpie missing; hyperparameters of loadings, or factors that are not
+        Gaussian, with nutpie.
     NotExactError
-        Non-Gaussian factors, or no noise.
+        No noise; sparse laws of the loadings; degrees of freedom of t factors that are to be learned.
+    DataError
+        Missing entries, or no rows, for factors that are not Gaussian.
 
     Warns
     -----
@@ -71,11 +83,17 @@ class NUTS(Method):
     -----
     ``Fit.draws`` are never aligned. Priors are those of ``model.with_priors``, by default N(0, 1) loadings, IG(2, 1/2)
     noise on columns in units of their standard deviation, and a flat mean. Hyperparameters of loadings are drawn from
-    their exact conditional law between moves. Distributions of Pyro, and factors that are not Gaussian, go to Pyro's
-    own sampler on the model's program, chain after chain, whatever the engine: Gaussian factors are integrated out of
-    it, others are moved, all N K of them; a flat mean becomes N(mean of x, (10 sd)^2). With missing entries every
-    pattern of them costs as much as complete rows do together. ``lp`` is log p(x, W, psi, hyperparameters), on a
-    program of Pyro that of the unconstrained coordinates it moves; ``energy`` is that of the sampler's own.
+    their exact conditional law between moves. Distributions of Pyro, and factors of other laws, go to Pyro's own
+    sampler on the model's program, chain after chain, whatever the engine: Gaussian factors are integrated out of it,
+    others are moved, all N K of them; a flat mean becomes N(mean of x, (10 sd)^2). With missing entries every pattern
+    of them costs as much as complete rows do together. ``lp`` is log p(x, W, psi, hyperparameters), on a program of
+    Pyro that of the unconstrained coordinates it moves; ``energy`` is that of the sampler's own.
+
+    For Laplace and t factors the coordinate of a scale is w, with tau = c g or c / g and g = log(1 + e^w) a gamma
+    variable; ``lp`` is log p(x, W, psi, mean, w, hyperparameters). The metric is dense for the parameters and diagonal
+    for the scales, which ``Fit.draws`` does not keep. ``run.posterior(x)`` is p(z | x) averaged over up to 200 draws
+    of the parameters, signs and order matched, by Gibbs chains of each row: `Draws`, whose mean averages conditional
+    means. A run holds 8 (draws + warmup) chains (N K + parameters) bytes, twice over.
 
     References
     ----------
@@ -120,7 +138,8 @@ class NUTS(Method):
         """Sample in place."""
         if self._needs_program(model):
             return self._fit_program(model, data)
-        problem = problem_of(model, data, "NUTS")
+        codes = isinstance(model, LinearFactorModel) and not model.gaussian and not model.invertible
+        problem = in_units(model, self.rows(data), "NUTS") if codes else problem_of(model, data, "NUTS")
         if problem.loadings.sparse:
             law = type(problem.loadings).__name__
             raise NotExactError(
@@ -133,13 +152,15 @@ class NUTS(Method):
         draws, statistics, interrupted = sampled
         return outcome_of(problem, draws, statistics, interrupted=interrupted)
 
-    @staticmethod
-    def _needs_program(model: LinearFactorModel) -> bool:
-        """Whether a prior is a distribution of Pyro, or the factors of a model with priors are not Gaussian."""
-        laws = model.parameter_priors.values()
-        noisy = isinstance(model, LinearFactorModel) and not model.invertible
-        foreign = any(not isinstance(law, ParameterPrior) for law in laws)
-        return noisy and (foreign or not model.gaussian)
+    def _needs_program(self, model: LinearFactorModel) -> bool:
+        """Whether a prior is a distribution of Pyro, or the factors have a law that no compiled density is for."""
+        if not isinstance(model, LinearFactorModel) or model.invertible:
+            return False
+        if any(not isinstance(law, ParameterPrior) for law in model.parameter_priors.values()):
+            return True
+        return not model.gaussian and (
+            self.engine == "pyro" or scale_laws(model.prior, model.latents) is None
+        )
 
     def _fit_program(self, model: LinearFactorModel, data: Data | SufficientStatistics) -> Outcome:
         """Sample the program of the model, by Pyro."""

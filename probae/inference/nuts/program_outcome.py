@@ -7,6 +7,7 @@ from typing import Any
 from probae.checks import NotExactError
 from probae.inference.aligned import Aligner, SignedPermutations
 from probae.inference.base import Outcome
+from probae.inference.code_draws_posterior import CodeDrawsPosterior
 from probae.inference.draws_posterior import DrawsPosterior
 from probae.inference.hmc import HMCPosterior
 from probae.inference.identified_group import identified_group
@@ -23,7 +24,7 @@ def program_outcome(
     """Write the aligned mean into the model, and say how the chains have mixed."""
     draws, statistics, interrupted = sampled
     prior = random.parameter_priors["loadings"]
-    posterior: DrawsPosterior | HMCPosterior
+    posterior: DrawsPosterior | CodeDrawsPosterior | HMCPosterior
     if model.gaussian:
         posterior = summarize(model, draws, prior)[1]
     else:

@@ -18,7 +18,7 @@ from probae.parameter_priors import Fixed, Flat, Normal
 from probae.parameter_priors.base import State
 from probae.statistics import SufficientStatistics
 
-__all__ = ["parameters_of", "log_joint"]
+__all__ = ["parameters_of", "log_joint", "log_prior"]
 
 
 def parameters_of(
@@ -80,15 +80,21 @@ def log_joint(
     values -= flat[:, diagonal] @ (place.latents - rows[diagonal]).astype(float)
     values -= 0.5 * math.log(2 * math.pi) * float(target.counts @ target.masks.sum(1))
     value = torch.from_numpy(values).reshape(theta.shape[:2])
+    return value + log_prior(problem, draws, place.sampled_mean)
+
+
+def log_prior(problem: Problem, draws: State, sampled_mean: bool) -> Float[Tensor, "chains draws"]:
+    """Return log p(W, psi[, mean], hyperparameters) of every draw in nats; the mean counts where it was sampled."""
+    lead = draws["loadings"].shape[:2]
     hyper = {
         name: part.flatten(0, 1)
         for name, part in draws.items()
         if name not in ("loadings", "noise_variance", "mean")
     }
-    prior = problem.loadings.log_prob(hyper, draws["loadings"].flatten(0, 1)).reshape(theta.shape[:2])
+    value = problem.loadings.log_prob(hyper, draws["loadings"].flatten(0, 1)).reshape(lead)
     noise = problem.noise.log_prob(draws["noise_variance"])
-    value = value + prior + (noise if problem.isotropic else noise.sum(-1))
-    if place.sampled_mean and isinstance(problem.mean, Normal):
+    value = value + (noise if problem.isotropic else noise.sum(-1))
+    if sampled_mean and isinstance(problem.mean, Normal):
         location, precision = mean_law(problem)
         law = torch.distributions.Normal(location, precision.rsqrt())
         value = value + law.log_prob(draws["mean"]).sum(-1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from probae.inference.nuts import nutpie_engine, own, pyro_engine
+from probae.checks import ParameterError
+from probae.inference.nuts import nutpie_engine, own, pyro_engine, scale_mixture
 from probae.inference.nuts.diagnosis import warn_of_moves
 from probae.inference.nuts.first import start_of
 from probae.inference.nuts.settings import Sampled, Settings
@@ -16,8 +17,22 @@ ENGINES = {"probae": own.sample, "nutpie": nutpie_engine.sample, "pyro": pyro_en
 
 
 def sample(problem: Problem, method: Settings, generator: np.random.Generator) -> Sampled:
-    """Return draws and statistics, (C, T, ...) each, and whether Ctrl-C came; warn of moves that went wrong."""
-    draws, statistics, interrupted = ENGINES[method.engine](problem, start_of(problem), method, generator)
+    """Return draws and statistics, (C, T, ...) each, and whether Ctrl-C came; warn of moves that went wrong.
+
+    Raises
+    ------
+    ParameterError
+        Factors that are not Gaussian for nutpie.
+    """
+    if problem.model.gaussian:
+        sampled = ENGINES[method.engine](problem, start_of(problem), method, generator)
+    elif method.engine == "nutpie":
+        raise ParameterError(
+            f'engine="nutpie" takes Gaussian factors, got {problem.model.prior!r} ones: use NUTS().'
+        )
+    else:
+        sampled = scale_mixture.sample(problem, method, generator)
+    draws, statistics, interrupted = sampled
     statistics["diverging"] = statistics["diverging"] > 0
     for name in ("tree_depth", "n_steps"):
         if name in statistics:

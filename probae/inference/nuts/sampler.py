@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from probae.inference.base import Loop
 from probae.inference.nuts.kernel import Target
-from probae.inference.nuts.metric import affine_of, inverse, shrunk, whiten
+from probae.inference.nuts.metric import Covariance, affine_of, inverse, shrunk, whiten
 from probae.inference.nuts.settings import Settings
 from probae.inference.nuts.trajectory import STATISTICS, Affine, advance
 
@@ -38,7 +38,7 @@ class Chains:
     target : Target
     theta : array (C, size)
     precision : array (C, K, D)
-    covariance : array (size, size) or (size,)
+    covariance : array (size, size) or (size,), or Blocks
         First guess of that of the target.
     refresh : callable, optional
         Draws hyperparameters given theta (C, size) and returns the precision; called between moves.
@@ -48,7 +48,7 @@ class Chains:
     target: Target
     theta: NDArray[np.float64]
     precision: NDArray[np.float64]
-    covariance: NDArray[np.float64]
+    covariance: Covariance
     generator: np.random.Generator
     refresh: Refresh | None = None
     averages: NDArray[np.float64] = field(default_factory=lambda: np.zeros(5))
@@ -100,7 +100,7 @@ def run(chains: Chains, method: Settings) -> Result:
             step = math.exp(chains.averages[1])
             if number in (1, 2) and length:
                 theta = inverse(affine, np.concatenate([xi for xi, _ in found]))
-                chains.covariance = shrunk(theta.reshape(-1, theta.shape[-1]), chains.covariance)
+                chains.covariance = shrunk(theta, chains.covariance)
                 affine = affine_of(chains.theta.mean(0), chains.covariance)
             if number < 3 and length:
                 restart(chains, step)

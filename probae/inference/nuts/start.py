@@ -14,7 +14,7 @@ from torch import Tensor
 from probae.checks import Data
 from probae.statistics import SufficientStatistics
 
-__all__ = ["curvature_covariance", "first_parameters", "mode", "moments_of"]
+__all__ = ["curvature_covariance", "first_parameters", "jitter", "mode", "moments_of"]
 
 SMALLEST_NOISE = 0.05  # of the variance of a feature, in first values
 STEP = 1e-4  # of differences of gradients: coordinates are of order one
@@ -60,21 +60,32 @@ def mode(density: Density, theta: NDArray[np.float64], steps: int = 500) -> NDAr
     return scipy.optimize.minimize(negative, theta, jac=True, method="L-BFGS-B", options={"maxiter": steps}).x
 
 
-def curvature_covariance(density: Density, theta: NDArray[np.float64]) -> NDArray[np.float64]:
+def curvature_covariance(
+    density: Density, theta: NDArray[np.float64], leading: int | None = None
+) -> NDArray[np.float64]:
     """Return the inverse of minus the second derivatives at theta, with curvature of either sign counted as such.
 
     Beyond `LARGEST_DENSE` coordinates only the second derivative in each coordinate is used, and variances returned.
+    With a number of leading coordinates, the others are held.
     """
-    size = len(theta)
+    size = len(theta) if leading is None else leading
     dense = size <= LARGEST_DENSE
     curvature = np.empty((size, size) if dense else size)
     for index in range(size):
         ahead, behind = theta.copy(), theta.copy()
         ahead[index] += STEP
         behind[index] -= STEP
-        slope = (density(behind)[1] - density(ahead)[1]) / (2 * STEP)
+        slope = (density(behind)[1] - density(ahead)[1])[:size] / (2 * STEP)
         curvature[index] = slope if dense else slope[index]
     if not dense:
         return 1 / np.maximum(np.abs(curvature), 1 / WIDEST)
     values, vectors = np.linalg.eigh(0.5 * (curvature + curvature.T))
     return (vectors / np.maximum(np.abs(values), 1 / WIDEST)) @ vectors.T
+
+
+def jitter(
+    covariance: NDArray[np.float64], chains: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw from the normal law of a covariance (size, size), or of variances (size,), (C, size)."""
+    noise = generator.standard_normal((chains, len(covariance)))
+    return noise * np.sqrt(covariance) if covariance.ndim == 1 else noise @ np.linalg.cholesky(covariance).T

@@ -94,6 +94,7 @@ def target_of(problem: Problem, place: Coordinates) -> Target:
         np.concatenate([[0], np.cumsum(groups.lengths)]).astype(np.int64),
         rows,
         np.ascontiguousarray(scatter[order][:, order]) if len(scatter) else scatter,
+        np.zeros((3, 0)),
     )
 
 

@@ -383,10 +383,10 @@ def test_default_priors_are_the_same_whoever_samples(kind):
 
 
 @pytest.mark.filterwarnings("ignore::probae.ConvergenceWarning")
-def test_other_factors_are_sampled_with_the_parameters():
+def test_the_reference_moves_factors_that_are_not_gaussian():
     x = rows(8, 3)
+    method = NUTS(draws=5, warmup=10, chains=1, tree_depth=3, engine="pyro")
     with pytest.warns(pa.ProbaeWarning, match="26 coordinates, the factors of every row"):
-        # 16 + 6 + 1 + 3
-        run = fit(pa.SparseCoding(3, 2), x, NUTS(draws=5, warmup=10, chains=1, tree_depth=3))
+        run = fit(pa.SparseCoding(3, 2), x, method)  # 16 + 6 + 1 + 3
     assert run.draws["loadings"].shape == (1, 5, 3, 2)
     assert run.posterior(x).mean.shape == (8, 2)

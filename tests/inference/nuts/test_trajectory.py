@@ -42,7 +42,7 @@ def target(counts=None, scatter=None):
     empty, none = np.zeros((0, 0)), np.zeros(0, dtype=np.int64)
     counts = np.zeros(0) if counts is None else counts
     scatter = empty if scatter is None else scatter
-    return Target(none, empty, empty, counts, empty, empty, empty, none, empty, scatter)
+    return Target(none, empty, empty, counts, empty, empty, empty, none, empty, scatter, empty)
 
 
 def covariance():
