@@ -40,7 +40,8 @@ def test_arbitrary_axes_of_two_factors_are_called_fair_and_are_not_above_chance(
         congruence(A, A @ haar_rotation(2, torch.Generator().manual_seed(s)).numpy()) for s in range(40)
     ]
     means = np.array([one.mean for one in turned])
-    assert turned[0].chance == pytest.approx(chance_level(2), rel=1e-9)
+    simulated = turned[0].chance  # for the columns of A at hand, which are orthonormal here
+    assert abs(simulated.mean - chance_level(2).mean) < 4 * simulated.error
     assert means.mean() == pytest.approx(2 * np.sqrt(2) / np.pi, abs=5 * means.std() / np.sqrt(40))
     above = sum(one.above_chance for one in turned)
     assert above < 40 * 0.05 + 4 * np.sqrt(40 * 0.05 * 0.95)

@@ -70,6 +70,13 @@ class AnglePlan:
     targets : tuple of float
         Degrees.
     rows : tuple of PlanRow
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> plan = pa.plan_angles(pa.priors.StudentT(5.0), noise=[0.0], degrees=[5.0, 1.0])
+    >>> plan.features, [round(n) for n in plan.rows[0].samples_for]
+    (1, [263, 6566])
     """
 
     laws: tuple[str, str]

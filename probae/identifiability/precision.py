@@ -70,7 +70,7 @@ def angle_errors(
     """Return the standard error of every plane of the scores.
 
     With the `effective_information` of the model, the sandwich error is multiplied by what all other parameters cost
-    under the right law: effective / Cramer-Rao.
+    under the right law: effective / Cramer-Rao, or 1 where correlated noise of the scores makes that smaller.
     """
     samples = len(scores.values)
     kappa = [information(law, float(v)) for law, v in zip(laws, scores.variance, strict=True)]

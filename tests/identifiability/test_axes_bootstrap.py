@@ -45,7 +45,7 @@ def test_planes_of_three_factors_are_told_apart():
     """Two Gaussian factors share the loosest plane; those with the Laplace factor are tight."""
     scores = scores_of(priors.Laplace(), 700, 3, 3)
     scores.values[:, 1:] = torch.randn(
-        1500, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64
+        700, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64
     )
     found = axes_bootstrap(scores, [priors.Laplace()] * 3, 10)
     assert found.worst.plane == (1, 2)

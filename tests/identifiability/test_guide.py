@@ -96,7 +96,11 @@ def test_cheap_evidence_of_every_kind_of_model_is_gathered():
     found = inference_evidence(pa.fit(pa.FactorAnalysis(9, 3), x), x, samples=len(x), restricted=False)
     assert found.gap.turn < 1e-3  # maximum likelihood answers on principal axes, the guide's own
     assert found.orbit is None
-    assert len(found.lines()) == 2
+    assert [line.split(":")[0] for line in found.lines()] == [
+        "simple-structure evidence"
+    ]  # no guide was used
+    restricted = inference_evidence(pa.fit(pa.FactorAnalysis(9, 3), x), x, samples=len(x), restricted=True)
+    assert len(restricted.lines()) == 2
     plain = found.to_dict()
     assert plain["mean_field_gap"]["samples"] == 301
     assert plain["restarts"] is None

@@ -49,6 +49,9 @@ DRAWINGS = {
     "calibration": lambda fit, x, ax: pa.plots.calibration(ranked(), ax=ax),
     "comparison": lambda fit, x, ax: pa.plots.comparison(compared(x), ax=ax),
     "forest": lambda fit, x, ax: pa.plots.forest(pa.align(drawn(fit), pa.OrthogonalProcrustes()), ax=ax),
+    "plan": lambda fit, x, ax: pa.plots.plan(
+        pa.plan_angles(pa.priors.Laplace(), noise=[0.0, 0.1, 1.0]), ax=ax
+    ),
     "predictive": lambda fit, x, ax: pa.plots.predictive(
         pa.posterior_predictive_check(fit, x, sets=30)["sd"], ax=ax
     ),
