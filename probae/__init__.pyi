@@ -115,9 +115,11 @@ from probae.factors.estimators import (
     ObservedInformation as ObservedInformation,
     Sandwich as Sandwich,
 )
-from probae.factors.fit_indices import FitIndices as FitIndices, fit_indices as fit_indices
+from probae.factors.fit_indices import fit_indices as fit_indices
+from probae.factors.fit_indices_table import FitIndices as FitIndices
 from probae.factors.loadings_table import LoadingsTable as LoadingsTable, loadings_table as loadings_table
-from probae.factors.number import NumberOfFactors as NumberOfFactors, number_of_factors as number_of_factors
+from probae.factors.number import number_of_factors as number_of_factors
+from probae.factors.number_table import NumberOfFactors as NumberOfFactors
 from probae.factors.omega import Omega as Omega, omega as omega
 from probae.factors.rotated import rotated as rotated
 from probae.factors.schmid_leiman import SchmidLeiman as SchmidLeiman, schmid_leiman as schmid_leiman

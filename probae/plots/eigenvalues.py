@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from probae.checks import ParameterError
 from probae.factors.eigenvalue_rules import Kaiser
-from probae.factors.number import NumberOfFactors
+from probae.factors.number_table import NumberOfFactors
 from probae.factors.parallel_analysis import ParallelAnalysis
 from probae.factors.rule import Judgement
 from probae.plots.canvas import axes_or_new, check_result
