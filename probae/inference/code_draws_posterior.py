@@ -12,6 +12,7 @@ from torch import Tensor
 from probae.checks import check_count, check_data
 from probae.inference.base import few_threads
 from probae.inference.draws import Draws
+from probae.inference.gibbs_posterior import KEPT as NUMBERS
 from probae.inference.gibbs_posterior import start_chains, sweep
 from probae.inference.scale_conditional import ScaleConditional
 from probae.models import LinearFactorModel
@@ -30,7 +31,7 @@ class CodeDrawsPosterior:
               z \mid \tau, x \sim N, \quad \tau \mid z \sim p(\tau \mid z)
 
     For each draw of the parameters the chains of a row make some sweeps that do not count, from where they were under
-    the draw before, and then some that do.
+    the draw before, and then some that do. Draws of z beyond 16 million numbers are thinned, which the mean is not.
 
     Parameters
     ----------
@@ -48,6 +49,13 @@ class CodeDrawsPosterior:
         Chains of each row.
     seed : int
         The same rows give the same draws at every call.
+
+    Raises
+    ------
+    ParameterError
+        A count that is none.
+    DataError
+        When called: rows with missing entries, or of another width.
 
     Examples
     --------
@@ -97,7 +105,8 @@ class CodeDrawsPosterior:
         z = start_chains(prior, rows, latents)
         shape = (self.chains, -1, latents)
         kept: list[Tensor] = []
-        total = torch.zeros_like(z)
+        total, count = torch.zeros_like(z), len(self.loadings) * self.draws
+        every = max(1, -(-count * z.numel() // NUMBERS))  # rounded up
         for number in range(len(self.loadings)):
             law = ScaleConditional(self.loadings[number], self.noise[number])
             y = law.whiten(rows - self.mean[number])
@@ -108,5 +117,6 @@ class CodeDrawsPosterior:
                     mean[part], z[part] = sweep(prior, law, z[part], y[part])
                 if step >= 0:
                     total += mean
-                    kept.append(z.reshape(shape).clone())
-        return torch.stack(kept, 1), (total / len(kept)).reshape(shape).mean(0)
+                    if (number * self.draws + step) % every == 0:
+                        kept.append(z.reshape(shape).clone())
+        return torch.stack(kept, 1), (total / count).reshape(shape).mean(0)

@@ -53,6 +53,16 @@ def test_one_seed_gives_one_result_and_the_callers_state_is_kept():
     assert one.draws.shape == (2, 3 * DRAWS, 7, 5)
 
 
+def test_too_many_draws_are_thinned_after_the_mean_has_counted_them(monkeypatch):
+    model, x = pa.SparseCoding(FEATURES, 2), normal(7, FEATURES)
+    posterior = CodeDrawsPosterior(model, *parameters(2))
+    every = posterior(x)
+    monkeypatch.setattr("probae.inference.code_draws_posterior.NUMBERS", every.draws.numel() // 4)
+    some = posterior(x)
+    assert torch.equal(some.draws, every.draws[:, ::4])
+    assert torch.equal(some.mean, every.mean)
+
+
 def test_answers_have_the_dtype_of_x():
     posterior = CodeDrawsPosterior(pa.SparseCoding(FEATURES, 1), *parameters(1))
     law = posterior(normal(2, FEATURES).float())

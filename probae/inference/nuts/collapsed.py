@@ -214,6 +214,29 @@ def total(values: Vector) -> float:
     return result
 
 
+@compiled
+def add_noise_and_mean_priors(
+    value: float, theta: Vector, target: Target, psi: Vector, dpsi: Vector, dmean: Vector, gradient: Vector
+) -> float:
+    """Write the gradient in log psi and the mean, and return the value with the log densities of their priors.
+
+    The coordinates theta and their gradient begin at log psi; the sum goes on from the value, which keeps its order.
+    """
+    features, _, _, _, isotropic, sampled, _ = target.layout
+    variances = 1 if isotropic else features
+    for d in range(variances):
+        a, b, c = target.noise[0, d], target.noise[1, d], target.noise[2, d]
+        value += a * theta[d] - b / psi[d] - c * psi[d]
+        slope = total(dpsi) if isotropic else dpsi[d]
+        gradient[d] = psi[d] * (slope - c) + a + b / psi[d]
+    if sampled:
+        for d in range(features):
+            offset = theta[variances + d] - target.centre[0, d]
+            value -= 0.5 * target.centre[1, d] * offset * offset
+            gradient[variances + d] = dmean[d] - target.centre[1, d] * offset
+    return value
+
+
 @functools.partial(compile_cached, options={}, signatures=[DENSITY])
 def collapsed_log_density(theta: Vector, gradient: Vector, precision: Matrix, target: Target) -> float:
     """Return the log density at theta, up to a constant, and write its gradient.
@@ -239,14 +262,4 @@ def collapsed_log_density(theta: Vector, gradient: Vector, precision: Matrix, ta
     for group in range(len(target.counts)):
         value += add_group(group, target, W, psi, mean, dW, dpsi, dmean)
     value += add_loadings_prior(theta, precision, target, W, dW, gradient)
-    for d in range(variances):
-        a, b, c = target.noise[0, d], target.noise[1, d], target.noise[2, d]
-        value += a * theta[first + d] - b / psi[d] - c * psi[d]
-        slope = total(dpsi) if isotropic else dpsi[d]
-        gradient[first + d] = psi[d] * (slope - c) + a + b / psi[d]
-    if sampled:
-        for d in range(features):
-            offset = mean[d] - target.centre[0, d]
-            value -= 0.5 * target.centre[1, d] * offset * offset
-            gradient[first + variances + d] = dmean[d] - target.centre[1, d] * offset
-    return value
+    return add_noise_and_mean_priors(value, theta[first:], target, psi, dpsi, dmean, gradient[first:])

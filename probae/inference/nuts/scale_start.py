@@ -68,8 +68,10 @@ def prior_variances(laws: NDArray[np.float64]) -> NDArray[np.float64]:
     >>> prior_variances(np.ones((3, 1))).round(4)                           # logistic: pi^2 / 3
     array([3.2899])
     """
-    w = np.linspace(-60.0, 20.0 * laws[0].max() + 60.0, 5000)[:, None]
+    shape = laws[0]
+    # about the mean of g: ends far in the tails of w, and steps small in its standard deviation, for every shape
+    w = shape + np.linspace(-1.0, 1.0, 5000)[:, None] * (60.0 + 12.0 * np.sqrt(shape))
     g = np.logaddexp(0.0, w)
-    weights = scipy.special.softmax((laws[0] - 1.0) * np.log(g) + w - 2.0 * g, axis=0)
+    weights = scipy.special.softmax((shape - 1.0) * np.log(g) + w - 2.0 * g, axis=0)
     mean = (weights * w).sum(0)
     return (weights * (w - mean) ** 2).sum(0)

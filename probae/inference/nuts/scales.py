@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probae.compiled import compile_cached
-from probae.inference.nuts.collapsed import total
+from probae.inference.nuts.collapsed import add_noise_and_mean_priors
 from probae.inference.nuts.kernel import DENSITY, Target, compiled
 
 __all__ = ["scale_log_density"]
@@ -193,14 +193,4 @@ def scale_log_density(theta: Vector, gradient: Vector, precision: Matrix, target
             pull = precision[k, d] * W[k, d]
             value -= 0.5 * pull * W[k, d]
             gradient[d * latents + k] = dW[k, d] - pull
-    for d in range(variances):
-        a, b, c = target.noise[0, d], target.noise[1, d], target.noise[2, d]
-        value += a * theta[place + d] - b / psi[d] - c * psi[d]
-        slope = total(dpsi) if isotropic else dpsi[d]
-        gradient[place + d] = psi[d] * (slope - c) + a + b / psi[d]
-    if sampled:
-        for d in range(features):
-            apart = theta[place + variances + d] - target.centre[0, d]
-            value -= 0.5 * target.centre[1, d] * apart * apart
-            gradient[place + variances + d] = doffset[d] - target.centre[1, d] * apart
-    return value
+    return add_noise_and_mean_priors(value, theta[place:], target, psi, dpsi, doffset, gradient[place:])

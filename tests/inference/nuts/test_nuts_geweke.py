@@ -3,9 +3,6 @@
 One chain after the other: a move with everything around it takes about a millisecond.
 """
 
-import math
-
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -15,29 +12,22 @@ from probae.inference.nuts.collapsed import collapsed_log_density
 from probae.inference.nuts.coordinates import Coordinates
 from probae.inference.nuts.metric import Affine, inverse, whiten
 from probae.inference.nuts.target import precision_of, target_of
-from probae.inference.nuts.trajectory import STATISTICS, advance
 from probae.inference.parameter_draws import Problem
 from probae.statistics import SufficientStatistics
 
 LAWS = pa.parameter_priors
 ROWS, FEATURES, LATENTS = 6, 3, 2
-STEP, DEPTHS = 0.4, 5
 SCALES = torch.tensor([[0.5, 1.5], [1.0, 1.0], [2.0, 0.7]]).double()
 
-
-@pytest.fixture(autouse=True)
-def _unchecked():
-    """Without run-time checks of types, which take longer than the moves."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 class Kernel:
-    """One move of each chain given its data."""
+    """One move of a chain given its data."""
 
-    def __init__(self, loadings=None, noise=None, mean=None, isotropic=False, own=None, seed=0):
-        self.loadings, self.own = loadings or LAWS.Normal(1.0), own
+    def __init__(self, move_once, loadings=None, noise=None, mean=None, isotropic=False, own=None, seed=0):
+        self.move_once, self.own = move_once, own
+        self.loadings = loadings or LAWS.Normal(1.0)
         self.noise, self.mean = noise or LAWS.InverseGamma(2.0, 0.5), mean or LAWS.Fixed()
         kind = pa.ProbabilisticPCA if isotropic else pa.FactorAnalysis
         self.model, self.isotropic = kind(FEATURES, LATENTS), isotropic
@@ -68,23 +58,16 @@ class Kernel:
         z, own = (torch.randn(len(W), ROWS, k, dtype=torch.float64) for k in (LATENTS, FEATURES))
         return mean[:, None] + z @ W.mT + noise.sqrt()[:, None] * own
 
-    def __call__(self, theta, x):
-        """Move every chain once."""
-        moved = [self._move(*(part[c] for part in theta), x[c]) for c in range(len(x))]
-        return tuple(torch.stack(parts) for parts in zip(*moved, strict=True))
-
-    def _move(self, W, noise, mean, x):
+    def move(self, W, noise, mean, x):
+        """Move once."""
         unit, zero = torch.ones(FEATURES).double(), torch.zeros(FEATURES).double()
         prior = self.own or self.loadings
         laws = [law.in_units(unit) for law in (prior, self.noise, self.mean)]
         problem = Problem(self.model, SufficientStatistics.from_data(x), *laws, zero, unit)
         xi = whiten(self.affine, self.place.pack(W, noise))[None]
-        averages = np.array([math.log(STEP), math.log(STEP), 0.0, 0.0, 0.0])
-        advance(
-            collapsed_log_density, xi, DEPTHS, False, 0.8, averages, self.affine,
-            precision_of(laws[0].variance({}), 1, self.place), target_of(problem, self.place), self.generator,
-            np.empty((1, *xi.shape)), np.empty((1, 1, len(STATISTICS))),
-        )  # fmt: skip
+        precision = precision_of(laws[0].variance({}), 1, self.place)
+        target = target_of(problem, self.place)
+        self.move_once(collapsed_log_density, xi, self.affine, precision, target, self.generator)
         W, noise, _ = self.place.unpack(inverse(self.affine, xi))
         return (
             self.place.turned(W, self.haar)[0],
@@ -123,12 +106,6 @@ def functions(theta, x):
     }
 
 
-def geweke(kernel, iterations=200, chains=25):
-    return pa.joint_distribution_test(
-        kernel.parameters, kernel.data, kernel, functions, iterations=iterations, chains=chains
-    )
-
-
 KERNELS = {
     "gauged loadings": {},
     "a scale of its own for each loading": {"loadings": LAWS.Normal(SCALES)},
@@ -141,13 +118,13 @@ KERNELS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KERNELS)
-def test_moves_keep_the_joint_law(name):
+def test_moves_keep_the_joint_law(name, geweke, move_once):
     """Twenty moments: |z| > 4 in one of 800 runs."""
-    found = geweke(Kernel(**KERNELS[name]))
+    found = geweke(Kernel(move_once, **KERNELS[name]), functions)
     assert found.passed, str(found)
 
 
 @pytest.mark.slow
-def test_a_scale_of_the_prior_that_is_10_percent_off_gives_z_above_6():
-    found = geweke(Kernel(own=LAWS.Normal(1.1)), iterations=800)
+def test_a_scale_of_the_prior_that_is_10_percent_off_gives_z_above_6(geweke, move_once):
+    found = geweke(Kernel(move_once, own=LAWS.Normal(1.1)), functions, iterations=800)
     assert found.z.abs().max() > 6, str(found)

@@ -1,8 +1,5 @@
 """Geweke's test of the moves of parameters and scales, at a fixed step, with data drawn given both."""
 
-import math
-
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -14,29 +11,21 @@ from probae.inference.nuts.scale_laws import coordinates_of, scale_laws
 from probae.inference.nuts.scale_mixture import place_of, target_of
 from probae.inference.nuts.scales import scale_log_density
 from probae.inference.nuts.target import precision_of
-from probae.inference.nuts.trajectory import STATISTICS, advance
 from probae.inference.parameter_draws import Problem
 from probae.priors import Independent, Laplace, Scaled, StudentT
 
 LAWS = pa.parameter_priors
 ROWS, FEATURES, LATENTS = 4, 3, 2
-STEP, DEPTHS = 0.4, 5
 
-
-@pytest.fixture(autouse=True)
-def _unchecked():
-    """Without run-time checks of types, which take longer than the moves."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 
 class Kernel:
-    """One move of each chain given its data; the scales may be those of another law than the density takes."""
+    """One move of a chain given its data; the scales may be those of another law than the density takes."""
 
-    def __init__(self, prior=None, isotropic=False, mean=None, own=None, seed=0):
+    def __init__(self, move_once, prior=None, isotropic=False, mean=None, own=None, seed=0):
         kind = "isotropic" if isotropic else "diagonal"
-        self.prior, self.isotropic = prior or Laplace(), isotropic
+        self.move_once, self.prior, self.isotropic = move_once, prior or Laplace(), isotropic
         self.model = pa.LinearFactorModel(FEATURES, LATENTS, prior=own or self.prior, noise=kind)
         self.noise, self.mean = LAWS.InverseGamma(3.0, 1.0), mean or LAWS.Fixed()
         self.generator = np.random.default_rng(seed)
@@ -61,12 +50,8 @@ class Kernel:
         own = torch.randn(len(W), ROWS, FEATURES, dtype=torch.float64)
         return mean[:, None] + z @ W.mT + noise.sqrt()[:, None] * own
 
-    def __call__(self, theta, x):
-        """Move every chain once."""
-        moved = [self._move(*(part[c] for part in theta), x[c]) for c in range(len(x))]
-        return tuple(torch.stack(parts) for parts in zip(*moved, strict=True))
-
-    def _move(self, W, noise, mean, tau, x):
+    def move(self, W, noise, mean, tau, x):
+        """Move once."""
         unit, zero = torch.ones(FEATURES).double(), torch.zeros(FEATURES).double()
         data = Data(x, None, None, torch.float64, None)
         problem = Problem(self.model, data, LAWS.Normal(1.0), self.noise, self.mean, zero, unit)
@@ -75,12 +60,8 @@ class Kernel:
         theta = np.concatenate([parameters, coordinates_of(tau, laws)])[None]
         size = theta.shape[1]
         affine = Affine(np.zeros(size), np.ones(size), np.zeros(0), np.zeros((0, size)))
-        averages = np.array([math.log(STEP), math.log(STEP), 0.0, 0.0, 0.0])
         precision = precision_of(torch.ones(1, 1, 1).double(), 1, place)
-        advance(
-            scale_log_density, theta, DEPTHS, False, 0.8, averages, affine, precision, target_of(problem),
-            self.generator, np.empty((1, *theta.shape)), np.empty((1, 1, len(STATISTICS))),
-        )  # fmt: skip
+        self.move_once(scale_log_density, theta, affine, precision, target_of(problem), self.generator)
         W, noise, found = (part if part is None else part[0] for part in place.unpack(theta))
         g = np.logaddexp(0.0, theta[0, place.size :].reshape(ROWS, LATENTS))
         tau = torch.from_numpy(laws[2] * g ** laws[1])
@@ -108,12 +89,6 @@ def functions(theta, x):
     }
 
 
-def geweke(kernel, iterations=200, chains=25):
-    return pa.joint_distribution_test(
-        kernel.parameters, kernel.data, kernel, functions, iterations=iterations, chains=chains
-    )
-
-
 KERNELS = {
     "Laplace": {},
     "t": {"prior": StudentT(4.0)},
@@ -127,14 +102,14 @@ KERNELS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KERNELS)
-def test_moves_keep_the_joint_law(name):
+def test_moves_keep_the_joint_law(name, geweke, move_once):
     """Twenty-four moments: |z| > 4 in one of 650 runs."""
-    found = geweke(Kernel(**KERNELS[name]))
+    found = geweke(Kernel(move_once, **KERNELS[name]), functions)
     assert found.passed, str(found)
 
 
 @pytest.mark.slow
-def test_a_law_of_the_scales_that_is_off_is_found():
+def test_a_law_of_the_scales_that_is_off_is_found(geweke, move_once):
     """Scales 20 percent too large in the density."""
-    found = geweke(Kernel(own=Scaled(Laplace(), 1.2**0.5)), iterations=400)
+    found = geweke(Kernel(move_once, own=Scaled(Laplace(), 1.2**0.5)), functions, iterations=400)
     assert found.z.abs().max() > 6, str(found)

@@ -150,6 +150,13 @@ def test_scales_of_the_law_make_the_factors(prior):
     assert np.var(w) == pytest.approx(prior_variances(scale_laws(prior, 1))[0], rel=5 * (8 / 20_000) ** 0.5)
 
 
+@pytest.mark.parametrize("df", [50.0, 1e4, 1e6, 1e9])
+def test_coordinates_of_nearly_normal_factors_have_the_variance_of_their_gamma_law(df):
+    """With many degrees of freedom w = g to within e^{-g}, whose variance is df / 2."""
+    found = prior_variances(scale_laws(StudentT(df), 1))
+    np.testing.assert_allclose(found, df / 2, rtol=1e-6)  # e^{-25} is below 1e-10
+
+
 def test_far_out_the_density_is_finite_and_falls():
     """Scales of next to nothing, and of hundreds: no overflow on the way, as a trajectory may pass there."""
     given = problem()
