@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import check_count
-from probae.identifiability.data_test import DataTest
+from probae.identifiability.data_test import DataTest, monte_carlo_p
 from probae.identifiability.gaussian_scores import gaussian_frames, whitened_scores
 from probae.identifiability.spherical import fourth_degree, pair_products, radial_weights
 
@@ -160,17 +160,6 @@ def gaussian_test(
     critical = float(largest[1:].quantile(0.99))
     detectable = (critical + POWER) * float(values[1:, -1].std()) / columns
     return GaussianTest(monte_carlo_p(largest), parts, detectable, replicates, samples, columns)
-
-
-def monte_carlo_p(statistics: Float[Tensor, " replicates"]) -> float:
-    """Return the p-value of the first of exchangeable statistics against large values, itself counted.
-
-    Examples
-    --------
-    >>> monte_carlo_p(torch.tensor([5.0, 1.0, 2.0, 7.0]))
-    0.5
-    """
-    return float((statistics >= statistics[0]).double().mean())
 
 
 def _statistics(y: Float[Tensor, "count samples latents"]) -> Float[Tensor, "count parts"]:

@@ -20,9 +20,8 @@ from typing import Any
 import torch
 
 from probae.checks import DataError, ParameterError, check_count
-from probae.identifiability.data_test import table_rows
+from probae.identifiability.data_test import monte_carlo_p, table_rows
 from probae.identifiability.gaussian_scores import whiten, whitened_scores
-from probae.identifiability.gaussian_test import monte_carlo_p
 from probae.inference.rotation_search import column_density, search_rotation, tabulate
 from probae.linalg import haar_rotation
 from probae.priors import Laplace, Prior

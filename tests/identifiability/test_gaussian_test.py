@@ -9,8 +9,9 @@ from scipy import stats
 
 import probae as pa
 from probae.checks import DataError, ParameterError
+from probae.identifiability.data_test import monte_carlo_p
 from probae.identifiability.gaussian_scores import gaussian_frames, whiten, whitened_scores
-from probae.identifiability.gaussian_test import _statistics, gaussian_test, monte_carlo_p
+from probae.identifiability.gaussian_test import _statistics, gaussian_test
 from probae.identifiability.spherical import harmonic_statistic
 from probae.identifiability.tyler import Sphere
 from probae.linalg import haar_rotation
