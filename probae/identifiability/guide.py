@@ -105,13 +105,11 @@ def inference_evidence(
     (True, True, None)
     """
     model = fit.model
-    if not isinstance(model, LinearFactorModel) or model.latents < 2:
+    turns_freely = isinstance(model, LinearFactorModel) and not isinstance(model, ConfirmatoryFactorAnalysis)
+    if not turns_freely or model.latents < 2:
         return InferenceEvidence(restricted)
-    turns_freely = not isinstance(model, ConfirmatoryFactorAnalysis)
-    gap = guide_gap(model, samples) if samples and turns_freely and not model.invertible else None
-    orbit = prior_orbit(fit, x, seed=seed) if turns_freely else None
-    structure = simple_structure(model) if turns_freely else None
-    return InferenceEvidence(restricted, gap, orbit, structure)
+    gap = guide_gap(model, samples) if samples and not model.invertible else None
+    return InferenceEvidence(restricted, gap, prior_orbit(fit, x, seed=seed), simple_structure(model))
 
 
 def guide_reason(
