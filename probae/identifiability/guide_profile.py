@@ -22,7 +22,13 @@ from probae.analysis.evidence import log_evidence
 from probae.analysis.result import Estimator
 from probae.checks import ParameterError, check_count, check_data
 from probae.identifiability.hadamard import factor_root, hadamard_gap, standard_precision
-from probae.identifiability.likelihood_ratio import check_plane, gaussian_change, paired_change, sample_rows
+from probae.identifiability.likelihood_ratio import (
+    check_plane,
+    gaussian_change,
+    paired_change,
+    sample_rows,
+    turning_angles,
+)
 from probae.inference import Fit
 from probae.inference.gaussian_expectation import expectation_of
 from probae.inference.refinement import Gaussians, climb
@@ -135,7 +141,7 @@ def guide_profile(
     model_or_fit: LinearFactorModel | Fit,
     x: Any,
     plane: tuple[int, int] = (0, 1),
-    degrees: Float[Tensor, " angles"] | None = None,
+    degrees: Any = None,
     estimator: Estimator | None = None,
     *,
     seed: int = 0,
@@ -150,7 +156,7 @@ def guide_profile(
         Complete rows; at most 1,000 of them are used (a seeded choice).
     plane : (int, int)
         The two factors that turn.
-    degrees : Tensor (A,), optional
+    degrees : sequence of float or Tensor (A,), optional
         Angles; 0 to 180 in steps of 7.5 by default.
     estimator : Estimator, optional
         Of log p(x) for non-Gaussian factors, such as ``Quadrature()``; by default importance sampling with the same
@@ -164,7 +170,7 @@ def guide_profile(
     Raises
     ------
     ParameterError
-        No linear factor model with noise, or no plane of its factors.
+        No linear factor model with noise, no plane of its factors, or no angles.
     NotExactError
         Dependent factors that are not Gaussian: their bounds have no closed form.
 
@@ -181,8 +187,7 @@ def guide_profile(
     check_count("seed", seed, minimum=0)
     data = check_data(x, features=model.features, names=model.feature_names)
     rows = sample_rows(data.values, ROWS, seed)
-    angles = torch.arange(0.0, 181.0, 7.5) if degrees is None else degrees
-    angles = angles.double()
+    angles = turning_angles(degrees, 7.5)
     rotations = givens(model.latents, *plane, torch.deg2rad(angles))
     models = [model, *(turned(model, turn) for turn in turns(model, rotations))]
     likelihood, error = _likelihood(models, rows, rotations, estimator, seed)
