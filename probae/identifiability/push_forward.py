@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import check_count, check_data
-from probae.identifiability.guide_profile import linear_model, turned, turns
 from probae.identifiability.likelihood_ratio import check_plane, sample_rows, turning_angles
+from probae.identifiability.turned_models import linear_model, turned, turns
 from probae.inference import Fit
 from probae.inference.expected_log_prior import expected_log_prior
 from probae.inference.gaussian_expectation import expectation_of
