@@ -105,8 +105,9 @@ def inference_evidence(
     (True, True, None)
     """
     model = fit.model
-    turns_freely = isinstance(model, LinearFactorModel) and not isinstance(model, ConfirmatoryFactorAnalysis)
-    if not turns_freely or model.latents < 2:
+    if not isinstance(model, LinearFactorModel) or model.latents < 2:
+        return InferenceEvidence(restricted)
+    if isinstance(model, ConfirmatoryFactorAnalysis):  # its zeros say how far the axes turn
         return InferenceEvidence(restricted)
     gap = guide_gap(model, samples) if samples and not model.invertible else None
     return InferenceEvidence(restricted, gap, prior_orbit(fit, x, seed=seed), simple_structure(model))

@@ -122,9 +122,9 @@ def held_out_rotation(
     rows = table_rows(x, max(MINIMUM_ROWS, 4 * latents + 4))
     if latents < 2:
         raise DataError("A rotation needs at least two factors.")
-    laws = [Laplace()] * latents if laws is None else list(laws)
-    if len(laws) != latents:
-        raise ParameterError(f"laws should hold one law for each of {latents} factors, got {len(laws)}.")
+    chosen: list[Prior] = [Laplace()] * latents if laws is None else list(laws)
+    if len(chosen) != latents:
+        raise ParameterError(f"laws should hold one law for each of {latents} factors, got {len(chosen)}.")
     if not 0 <= score_noise < math.inf:
         raise ParameterError(f"score_noise should be a finite number of 0 or more, got {score_noise!r}.")
     check_count("rotations", rotations, minimum=2)
@@ -134,7 +134,7 @@ def held_out_rotation(
     order = torch.randperm(len(y), generator=generator)[:ROWS]
     first, second = (whiten(y[half]) * math.sqrt(1 + score_noise) for half in order.chunk(2))
     covariance = score_noise * torch.eye(latents, dtype=torch.float64)
-    tables = tabulate(torch.cat([first, second]), covariance, laws[:latents])
+    tables = tabulate(torch.cat([first, second]), covariance, chosen[:latents])
     rotation = search_rotation(first, covariance, tables, seed).rotation
     own = column_density(tables, second @ rotation, covariance)
     total, means = torch.zeros_like(own), []
