@@ -14,8 +14,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import scipy.linalg
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,7 +22,7 @@ from probae.checks import ParameterError, check_count
 from probae.identifiability.frames import MAX_LATENTS
 from probae.identifiability.precision import AngleError, angle_errors
 from probae.inference.rotation_search import search_rotation, tabulate
-from probae.matching import match_columns
+from probae.matching import match_columns, plane_angles
 from probae.models.marginal import Scores
 from probae.priors import Prior
 
@@ -164,7 +162,7 @@ def axes_bootstrap(scores: Scores, laws: list[Prior], count: int = 50, *, seed: 
 
 
 def _plane(error: AngleError, spread: Tensor, count: int) -> PlaneBootstrap:
-    degrees = math.degrees(float(spread[error.plane]))
+    degrees = float(spread[error.plane])
     return PlaneBootstrap(error.plane, degrees, degrees / math.sqrt(2 * count), error.sandwich)
 
 
@@ -175,11 +173,9 @@ def _symmetric_root(values: Tensor) -> Float[Tensor, "latents latents"]:
 
 
 def _plane_angles(rotation: Tensor) -> Float[Tensor, "latents latents"]:
-    """Return the angle of each plane in radians, up to signs and order: log of the rotation."""
+    """Return the angle of each plane in degrees, up to signs and order."""
     matched = match_columns(torch.eye(len(rotation), dtype=torch.float64), rotation).matched
-    if (
-        torch.linalg.det(matched) < 0
-    ):  # half a turn away in every sense: turn back the column that is furthest off
+    if torch.linalg.det(matched) < 0:  # half a turn away in every sense: turn back the column furthest off
         matched = matched.clone()
         matched[:, int(matched.diagonal().argmin())] *= -1
-    return torch.from_numpy(np.real(scipy.linalg.logm(matched.numpy())).copy())
+    return plane_angles(matched)

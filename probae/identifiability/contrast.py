@@ -40,7 +40,7 @@ class ContrastMoments:
 
     @property
     def alpha(self) -> float:
-        """Twice the curvature that one score gives a rotation: E psi' - E[s psi], positive at a maximum."""
+        """What one score adds to the curvature in each of its planes: E psi' - E[s psi], positive at a maximum."""
         return self.curvature - self.slope
 
 

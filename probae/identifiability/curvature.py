@@ -24,7 +24,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 
 from probae.checks import DataError
-from probae.identifiability.precision import ContrastMoments, contrast_moments
+from probae.identifiability.contrast import ContrastMoments, contrast_moments
 from probae.models.marginal import Scores
 from probae.priors import Prior
 from probae.priors.information import spread_of
@@ -193,21 +193,14 @@ def signs_of(alphas: Sequence[float], errors: Sequence[float], law: str) -> Curv
 def _alpha(law: Prior, column: Tensor, variance: float, moments: Moments) -> tuple[float, float]:
     """Return alpha of a column in random order, and its jackknife error over groups of rows."""
     law = _Read(law, column, variance) if variance > 0 else law
-    whole = _difference(moments(law, column, variance))
+    whole = moments(law, column, variance).alpha
     groups = column.chunk(GROUPS)
     left = torch.tensor(
-        [
-            _difference(moments(law, torch.cat(groups[:g] + groups[g + 1 :]), variance))
-            for g in range(len(groups))
-        ],
+        [moments(law, torch.cat(groups[:g] + groups[g + 1 :]), variance).alpha for g in range(len(groups))],
         dtype=torch.float64,
     )
     count = len(groups)
     return whole, math.sqrt((count - 1) / count * float((left - left.mean()).square().sum()))
-
-
-def _difference(found: ContrastMoments) -> float:
-    return found.curvature - found.slope
 
 
 class _Read(Prior):

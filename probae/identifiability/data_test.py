@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import DataError, check_data
@@ -41,3 +42,14 @@ def checked_rows(x: Tensor, minimum: int) -> Tensor:
 def table_rows(x: Any, minimum: int) -> Tensor:
     """Return the complete rows of any table in float64, or refuse."""
     return checked_rows(check_data(x).values, minimum)
+
+
+def monte_carlo_p(statistics: Float[Tensor, " replicates"]) -> float:
+    """Return the p-value of the first of exchangeable statistics against large values, itself counted.
+
+    Examples
+    --------
+    >>> monte_carlo_p(torch.tensor([5.0, 1.0, 2.0, 7.0]))
+    0.5
+    """
+    return float((statistics >= statistics[0]).double().mean())

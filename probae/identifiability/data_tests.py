@@ -30,11 +30,8 @@ from torch import Tensor
 
 from probae.identifiability.data_test import DataTest, checked_rows
 from probae.identifiability.planes import PlaneTest, RotationInformation
-from probae.identifiability.spherical import (
-    harmonic_statistic,
-    plane_harmonics,
-    spherize,
-)
+from probae.identifiability.spherical import harmonic_statistic, plane_harmonics
+from probae.identifiability.tyler import spherize
 
 MINIMUM_ROWS = 30
 SPREAD = 0.2  # spread of the noise variances of a plane, in units of the factors' variance, that is equalised

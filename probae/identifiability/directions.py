@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.identifiability.data_test import DataTest
+from probae.identifiability.data_test import DataTest, monte_carlo_p
 from probae.identifiability.gaussian_scores import whiten
 from probae.identifiability.structure import describe_blocks
 
@@ -96,8 +96,7 @@ def bootstrap_tests(
             rows = torch.randint(samples, (samples,), generator=generator)
             normal = torch.randn(samples, dimensions - number, generator=generator, dtype=torch.float64)
             values.append(spread(torch.cat([turned[rows], normal], 1), number))
-        reached = torch.tensor(values, dtype=torch.float64)
-        p = float((reached >= reached[0]).double().mean())
+        p = monte_carlo_p(torch.tensor(values, dtype=torch.float64))
         name = f"{number} non-Gaussian directions"
         tests.append(DataTest(name, values[0], None, p, f"bootstrap of {replicates}"))
         if p >= STOP:

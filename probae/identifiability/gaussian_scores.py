@@ -17,11 +17,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.checks import DataError, ProbaeWarning
+from probae.checks import DataError, ProbaeWarning, check_choice
 from probae.identifiability.data_test import table_rows
 from probae.inference.fit import fit
 from probae.inference.maximum_likelihood import MaximumLikelihood
 from probae.models import LinearFactorModel
+from probae.models.noise import NOISES
 from probae.statistics import SufficientStatistics
 
 MINIMUM_ROWS = 30
@@ -51,6 +52,8 @@ def whitened_scores(x: Any, latents: int, noise: str = "diagonal") -> Float[Tens
     ------
     DataError
         Fewer than 30 rows, values that are not finite, or columns that follow from the others.
+    ParameterError
+        No such noise.
 
     Examples
     --------
@@ -60,6 +63,7 @@ def whitened_scores(x: Any, latents: int, noise: str = "diagonal") -> Float[Tens
     True
     """
     rows = table_rows(x, MINIMUM_ROWS)
+    check_choice("noise", noise, NOISES)
     if not 0 < latents <= min(rows.shape[1], len(rows) - 2):
         raise DataError(
             f"{tuple(rows.shape)} rows and columns have no {latents} scores: ask for fewer factors."

@@ -23,7 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probae.identifiability.data_test import DataTest
+from probae.checks import check_count
+from probae.identifiability.data_test import DataTest, monte_carlo_p
 from probae.identifiability.gaussian_scores import gaussian_frames, whitened_scores
 from probae.identifiability.spherical import fourth_degree, pair_products, radial_weights
 
@@ -32,6 +33,7 @@ LARGEST_DEGREE_4 = 12  # latents up to which all fourth moments are looked at: t
 NUMBERS = 3e7  # random numbers that the replicates may take together
 BLOCK = 2**16  # numbers in one block of replicates
 FEWEST, MOST = 199, 999  # replicates chosen by the cost of one
+TINY = 1e-100  # squared radius of a row at the mean: it has no direction, and weight 0
 POWER = 0.8416  # normal deviate of a power of .8
 
 
@@ -122,6 +124,8 @@ def gaussian_test(
     ------
     DataError
         Fewer than 30 rows, values that are not finite, or columns that follow from the others.
+    ParameterError
+        No such noise, or fewer than 2 replicates.
 
     Examples
     --------
@@ -137,7 +141,8 @@ def gaussian_test(
     samples, columns = y.shape
     if replicates is None:
         replicates = int(min(max(NUMBERS / y.numel(), FEWEST), MOST))
-    generator = torch.Generator().manual_seed(seed)
+    check_count("replicates", replicates, minimum=2)
+    generator = torch.Generator().manual_seed(check_count("seed", seed, minimum=0))
     size = max(1, BLOCK // y.numel())
     blocks = [min(size, replicates - done) for done in range(0, replicates, size)]
     null_law = [_statistics(gaussian_frames(count, samples, columns, generator)) for count in blocks]
@@ -157,17 +162,6 @@ def gaussian_test(
     return GaussianTest(monte_carlo_p(largest), parts, detectable, replicates, samples, columns)
 
 
-def monte_carlo_p(statistics: Float[Tensor, " replicates"]) -> float:
-    """Return the p-value of the first of exchangeable statistics against large values, itself counted.
-
-    Examples
-    --------
-    >>> monte_carlo_p(torch.tensor([5.0, 1.0, 2.0, 7.0]))
-    0.5
-    """
-    return float((statistics >= statistics[0]).double().mean())
-
-
 def _statistics(y: Float[Tensor, "count samples latents"]) -> Float[Tensor, "count parts"]:
     samples, latents = y.shape[1:]
     square = y.square().sum(2)
@@ -181,6 +175,7 @@ def _statistics(y: Float[Tensor, "count samples latents"]) -> Float[Tensor, "cou
     if latents == 1:
         return torch.stack([skewness, radius], 1)
     h = radial_weights(square.sqrt())
+    square = square.clamp_min(TINY)
     second = torch.einsum("cn,cnm->cm", h / square, pairs).square().sum(1)
     fourth = ((pairs * (h / square.square())[..., None]).mT @ pairs).square().sum((1, 2))
     directions = fourth_degree(h.sum(1).square(), second, fourth, latents) / h.square().sum(1)

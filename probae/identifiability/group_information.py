@@ -32,7 +32,7 @@ class GroupInformation:
     noisy : bool
         Whether x with its noise was conditioned on, or z itself (the noise-free limit).
     smoothed : float
-        Variance of the normal noise added to a law whose own information is infinite, else 0.
+        Variance of the normal noise added to laws whose own information is infinite, over theirs; else 0.
 
     Examples
     --------
@@ -86,7 +86,9 @@ class GroupInformation:
         where = "rows with their noise" if self.noisy else "noise-free limit"
         kind = f"Monte Carlo, error {self.error:.1g}" if self.draws else "exact"
         clear = "" if self.conclusive else "; the gap between them is not clear-cut"
-        noise = f"; noise of variance {self.smoothed:g} added to make it finite" if self.smoothed else ""
+        noise = (
+            f"; noise of {self.smoothed:g} of its variance added to make it finite" if self.smoothed else ""
+        )
         return (
             f"gl({self.latents}) information, {where}: {self.dimension} null directions, smallest other "
             f"{self.smallest_other:.3g} ({kind}{noise}){clear}"

@@ -107,11 +107,10 @@ def inference_evidence(
     model = fit.model
     if not isinstance(model, LinearFactorModel) or model.latents < 2:
         return InferenceEvidence(restricted)
-    turns_freely = not isinstance(model, ConfirmatoryFactorAnalysis)
-    gap = guide_gap(model, samples) if samples and turns_freely and not model.invertible else None
-    orbit = prior_orbit(fit, x, seed=seed) if turns_freely else None
-    structure = simple_structure(model) if turns_freely else None
-    return InferenceEvidence(restricted, gap, orbit, structure)
+    if isinstance(model, ConfirmatoryFactorAnalysis):  # its zeros say how far the axes turn
+        return InferenceEvidence(restricted)
+    gap = guide_gap(model, samples) if samples and not model.invertible else None
+    return InferenceEvidence(restricted, gap, prior_orbit(fit, x, seed=seed), simple_structure(model))
 
 
 def guide_reason(

@@ -10,7 +10,6 @@ is the likelihood if the factors are Gaussian (`hadamard`), and free of the guid
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +19,16 @@ from torch import Tensor
 
 from probae.analysis.evidence import log_evidence
 from probae.analysis.result import Estimator
-from probae.checks import ParameterError, check_count, check_data
+from probae.checks import check_count, check_data
 from probae.identifiability.hadamard import factor_root, hadamard_gap, standard_precision
-from probae.identifiability.likelihood_ratio import check_plane, gaussian_change, paired_change, sample_rows
+from probae.identifiability.likelihood_ratio import (
+    check_plane,
+    gaussian_change,
+    paired_change,
+    sample_rows,
+    turning_angles,
+)
+from probae.identifiability.turned_models import linear_model, turned, turns
 from probae.inference import Fit
 from probae.inference.gaussian_expectation import expectation_of
 from probae.inference.refinement import Gaussians, climb
@@ -31,7 +37,7 @@ from probae.models import LinearFactorModel
 from probae.models.marginal import gaussian_posterior
 from probae.models.pyro_context import local_parameters
 
-__all__ = ["GuideProfile", "guide_profile", "turned", "turns"]
+__all__ = ["GuideProfile", "best_bound", "guide_profile"]
 
 ROWS = 1000  # rows that are used: each is optimised at every angle
 STEPS = 200
@@ -135,7 +141,7 @@ def guide_profile(
     model_or_fit: LinearFactorModel | Fit,
     x: Any,
     plane: tuple[int, int] = (0, 1),
-    degrees: Float[Tensor, " angles"] | None = None,
+    degrees: Any = None,
     estimator: Estimator | None = None,
     *,
     seed: int = 0,
@@ -150,7 +156,7 @@ def guide_profile(
         Complete rows; at most 1,000 of them are used (a seeded choice).
     plane : (int, int)
         The two factors that turn.
-    degrees : Tensor (A,), optional
+    degrees : sequence of float or Tensor (A,), optional
         Angles; 0 to 180 in steps of 7.5 by default.
     estimator : Estimator, optional
         Of log p(x) for non-Gaussian factors, such as ``Quadrature()``; by default importance sampling with the same
@@ -164,7 +170,7 @@ def guide_profile(
     Raises
     ------
     ParameterError
-        No linear factor model with noise, or no plane of its factors.
+        No linear factor model with noise, no plane of its factors, or no angles.
     NotExactError
         Dependent factors that are not Gaussian: their bounds have no closed form.
 
@@ -181,8 +187,7 @@ def guide_profile(
     check_count("seed", seed, minimum=0)
     data = check_data(x, features=model.features, names=model.feature_names)
     rows = sample_rows(data.values, ROWS, seed)
-    angles = torch.arange(0.0, 181.0, 7.5) if degrees is None else degrees
-    angles = angles.double()
+    angles = turning_angles(degrees, 7.5)
     rotations = givens(model.latents, *plane, torch.deg2rad(angles))
     models = [model, *(turned(model, turn) for turn in turns(model, rotations))]
     likelihood, error = _likelihood(models, rows, rotations, estimator, seed)
@@ -192,31 +197,6 @@ def guide_profile(
     return GuideProfile(
         plane, angles, likelihood, error, mean_field, full, gap, len(rows), exact=model.gaussian
     )
-
-
-def linear_model(model_or_fit: Any) -> LinearFactorModel:
-    """Return the linear model with noise that was given, or whose fit was."""
-    model = model_or_fit.model if isinstance(model_or_fit, Fit) else model_or_fit
-    if not isinstance(model, LinearFactorModel):
-        raise ParameterError(f"This needs a linear factor model or a fit of one, got {type(model).__name__}.")
-    model._require_noise()
-    return model
-
-
-def turns(
-    model: LinearFactorModel, rotations: Float[Tensor, "angles latents latents"]
-) -> Float[Tensor, "angles latents latents"]:
-    """Return A = L R L^{-1}, which turns the factors and leaves their covariance L L' as it is."""
-    root = factor_root(model)
-    return root @ rotations @ torch.linalg.inv(root)
-
-
-def turned(model: LinearFactorModel, turn: Float[Tensor, "latents latents"]) -> LinearFactorModel:
-    """Return a copy of a model with the loadings W A."""
-    other = copy.deepcopy(model)
-    with torch.no_grad():
-        other.loadings = model.loadings.detach().double() @ turn
-    return other
 
 
 def best_bound(

@@ -19,10 +19,9 @@ from typing import Any
 
 import torch
 
-from probae.checks import DataError
-from probae.identifiability.data_test import table_rows
+from probae.checks import DataError, ParameterError, check_count
+from probae.identifiability.data_test import monte_carlo_p, table_rows
 from probae.identifiability.gaussian_scores import whiten, whitened_scores
-from probae.identifiability.gaussian_test import monte_carlo_p
 from probae.inference.rotation_search import column_density, search_rotation, tabulate
 from probae.linalg import haar_rotation
 from probae.priors import Laplace, Prior
@@ -110,6 +109,8 @@ def held_out_rotation(
     ------
     DataError
         Fewer than 60 rows or 4 K + 4, one latent, values that are not finite, or columns that follow from the others.
+    ParameterError
+        Laws of another number, noise below 0 or of no such shape, or fewer than 2 rotations.
 
     Examples
     --------
@@ -121,14 +122,19 @@ def held_out_rotation(
     rows = table_rows(x, max(MINIMUM_ROWS, 4 * latents + 4))
     if latents < 2:
         raise DataError("A rotation needs at least two factors.")
-    generator = torch.Generator().manual_seed(seed)
+    chosen: list[Prior] = [Laplace()] * latents if laws is None else list(laws)
+    if len(chosen) != latents:
+        raise ParameterError(f"laws should hold one law for each of {latents} factors, got {len(chosen)}.")
+    if not 0 <= score_noise < math.inf:
+        raise ParameterError(f"score_noise should be a finite number of 0 or more, got {score_noise!r}.")
+    check_count("rotations", rotations, minimum=2)
+    generator = torch.Generator().manual_seed(check_count("seed", seed, minimum=0))
     y = whitened_scores(rows, latents, noise)
     latents = y.shape[1]
     order = torch.randperm(len(y), generator=generator)[:ROWS]
     first, second = (whiten(y[half]) * math.sqrt(1 + score_noise) for half in order.chunk(2))
-    chosen: list[Prior] = [Laplace()] * latents if laws is None else list(laws)[:latents]
     covariance = score_noise * torch.eye(latents, dtype=torch.float64)
-    tables = tabulate(torch.cat([first, second]), covariance, chosen)
+    tables = tabulate(torch.cat([first, second]), covariance, chosen[:latents])
     rotation = search_rotation(first, covariance, tables, seed).rotation
     own = column_density(tables, second @ rotation, covariance)
     total, means = torch.zeros_like(own), []

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -121,8 +122,11 @@ def noisy_information(
     Carlo noise out of the diagonal.
     """
     algebra = prior_information(model.prior, model.latents, seed).algebra  # no noise undoes it
-    if model.invertible or model.gaussian:
-        exact = _source_scores(model, rows, seed) if model.invertible else _gaussian_scores(model, rows)
+    if model.invertible:
+        exact, smoothed = _source_scores(model, rows, seed), _smoothed(model.prior.coordinates(model.latents))
+        return replace(_estimated(exact, exact, algebra, noisy=True, draws=len(rows)), smoothed=smoothed)
+    if model.gaussian:
+        exact = _gaussian_scores(model, rows)
         return _estimated(exact, exact, algebra, noisy=True, draws=len(rows))
     first, second = _posterior_scores(model, model.sufficient_scores(rows), seed)
     return _estimated(first, second, algebra, noisy=True, draws=2 * PART_DRAWS * len(first))
@@ -140,15 +144,18 @@ def _gaussian_scores(model: LinearFactorModel, rows: Tensor) -> Float[Tensor, "s
 
 
 def _source_scores(model: LinearFactorModel, rows: Tensor, seed: int) -> Float[Tensor, "samples squares"]:
-    """Return vec(psi(z) z' - I) where z is a function of x; of smoothed z for laws of infinite information."""
+    """Return vec(psi(z) z' - I) where z is a function of x; of smoothed z_k for laws of infinite information."""
     z = solve_sources(rows, model.loadings.detach().double(), model.mean.detach().double())
     laws = model.prior.coordinates(model.latents)
+    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     with torch.no_grad():
-        if laws is None or all(math.isfinite(law.fisher_information()) for law in laws):
-            return _outer(model.prior.score(z), z).flatten(1)
-        noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        z = z + math.sqrt(SMOOTHING) * noise
-        return _outer(model.prior.noisy_score(z, SMOOTHING), z).flatten(1)
+        psi = model.prior.score(z)
+        for k, law in enumerate(laws or ()):
+            if not math.isfinite(law.fisher_information()):
+                variance = SMOOTHING * spread_of(law) ** 2
+                z[:, k] += math.sqrt(variance) * noise[:, k]
+                psi[:, k] = law.noisy_score(z[:, k], variance)
+    return _outer(psi, z).flatten(1)
 
 
 def _posterior_scores(model: LinearFactorModel, scores: Scores, seed: int) -> list[Tensor]:
@@ -223,8 +230,13 @@ def _independent(laws: list[Prior]) -> GroupInformation:
             others.append(1 - correlation)
     algebra = torch.stack(null) if null else torch.zeros(0, latents, latents, dtype=torch.float64)
     values = torch.tensor([0.0] * len(null) + sorted(others), dtype=torch.float64)
-    infinite = any(not math.isfinite(law.fisher_information()) for law in laws)
-    return GroupInformation(values, _scaled(algebra), smoothed=SMOOTHING if infinite else 0.0)
+    return GroupInformation(values, _scaled(algebra), smoothed=_smoothed(laws))
+
+
+def _smoothed(laws: list[Prior] | None) -> float:
+    """Return the share of its variance by which a law of infinite information is smoothed, 0 where none is."""
+    infinite = any(not math.isfinite(law.fisher_information()) for law in laws or ())
+    return SMOOTHING if infinite else 0.0
 
 
 def _correlated(factor: Float[Tensor, "latents latents"]) -> GroupInformation:

@@ -59,7 +59,7 @@ class RotationProfile:
 
 
 def rotation_profile(
-    fit: Fit, x: Any, plane: tuple[int, int] = (0, 1), degrees: Tensor | None = None, seed: int = 0
+    fit: Fit, x: Any, plane: tuple[int, int] = (0, 1), degrees: Any = None, seed: int = 0
 ) -> RotationProfile:
     """Compute the log-likelihood along the rotation of two factors.
 
@@ -71,12 +71,17 @@ def rotation_profile(
         At most 4,000 rows are used (a seeded choice) when factors are not Gaussian.
     plane : (int, int)
         The two factors that turn.
-    degrees : Tensor (A,), optional
+    degrees : sequence of float or Tensor (A,), optional
         Angles; 0 to 180 in steps of 5 by default.
 
     Returns
     -------
     RotationProfile
+
+    Raises
+    ------
+    ParameterError
+        No fit of a linear factor model, no plane of its factors, or no angles.
 
     Examples
     --------
@@ -88,9 +93,8 @@ def rotation_profile(
     """
     model = fit.model
     check_plane(model, plane)
-    if degrees is None:
-        degrees = torch.arange(0.0, 181.0, 5.0, dtype=torch.float64)
-    rotations = givens(model.latents, plane[0], plane[1], torch.deg2rad(degrees.double()))
+    degrees = turning_angles(degrees, 5.0)
+    rotations = givens(model.latents, *plane, torch.deg2rad(degrees))
     rows = check_data(x, features=model.features, missing="allow").values
     if model.gaussian and model.noise != "none":
         change = gaussian_change(model, rows, rotations)
@@ -187,6 +191,30 @@ def sample_rows(x: Tensor, count: int, seed: int) -> Tensor:
     if len(x) <= count:
         return x
     return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:count]]
+
+
+def turning_angles(degrees: Any, step: float) -> Float[Tensor, " angles"]:
+    """Return angles in degrees in float64: those given, or 0 to 180 in steps.
+
+    Raises
+    ------
+    ParameterError
+        No angle at all, or what is no list of finite numbers.
+
+    Examples
+    --------
+    >>> turning_angles([0, 45], 5.0), len(turning_angles(None, 5.0))
+    (tensor([ 0., 45.], dtype=torch.float64), 37)
+    """
+    if degrees is None:
+        return torch.arange(0.0, 181.0, step, dtype=torch.float64)
+    try:
+        angles = torch.as_tensor(degrees, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        angles = torch.zeros(0)
+    if angles.ndim != 1 or not len(angles) or not bool(angles.isfinite().all()):
+        raise ParameterError(f"degrees should be a list of finite angles, got {degrees!r}.")
+    return angles
 
 
 def check_plane(model: Any, plane: tuple[int, int]) -> None:

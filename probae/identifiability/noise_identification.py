@@ -15,6 +15,7 @@ import torch
 
 from probae.identifiability.lie_algebra import NULL
 from probae.identifiability.nullity import Nullity, fisher_nullity
+from probae.identifiability.structure import ledermann_count
 from probae.models import LinearFactorModel
 from probae.priors import CorrelatedGaussian, Gaussian
 from probae.priors.information import information_of, spread_of
@@ -118,9 +119,7 @@ def _count(features: int, factors: int, noise: str) -> float:
     """Return how far the count of the noise is from failing: Ledermann's, or the dimensions that no factor reaches."""
     if noise == "isotropic":
         return float(features - 1 - factors)
-    if factors >= features:
-        return -float(factors)
-    return ((features - factors) ** 2 - (features + factors)) / 2
+    return ledermann_count(features, factors)
 
 
 def _counted(

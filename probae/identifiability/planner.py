@@ -17,14 +17,13 @@ from typing import Any
 from scipy.optimize import brentq
 
 from probae.checks import ParameterError, check_count, check_positive
-from probae.identifiability.precision import cramer_rao, information
+from probae.identifiability.precision import LARGEST_ERROR, cramer_rao, information
 from probae.priors import Prior
 from probae.priors.information import spread_of
 
 __all__ = ["AnglePlan", "PlanRow", "noise_for_angle", "plan_angles"]
 
 NOISE = (0.0, 0.001, 0.01, 0.03, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 9.0)
-SATURATED = 13.0  # degrees, above which a standard error means nothing
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ class AnglePlan:
                     f"{row.noise:g}",
                     "inf" if row.noise == 0 else f"{row.decibels:.1f}",
                     "inf" if math.isinf(excess) else f"{excess:.3g}",
-                    f"{row.degrees:.2f}" if row.degrees <= SATURATED else "saturated",
+                    f"{row.degrees:.2f}" if row.degrees <= LARGEST_ERROR else "saturated",
                     *("inf" if math.isinf(n) else f"{math.ceil(n):,}" for n in row.samples_for),
                 ]
             )

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 
 import torch
 
+from probae.identifiability.spherical import HALF_WEIGHT
 from probae.inference.rotation_search import LawTable
 from probae.priors import GeneralizedNormal, Prior, StudentT
 from probae.priors.information import spread_of
 
 POWER_80 = 15.65  # noncentrality of chi2(2) at which level .005, half of .01, has power .8
-HALF_WEIGHT = 2.5  # that of `radial_weights`
 REACH, RADII, ANGLES = 60.0, 1200, 48  # of the quadrature: largest radius in standard deviations, points
 FAMILIES = {  # from the strongest signal: degrees of freedom, shapes below and above 2
     "Student-t": (3.0, 4.0, 5.0, 7.0, 10.0, 15.0, 30.0, 100.0),

@@ -118,7 +118,7 @@ def cramer_rao(first: float, second: float, samples: int) -> float:
 
 def sandwich(first: ContrastMoments, second: ContrastMoments, samples: int) -> float:
     """Return the sandwich standard error of an angle, in degrees; infinite where the frame is not a maximum."""
-    curvature = first.curvature - first.slope + second.curvature - second.slope
+    curvature = first.alpha + second.alpha
     if curvature <= 0:
         return math.inf
     power = max(first.power + second.power - 2 * first.slope * second.slope, 0.0)

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import check_data
+from probae.identifiability.hadamard import MATTERS
 from probae.identifiability.likelihood_ratio import gaussian_change, paired_change, sample_rows
 from probae.identifiability.prior_change import has_closed_form, prior_change
 from probae.inference import Fit
@@ -32,7 +33,6 @@ __all__ = ["PriorOrbit", "PriorPlane", "prior_orbit"]
 
 STEP = 2.5  # degrees
 ROWS = 1000  # rows that the likelihood is compared on
-MATTERS = 2.0  # nats
 DRAWN = 4  # factors whose planes are walked through when that takes draws
 
 
@@ -165,6 +165,7 @@ def prior_orbit(fit: Fit, x: Any = None, *, seed: int = 0) -> PriorOrbit | None:
     Returns
     -------
     PriorOrbit or None
+        None also for one factor, unless its prior is invariant.
 
     Examples
     --------
@@ -182,6 +183,8 @@ def prior_orbit(fit: Fit, x: Any = None, *, seed: int = 0) -> PriorOrbit | None:
     name = type(prior).__name__
     if leaves_rotation(prior):
         return PriorOrbit(name, True, angles, ())
+    if model.latents < 2:
+        return None
     W = model.loadings.detach().double()
     if isinstance(prior, LoadingsPrior) and prior.sparse and fit.draws is not None:
         W = fit.draws["loadings"][0, -1].double()  # a mean of draws has no zeros

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import check_count, check_data
-from probae.identifiability.guide_profile import linear_model, turned, turns
-from probae.identifiability.likelihood_ratio import check_plane, sample_rows
+from probae.identifiability.likelihood_ratio import check_plane, sample_rows, turning_angles
+from probae.identifiability.turned_models import linear_model, turned, turns
 from probae.inference import Fit
 from probae.inference.expected_log_prior import expected_log_prior
 from probae.inference.gaussian_expectation import expectation_of
@@ -99,7 +99,7 @@ def carried_guide(
     fit: Fit,
     x: Any,
     plane: tuple[int, int] = (0, 1),
-    degrees: Float[Tensor, " angles"] | None = None,
+    degrees: Any = None,
     *,
     seed: int = 0,
 ) -> CarriedGuide:
@@ -113,7 +113,7 @@ def carried_guide(
         Complete rows; at most 1,000 of them are used (a seeded choice).
     plane : (int, int)
         The two factors that turn.
-    degrees : Tensor (A,), optional
+    degrees : sequence of float or Tensor (A,), optional
         Angles; 0 to 180 in steps of 5 by default.
     seed : int
 
@@ -124,7 +124,7 @@ def carried_guide(
     Raises
     ------
     ParameterError
-        No fit of a linear factor model with noise, or no plane of its factors.
+        No fit of a linear factor model with noise, no plane of its factors, or no angles.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def carried_guide(
     check_plane(model, plane)
     data = check_data(x, features=model.features, names=model.feature_names)
     rows = sample_rows(data.values, ROWS, check_count("seed", seed, minimum=0))
-    angles = (torch.arange(0.0, 181.0, 5.0) if degrees is None else degrees).double()
+    angles = turning_angles(degrees, 5.0)
     matrices = turns(model, givens(model.latents, *plane, torch.deg2rad(angles)))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

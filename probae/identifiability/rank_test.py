@@ -21,7 +21,7 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-from probae.checks import ParameterError, check_count, check_data
+from probae.checks import DataError, ParameterError, check_count, check_data
 from probae.inference import MaximumLikelihood
 from probae.inference.fit import fit
 from probae.models import FactorAnalysis, LinearFactorModel, ProbabilisticPCA
@@ -100,6 +100,8 @@ def rank_test(model: LinearFactorModel, x: Any, *, seed: int = 0) -> RankTest | 
     ------
     ParameterError
         ``model`` is no linear factor model.
+    DataError
+        Rows or statistics of another number of features.
 
     References
     ----------
@@ -155,6 +157,10 @@ def _spare(features: int, factors: int, noise: str) -> int:
 
 def _complete(model: LinearFactorModel, x: Any) -> SufficientStatistics | None:
     if isinstance(x, SufficientStatistics):
+        if x.features != model.features:
+            raise DataError(
+                f"The statistics have {x.features} features, the model was built for {model.features}."
+            )
         return x
     rows = check_data(x, features=model.features, missing="allow").values
     rows = rows[~rows.isnan().any(1)]

@@ -25,6 +25,7 @@ from probae.checks import DataError, NotExactError, ParameterError, check_count,
 from probae.identifiability.frames import axes_angle
 from probae.identifiability.hadamard import factor_root
 from probae.identifiability.likelihood_ratio import sample_rows
+from probae.identifiability.simple_structure import row_units
 from probae.inference import Fit, ImportancePosterior
 from probae.inference.fit import fit as fit_model
 from probae.linalg import haar_rotation
@@ -163,8 +164,8 @@ def restart_ladder(fits: Sequence[Fit], x: Any, *, tolerance: float = 1.0, seed:
     shortfall, error = _shortfall(models, data.values, check_count("seed", seed, minimum=0))
     kept = tuple(int(i) for i in torch.nonzero(shortfall - 2 * error <= WITHIN).flatten())
     best = models[int(shortfall.argmin())]
-    scale = _scale(best)
-    whitened = [models[i].loadings.detach().double() @ factor_root(models[i]) / scale for i in kept]
+    units = row_units(best)
+    whitened = [models[i].loadings.detach().double() @ factor_root(models[i]) / units for i in kept]
     spread, subspace, turn = dict.fromkeys(CLASSES, 0.0), 0.0, 0.0
     for first, second in itertools.combinations(whitened, 2):
         for name, angle in _residuals(first, second).items():
@@ -212,13 +213,6 @@ def _models(fits: Sequence[Fit]) -> list[LinearFactorModel]:
     if None in sizes or len(sizes) > 1:
         raise ParameterError("restart_ladder compares fits of one linear factor model, got different models.")
     return models  # type: ignore[return-value]
-
-
-def _scale(model: LinearFactorModel) -> Float[Tensor, "features 1"]:
-    """Return the unit of each row of the loadings: the deviation of its noise, or without noise its own length."""
-    loadings, noise, _ = model._gaussian_parameters()
-    scale = noise.sqrt() if model.noise != "none" else loadings.norm(dim=1)
-    return torch.where(scale > 0, scale, torch.ones_like(scale)).unsqueeze(1)
 
 
 def _residuals(first: Tensor, second: Tensor) -> dict[str, float]:

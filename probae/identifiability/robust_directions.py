@@ -1,6 +1,6 @@
 r"""How many directions are not Gaussian (T4), by two scatters that need no moments.
 
-With Tyler's shape the rows become directions u and radii r (`spherical`). For independent non-Gaussian and Gaussian
+With Tyler's shape the rows become directions u and radii r (`tyler`). For independent non-Gaussian and Gaussian
 parts, and Gaussian noise on both, every second scatter is a multiple of I on the Gaussian part; here
 
     M = p sum_n h(r_n) u_n u_n' / sum_n h(r_n),      h as in `radial_weights`, bounded.
@@ -28,7 +28,8 @@ from torch import Tensor
 from probae.checks import check_count
 from probae.identifiability.data_test import DataTest, table_rows
 from probae.identifiability.directions import NonGaussianDirections, bootstrap_tests
-from probae.identifiability.spherical import Sphere, radial_weights, spherize, tyler_shape
+from probae.identifiability.spherical import radial_weights
+from probae.identifiability.tyler import Sphere, spherize, tyler_shape
 
 MINIMUM_ROWS = 30
 

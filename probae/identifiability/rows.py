@@ -19,7 +19,7 @@ from torch import Tensor
 
 from probae.checks import DataError
 from probae.identifiability.data_test import DataTest, checked_rows
-from probae.identifiability.spherical import spherize
+from probae.identifiability.tyler import spherize
 
 MINIMUM_ROWS = 30
 

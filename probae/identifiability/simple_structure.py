@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from probae.errors import ProbaeError
 from probae.identifiability.data_tests import RotationInformation, rotation_information
 from probae.models import LinearFactorModel
 
-__all__ = ["SimpleStructure", "simple_structure"]
+__all__ = ["SimpleStructure", "row_units", "simple_structure"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,10 +111,22 @@ def simple_structure(model: LinearFactorModel) -> SimpleStructure:
         return SimpleStructure(
             None, features, f"{features} features are too few: it takes {needed} for {latents} factors."
         )
-    loadings, noise, _ = model._gaussian_parameters()
-    scale = noise.sqrt() if model.noise != "none" else loadings.norm(dim=1)
-    whitened = loadings / torch.where(scale > 0, scale, torch.ones_like(scale)).unsqueeze(1)
+    whitened = model._gaussian_parameters()[0] / row_units(model)
     try:
         return SimpleStructure(rotation_information(whitened), features)
     except ProbaeError as error:
         return SimpleStructure(None, features, str(error))
+
+
+def row_units(model: LinearFactorModel) -> Float[Tensor, "features 1"]:
+    """Return the unit of each row of the loadings: the deviation of its noise, or without noise its own length.
+
+    Examples
+    --------
+    >>> import probae as pa
+    >>> row_units(pa.FactorAnalysis(3, 1)).mT                               # noise of variance 1 before a fit
+    tensor([[1., 1., 1.]], dtype=torch.float64)
+    """
+    loadings, noise, _ = model._gaussian_parameters()
+    scale = noise.sqrt() if model.noise != "none" else loadings.norm(dim=1)
+    return torch.where(scale > 0, scale, 1.0).unsqueeze(1)

@@ -16,6 +16,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from probae.checks import ParameterError, ProbaeWarning
@@ -49,8 +50,7 @@ class SplitLikelihood:
     @property
     def log_e_value(self) -> float:
         """Log of the mean of both e-values, in nats."""
-        largest, other = max(self.log_e_values), min(self.log_e_values)
-        return largest + math.log1p(math.exp(other - largest)) - math.log(2)
+        return float(np.logaddexp(*self.log_e_values)) - math.log(2)
 
     @property
     def p_value(self) -> float:

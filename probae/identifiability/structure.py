@@ -14,7 +14,15 @@ from probae.models import LinearFactorModel
 from probae.priors import Prior
 from probae.priors.information import is_symmetric, spread_of
 
-__all__ = ["LoadingsCheck", "Structure", "check_loadings", "connected", "describe_blocks", "structure"]
+__all__ = [
+    "LoadingsCheck",
+    "Structure",
+    "check_loadings",
+    "connected",
+    "describe_blocks",
+    "ledermann_count",
+    "structure",
+]
 
 RANK = 1e-6  # singular value of the whitened loadings, relative to the largest, that counts as zero
 PARALLEL = 1e-9  # 1 - |cosine| of two columns that point the same way
@@ -163,10 +171,6 @@ def check_loadings(model: LinearFactorModel) -> LoadingsCheck:
     heywood = (
         torch.nonzero(noise <= 1.01e-6 * variance).flatten().tolist() if model.noise == "diagonal" else []
     )
-    features, latents = model.features, model.latents
-    degrees = (
-        ((features - latents) ** 2 - (features + latents)) / 2 if latents < features else -float(latents)
-    )
     length = whitened.norm(dim=0)
     empty = length <= RANK * length.max()
     unit = whitened / torch.where(empty, 1.0, length)
@@ -174,10 +178,23 @@ def check_loadings(model: LinearFactorModel) -> LoadingsCheck:
     pairs = torch.nonzero((cosines > 1 - PARALLEL) & ~empty & ~empty.unsqueeze(1)).tolist()
     return LoadingsCheck(
         rank,
-        rank == latents,
-        degrees,
+        rank == model.latents,
+        ledermann_count(model.features, model.latents),
         tuple(heywood),
         tuple(empty.nonzero().flatten().tolist()),
         tuple((j, i) for i, j in pairs),
         float(singular[0] / singular[rank - 1]) if rank else math.inf,
     )
+
+
+def ledermann_count(features: int, factors: int) -> float:
+    """Return Ledermann's count ((D - K)^2 - (D + K)) / 2, and -K where there are as many factors as features.
+
+    Examples
+    --------
+    >>> ledermann_count(9, 3), ledermann_count(5, 3), ledermann_count(4, 4)
+    (12.0, -2.0, -4.0)
+    """
+    if factors >= features:
+        return -float(factors)
+    return ((features - factors) ** 2 - (features + factors)) / 2

@@ -21,14 +21,12 @@ from probae.identifiability.noise import discrete_columns, noise_check
 from probae.identifiability.planes import PlaneTest, RotationInformation
 from probae.identifiability.rows import row_dependence
 from probae.identifiability.spherical import (
-    Sphere,
     harmonic_statistic,
     moment_norm,
     plane_harmonics,
     radial_weights,
-    spherize,
-    tyler_shape,
 )
+from probae.identifiability.tyler import Sphere, spherize, tyler_shape
 from probae.linalg import givens, haar_rotation
 
 LAWS = {

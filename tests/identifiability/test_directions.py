@@ -15,7 +15,8 @@ from probae.identifiability import robust_directions as robust
 from probae.identifiability.fobi import kurtosis_spread, mixture_sf, non_gaussian_directions
 from probae.identifiability.gaussian_scores import whiten
 from probae.identifiability.robust_directions import _closest, _pull, robust_directions
-from probae.identifiability.spherical import Sphere, radial_weights, spherize
+from probae.identifiability.spherical import radial_weights
+from probae.identifiability.tyler import Sphere, spherize
 from probae.linalg import haar_rotation
 
 BOTH = (non_gaussian_directions, robust_directions)

@@ -8,10 +8,12 @@ import torch
 from scipy import stats
 
 import probae as pa
-from probae.checks import DataError
+from probae.checks import DataError, ParameterError
+from probae.identifiability.data_test import monte_carlo_p
 from probae.identifiability.gaussian_scores import gaussian_frames, whiten, whitened_scores
-from probae.identifiability.gaussian_test import _statistics, gaussian_test, monte_carlo_p
-from probae.identifiability.spherical import Sphere, harmonic_statistic
+from probae.identifiability.gaussian_test import _statistics, gaussian_test
+from probae.identifiability.spherical import harmonic_statistic
+from probae.identifiability.tyler import Sphere
 from probae.linalg import haar_rotation
 
 
@@ -81,6 +83,20 @@ def test_parts_are_their_definitions(draw):
     gram = (y @ y.T).numpy()
     assert skewness == pytest.approx((gram**3).mean(), rel=1e-10)
     assert radius == pytest.approx((np.diag(gram) ** 2).mean(), rel=1e-10)
+
+
+def test_a_row_at_the_mean_has_no_direction_and_counts_as_none(draw):
+    """Whole numbers with their mirror images and a row of zeros: the mean is exactly zero, and so is that row."""
+    half = (3 * draw("gaussian", 60, 3)).round()
+    y = whiten(torch.cat([half, -half, torch.zeros(1, 3, dtype=torch.float64)]))
+    assert bool((y[-1] == 0).all())
+    skewness, directions, radius = _statistics(y[None])[0].tolist()
+    length = y.norm(dim=1)
+    sphere = Sphere(y / torch.where(length > 0, length, 1.0)[:, None], length)
+    expected, freedom = harmonic_statistic(sphere, 4)
+    assert freedom * directions == pytest.approx(expected, rel=1e-10)
+    found = gaussian_test(y, 3, "none", replicates=99)
+    assert all(0.01 <= part.p_value <= 1 for part in found.parts)
 
 
 @pytest.mark.parametrize("features", [6, 80])
@@ -173,6 +189,20 @@ def test_bad_tables_are_refused_in_words(draw):
         gaussian_test(torch.cat([x, x[:, :1]], 1), 6, "none")
     with pytest.raises(DataError, match="NaN"):
         gaussian_test(torch.where(x > 2, torch.nan, x), 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"replicates": 0}, "replicates should be a whole number of at least 2, got 0"),
+        ({"seed": "a"}, "seed should be a whole number"),
+        ({"noise": "diagnoal"}, "noise should be 'diagonal'"),
+        ({"latents": 2.5}, "latents should be a whole number"),
+    ],
+)
+def test_bad_settings_are_refused_in_words(settings, match, draw):
+    with pytest.raises(ParameterError, match=match):
+        gaussian_test(draw("gaussian", 60, 5), **{"latents": 2, **settings})
 
 
 # --- size and power -----------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import torch
 import probae as pa
 from probae import priors
 from probae.checks import ParameterError
-from probae.identifiability.guide_profile import best_bound, guide_profile, turned, turns
+from probae.identifiability.guide_profile import best_bound, guide_profile
+from probae.identifiability.turned_models import turned, turns
 from probae.linalg import givens
 
 GRID = torch.arange(-45.0, 46.0, 15.0)

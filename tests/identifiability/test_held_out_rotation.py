@@ -7,7 +7,7 @@ import torch
 
 import probae as pa
 from probae import priors
-from probae.checks import DataError
+from probae.checks import DataError, ParameterError
 from probae.identifiability.held_out_rotation import held_out_rotation
 
 
@@ -59,6 +59,20 @@ def test_bad_tables_are_refused_in_words(draw):
         held_out_rotation(x, 1)
     with pytest.raises(DataError, match="at least 60 rows"):
         held_out_rotation(x[:50], 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"rotations": 1}, "rotations should be a whole number of at least 2, got 1"),
+        ({"score_noise": -2.0}, "score_noise should be a finite number of 0 or more, got -2.0"),
+        ({"laws": [priors.Laplace()]}, "laws should hold one law for each of 2 factors, got 1"),
+        ({"seed": -1}, "seed should be a whole number of at least 0"),
+    ],
+)
+def test_bad_settings_are_refused_in_words(settings, match, draw):
+    with pytest.raises(ParameterError, match=match):
+        held_out_rotation(draw("gaussian", 100, 4), 2, **settings)
 
 
 def test_gaussian_rows_reject_at_their_level(draw, rejections):

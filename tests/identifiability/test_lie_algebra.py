@@ -169,6 +169,18 @@ def test_sources_without_noise_have_the_information_of_their_law():
         assert found.smallest_other == pytest.approx(limit, abs=5 * found.error)
 
 
+def test_sources_without_noise_are_smoothed_whatever_their_scale_and_only_where_they_need_it():
+    """Uniform sources take noise of .05 of their variance; a Laplace source beside them keeps all it knows."""
+    mixed = priors.Independent([priors.Laplace(), priors.Scaled(priors.Uniform(), 3.0)])
+    for prior in (priors.Scaled(priors.Uniform(), 0.1), priors.Scaled(priors.Uniform(), 10.0), mixed):
+        model = pa.IndependentComponents(2, 2, prior)
+        found, limit = gl_information(model, model.sample(4000, seed=2)), gl_information(model)
+        assert found.smoothed == limit.smoothed == 0.05
+        assert found.smallest_other == pytest.approx(limit.smallest_other, abs=5 * found.error)
+    model = pa.IndependentComponents(2, 2, LAPLACE)
+    assert gl_information(model, model.sample(100, seed=2)).smoothed == 0.0
+
+
 def test_paired_ratio_of_a_law_with_walls_is_the_exact_one():
     """Uniform factors, noise .05: theory names +92.2 at 30 degrees as exact where the naive identity gave -36.4."""
     model = pa.LinearFactorModel(2, 2, priors.Uniform(), noise="isotropic")

@@ -75,3 +75,13 @@ def test_wrong_plane_is_refused():
     run = pa.fit(pa.FactorAnalysis(9, 3), x)
     with pytest.raises(ParameterError, match="two different factors"):
         rotation_profile(run, x, plane=(1, 1))
+
+
+@pytest.mark.parametrize("along", [rotation_profile, pa.guide_profile, pa.carried_guide])
+def test_angles_may_be_a_list_and_have_to_be_some(along):
+    x = pa.datasets.holzinger_swineford().x
+    run = pa.fit(pa.FactorAnalysis(9, 2), x)
+    assert along(run, x, degrees=[0, 45]).degrees.tolist() == [0.0, 45.0]
+    for wrong in (torch.zeros(0), 45.0, [math.nan], "all"):
+        with pytest.raises(ParameterError, match="degrees should be a list of finite angles"):
+            along(run, x, degrees=wrong)

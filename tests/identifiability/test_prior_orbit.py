@@ -93,6 +93,13 @@ def test_invariant_priors_say_nothing_and_fits_without_priors_have_none(run):
     assert prior_orbit(fit, x) is None
 
 
+def test_one_factor_has_no_rotation_that_a_prior_could_prefer(run):
+    _, x = run
+    fit = pa.fit(pa.FactorAnalysis(6, 1), x)
+    program = fit.model.with_priors(loadings=dist.Laplace(0.0, 1.0))
+    assert prior_orbit(dataclasses.replace(fit, program=program), x) is None
+
+
 @pytest.mark.parametrize(("turn", "explained"), [(0.0, True), (35.0, False)])
 def test_a_sparse_prior_explains_its_own_axes_and_no_others(run, turn, explained):
     """The likelihood is flat to rounding; Laplace of scale .1 differs by 10 times the change of sum |W|."""

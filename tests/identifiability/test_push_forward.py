@@ -7,8 +7,8 @@ import torch
 
 import probae as pa
 from probae import priors
-from probae.identifiability.guide_profile import turned
 from probae.identifiability.push_forward import _of_draws, _of_gaussian, carried_guide
+from probae.identifiability.turned_models import turned
 from probae.inference.gaussian_expectation import expectation_of
 from probae.inference.refinement import Gaussians
 from probae.inference.svi import EncoderPosterior

@@ -8,6 +8,7 @@ import torch
 
 import probae as pa
 from probae import ParameterError, priors
+from probae.checks import DataError
 from probae.identifiability import rank_test as module
 from probae.identifiability.rank_test import RankTest, rank_test
 
@@ -81,6 +82,8 @@ def test_there_is_no_test_without_room():
     assert rank_test(pa.FactorAnalysis(5, 1), x[:6]) is None
     with pytest.raises(ParameterError, match="needs a linear factor model, got int"):
         rank_test(3, x)
+    with pytest.raises(DataError, match="have 5 features, the model was built for 6"):
+        rank_test(pa.FactorAnalysis(6, 2), pa.SufficientStatistics.from_data(x))
     assert not RankTest(2, 1.0, 0.5, 2).supported()
 
 

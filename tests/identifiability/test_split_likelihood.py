@@ -35,6 +35,8 @@ def test_p_value_is_a_bound_from_the_mean():
     assert both.p_value == pytest.approx(1 / 20)
     assert SplitLikelihood((-5.0, -900.0), 100, True).p_value == 1.0
     assert SplitLikelihood((1e4, -1e4), 100, True).p_value == 0.0
+    impossible = SplitLikelihood((-math.inf, -math.inf), 100, True)  # rows where the model has no density
+    assert (impossible.log_e_value, impossible.p_value) == (-math.inf, 1.0)
 
 
 def test_laplace_rows_reject_and_gaussian_rows_do_not(draw):
