@@ -68,6 +68,7 @@ def _histogram(check: StatisticCheck, ax: Axes | None) -> Axes:
     )
     ax.set_xlabel(check.name)
     ax.set_ylabel("simulated sets")
+    ax.yaxis.get_major_locator().set_params(integer=True)
     legend_above(ax, columns=2)
     return ax
 
