@@ -25,7 +25,7 @@ def draw(
 
 def legend_below(ax: Axes) -> None:
     """Put the legend below the plot."""
-    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.14), frameon=False, handletextpad=0.2)
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.14), frameon=False, handletextpad=0.5)
 
 
 def logarithmic(ax: Axes, x: list[float], y: list[float]) -> None:

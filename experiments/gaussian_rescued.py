@@ -206,10 +206,9 @@ def plot(rows: dict[str, Rows]) -> Figure:
         )
     some = [line for line in plain if (line["labels"], line["rows"]) == (SHUFFLED, sizes[-1])]
     draw(first, some, columns, STYLES[SHUFFLED], f"{sizes[-1]:,} rows, labels shuffled")
-    shuffled = [line["identified"] for line in some]
     third.plot(
         [line["contrast"] for line in some],
-        shuffled,
+        [line["identified"] for line in some],
         **STYLES[SHUFFLED],
         label=f"{sizes[-1]:,} rows, labels shuffled",
     )
@@ -217,7 +216,7 @@ def plot(rows: dict[str, Rows]) -> Figure:
         draw(second, [line for line in noisy if line["labels"] == kind], columns, style, kind)
     first.set_title("two features, no noise", fontsize=10)
     second.set_title(f"{FEATURES} noisy features, {noisy[0]['rows']:,} rows", fontsize=10)
-    third.set_title("audit: identified up to sign and order", fontsize=10)
+    third.set_title("audit: identified up to sign and order (lines join marks)", fontsize=10)
     third.set(ylim=(-0.05, 1.05), ylabel="share of data sets")
     for ax in (first, second):
         _degrees(ax)

@@ -11,6 +11,7 @@ import probae
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path for path in [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"\b(?:tests|experiments|benchmarks)/[\w/]+\.py")
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS | doctest.REPORT_NDIFF
 
 
@@ -39,6 +40,12 @@ def run_page(path: Path) -> str:
 def test_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # an example that writes a file writes it here
     assert run_page(page) == ""
+
+
+def test_files_that_pages_name_are_there():
+    named = [(page.name, path) for page in PAGES for path in FILE.findall(page.read_text("utf-8"))]
+    assert named
+    assert [(page, path) for page, path in named if not (ROOT / path).is_file()] == []
 
 
 @pytest.mark.parametrize("block", [">>> 1 + 1\n3\n", "assert 1 + 1 == 3\n", ">>> undefined\n0\n"])

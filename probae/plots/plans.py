@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from probae.checks import ParameterError
 from probae.identifiability.planner import AnglePlan
-from probae.plots.canvas import axes_or_new
+from probae.plots.canvas import axes_or_new, legend_above
 from probae.plots.profiles import COLOURS, DASHES, MARKERS
 
 GAP = 5.0  # decibels between the least noise and the place of none
@@ -76,7 +76,7 @@ def plan(plan: AnglePlan | Sequence[AnglePlan], ax: Axes | None = None) -> Axes:
     if any(not math.isfinite(x) for *_, points in lines for x, _ in points):
         _mark_no_noise(ax, finite, end)
     ax.grid(axis="y", color="#dddddd", linewidth=0.6)
-    ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.01), borderaxespad=0.0, frameon=False, fontsize=9.0)
+    legend_above(ax, handle=4.0)
     return ax
 
 
@@ -90,7 +90,7 @@ def _mark_no_noise(ax: Axes, finite: list[float], end: float) -> None:
     """Label the place of no noise on the horizontal axis."""
     low = min(finite, default=end)
     ticks = [tick for tick in ax.get_xticks() if low - 0.1 <= tick <= end - GAP + 0.1]
-    ax.set_xticks([*ticks, end], [*(f"{tick:g}" for tick in ticks), "none"])
+    ax.set_xticks([*ticks, end], [*(f"{tick:g}".replace("-", "−") for tick in ticks), "none"])
     ax.axvline(end - 0.5 * GAP, color="#999999", linewidth=0.8, linestyle=(0, (2, 2)))
     ax.set_xlabel("signal-to-noise ratio of a feature (dB); none: no noise")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from probae.analysis.predictive_result import StatisticCheck, quantiles
@@ -68,6 +69,7 @@ def _histogram(check: StatisticCheck, ax: Axes | None) -> Axes:
     )
     ax.set_xlabel(check.name)
     ax.set_ylabel("simulated sets")
+    ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
     legend_above(ax, columns=2)
     return ax
 

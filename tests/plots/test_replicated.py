@@ -1,5 +1,7 @@
 """Simulated values are drawn as they are, and the observed ones where they are."""
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -87,3 +89,9 @@ def test_what_is_refused():
         pa.plots.predictive(checked(Own(len), [float("nan")]))
     with pytest.raises(pa.ParameterError, match="largest"):
         pa.plots.predictive(checked(Mean(), [0.0, 1.0]), largest=0)
+
+
+def test_sets_of_a_histogram_are_counted_in_whole_numbers():
+    check = checked(MardiaKurtosis(), [3.0])
+    ax = pa.plots.predictive(replace(check, replicated=check.replicated[:8]))
+    assert all(float(tick).is_integer() for tick in ax.get_yticks())
