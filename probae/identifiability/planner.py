@@ -10,7 +10,7 @@ that a factor gives a feature. With kappa_v the information of the law with that
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,6 +179,9 @@ def plan_angles(
     pair = _checked_pair(law, other)
     check_count("features", features)
     check_count("samples", samples)
+    for name, values in (("noise", noise), ("degrees", degrees)):
+        if not isinstance(values, Iterable):
+            raise ParameterError(f"{name} should be a list of numbers, such as [{values!r}], got {values!r}.")
     targets = tuple(check_positive("degrees", target) for target in degrees)
     levels = [check_positive("noise", level) if level != 0 else 0.0 for level in noise]
     if not levels or not targets:

@@ -110,6 +110,8 @@ def test_table_prints_and_goes_into_json():
         (lambda: plan_angles(priors.Laplace(), degrees=[0.0]), "degrees"),
         (lambda: plan_angles(priors.Laplace(), features=0), "features"),
         (lambda: noise_for_angle(priors.Laplace(), 5.0, 0), "samples"),
+        (lambda: plan_angles(priors.Laplace(), degrees=5.0), "list of numbers"),
+        (lambda: plan_angles(priors.Laplace(), noise=0.1), "list of numbers"),
     ],
 )
 def test_refuses_what_is_no_plan(call, match):
