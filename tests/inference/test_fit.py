@@ -125,7 +125,7 @@ def test_float32_in_float32_out(witnessed, rows):
     assert witnessed.run.posterior(rows.float()).mean.dtype == torch.float32
     if not isinstance(witnessed.case.method, (SVI, MAP)):  # those two learn in float32
         sampled = not run.model.gaussian and run.model.noise != "none"  # stops within 1e-7 of the likelihood
-        chain = sampled and witnessed.case.method.random  # follows the last bit of x: one x for both
+        chain = sampled and run.method.random  # follows the last bit of x: one x for both
         other = run_of(witnessed.case, rows.float().double(), seed=3) if chain else witnessed.run
         ours, theirs = (r.posterior(rows.float()).mean for r in (run, other))
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=2e-2 if sampled and not chain else 1e-4)
