@@ -11,6 +11,8 @@ from torch import Tensor
 
 from probae.checks import DataError, check_data
 
+ALPHA = 0.01  # level of every gate
+
 
 @dataclass(frozen=True)
 class DataTest:

@@ -1,13 +1,12 @@
-"""What an audit decides: a closed vocabulary, and the levels every rule shares."""
+"""What an audit decides: a closed vocabulary, and the questions several rules share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
 
+from probae.identifiability.data_test import ALPHA
 from probae.identifiability.evidence import Evidence
-
-ALPHA = 0.01  # level of every gate
 
 
 class Verdict(Enum):

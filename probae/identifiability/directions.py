@@ -59,7 +59,8 @@ class NonGaussianDirections:
 
     def describe(self) -> str:
         """Say the result in a sentence."""
-        p = ", ".join(f"{test.p_value:.2g}" for test in self.tests)
+        shown = self.tests[: self.count() + 2]
+        p = ", ".join(f"{test.p_value:.2g}" for test in shown) + ", ..." * (len(shown) < len(self.tests))
         null = self.tests[0].null if self.tests else "none"
         return (
             f"Non-Gaussian directions (T4, {self.method}): {self.count()} of {self.dimensions} at level .01 "

@@ -9,18 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probae.checks import FitError, ParameterError, check_data
-from probae.identifiability.data_tests import rotation_information
+from probae.checks import ParameterError, check_data
+from probae.identifiability.data_evidence import DataEvidence, data_evidence, exact_test
 from probae.identifiability.effective_information import effective_information
 from probae.identifiability.frames import MAX_LATENTS, FrameComparison, adaptive_frame, model_frame
 from probae.identifiability.guide import InferenceEvidence, inference_evidence
 from probae.identifiability.likelihood_ratio import RotationProfile, haar_spread, rotation_profile
-from probae.identifiability.noise import NoiseCheck, discrete_columns, noise_check
 from probae.identifiability.noise_identification import NoiseIdentification, noise_identification
-from probae.identifiability.planes import RotationInformation
 from probae.identifiability.precision import AngleError, angle_errors
 from probae.identifiability.principal_frame import PrincipalFrame, principal_frame
-from probae.identifiability.rows import RowDependence, row_dependence
+from probae.identifiability.rank_test import RankTest, rank_test
 from probae.identifiability.segments import SegmentEvidence, segment_evidence
 from probae.identifiability.structure import LoadingsCheck, Structure, check_loadings, structure
 from probae.identifiability.zeros import Zeros, zeros_of
@@ -34,17 +32,6 @@ from probae.statistics import SufficientStatistics
 
 MAX_PLANES_LATENTS = 40
 MINIMUM_ROWS = 50
-
-
-@dataclass(frozen=True, eq=False)
-class DataEvidence:
-    """Tests on the rows: noise (T0), dependence of rows, rotation information of the scores (T1)."""
-
-    noise: NoiseCheck | None
-    discrete: tuple[str, ...]
-    rows: RowDependence | None
-    information: RotationInformation | None
-    why_no_information: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +58,7 @@ class Evidence:
     segments: SegmentEvidence | None = None
     uniqueness: NoiseIdentification | None = None
     principal: PrincipalFrame | None = None
+    rank: RankTest | None = None
     nonlinear: str = ""
     rotation_unfinished: bool = False  # all but the rotation of the factors had converged
 
@@ -95,7 +83,6 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
     if rows is not None and model.latents > 1:
         scores, reason = _scores(model, rows, checked, reason)
     laws = None if model.gaussian else model.prior.coordinates(model.latents)
-    data = None if rows is None else _data_evidence(model, rows, scores, reason, fit.names, seed)
     precision: tuple[AngleError, ...] = () if zeros is None else zeros.precision
     own_frame = other_frame = None
     if scores is not None and laws is not None:
@@ -103,10 +90,14 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         if model.latents <= MAX_LATENTS:
             own_frame = model_frame(scores, laws, seed)
             other_frame = adaptive_frame(scores, seed) if shape.identified else None
+    if rows is None:
+        data = _too_few(model, x, reason, seed)
+    else:
+        data = data_evidence(model, rows, scores, reason, other_frame, fit.names, seed)
     return Evidence(
         features=model.features,
         factors=model.latents,
-        samples=0 if rows is None else len(rows),
+        samples=_count(rows, data),
         gaussian=model.gaussian,
         noise=model.noise,
         converged=fit.converged,
@@ -127,6 +118,7 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         zeros=zeros,
         uniqueness=noise_identification(model) if zeros is None else None,
         principal=_principal(model, x, rows) if zeros is None and model.latents > 1 else None,
+        rank=rank_test(model, x, seed=seed) if zeros is None and x is not None else None,
     )
 
 
@@ -206,28 +198,20 @@ def _scores(
     return model.sufficient_scores(rows), reason
 
 
-def _data_evidence(
-    model: LinearFactorModel,
-    rows: Tensor,
-    scores: Scores | None,
-    reason: str,
-    names: tuple[str, ...] | None,
-    seed: int,
-) -> DataEvidence:
-    loadings, noise, mean = model._gaussian_parameters()
-    checked = (
-        noise_check(rows - mean, loadings, noise) if scores is not None and model.noise != "none" else None
-    )
-    labels = names or tuple(str(i) for i in range(model.features))
-    discrete = tuple(labels[i] for i in discrete_columns(rows))
-    if scores is None:
-        return DataEvidence(checked, discrete, None, None, reason)
-    covariance = None if model.invertible else scores.covariance
-    try:
-        information = rotation_information(scores.values, covariance, seed=seed)
-        return DataEvidence(checked, discrete, row_dependence(scores.values), information)
-    except FitError as error:  # rows that repeat or lie on lines have no shape to test
-        return DataEvidence(checked, discrete, None, None, str(error))
+def _count(rows: Tensor | None, data: DataEvidence | None) -> int:
+    """Return how many rows were looked at, also where they served one test only."""
+    if rows is not None:
+        return len(rows)
+    return 0 if data is None or data.gaussian is None else data.gaussian.samples
+
+
+def _too_few(model: LinearFactorModel, x: Any, reason: str, seed: int) -> DataEvidence | None:
+    """Return the one test that holds for fewer rows than features, where only the number of rows forbids the others."""
+    if x is None or isinstance(x, SufficientStatistics) or model.latents < 2:
+        return None
+    values = check_data(x, features=model.features, missing="allow").values
+    found = exact_test(model, values[~values.isnan().any(1)], seed)
+    return None if found is None else DataEvidence(None, (), None, None, reason, gaussian=found)
 
 
 def _profile(

@@ -12,7 +12,7 @@ def evidence_dict(evidence: Evidence) -> dict[str, Any]:
     """Return each layer of the evidence as plain values, None where it was not run, infinity as None."""
     return {
         "structure": _structure(evidence),
-        "data": _data(evidence),
+        "data": None if evidence.data is None else evidence.data.to_dict(),
         "zeros": _zeros(evidence),
         "segments": None if evidence.segments is None else evidence.segments.to_dict(),
         "likelihood_ratio": _profile(evidence),
@@ -34,6 +34,7 @@ def _structure(evidence: Evidence) -> dict[str, Any]:
         else evidence.structure.spectrum.to_dict(),
         "noise_identified": None if evidence.uniqueness is None else evidence.uniqueness.to_dict(),
         "rank": evidence.loadings.rank,
+        "rank_test": None if evidence.rank is None else evidence.rank.to_dict(),
         "degrees_of_freedom": evidence.loadings.degrees_of_freedom,
         "condition": _finite(evidence.loadings.condition),
         "empty_columns": list(evidence.loadings.empty),
@@ -41,18 +42,6 @@ def _structure(evidence: Evidence) -> dict[str, Any]:
         "heywood": list(evidence.loadings.heywood),
         "haar_spread": evidence.invariance,
         "principal_frame": None if evidence.principal is None else evidence.principal.to_dict(),
-    }
-
-
-def _data(evidence: Evidence) -> dict[str, Any] | None:
-    data = evidence.data
-    if data is None:
-        return None
-    return {
-        "noise_p": None if data.noise is None else data.noise.p_value,
-        "discrete_columns": list(data.discrete),
-        "rows_p": None if data.rows is None else data.rows.p_value,
-        "planes": [] if data.information is None else data.information.to_rows(),
     }
 
 

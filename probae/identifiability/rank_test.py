@@ -66,7 +66,8 @@ class RankTest:
 
     def describe(self) -> str:
         """Say the result in a sentence."""
-        kind = f"Monte Carlo, {self.replicates} covariances" if self.replicates else "at most; asymptotic"
+        drawn = f"{self.replicates} covariance{'s' * (self.replicates > 1)}"
+        kind = f"Monte Carlo, {drawn}" if self.replicates else "at most; asymptotic"
         return (
             f"{self.factors} factors against {self.factors - 1}: likelihood ratio {self.statistic:.2f}, "
             f"p = {self.p_value:.2g} ({kind})."

@@ -149,6 +149,8 @@ def _structure_lines(evidence: Evidence) -> list[str]:
             f"             {evidence.zeros.fixed} loadings fixed to zero, {found.parameters} free parameters, "
             f"{found.dimension} flat direction(s), {found.rotations.dimension} of them rotations (exact, local)"
         )
+    if evidence.rank is not None:
+        lines.append(f"             {evidence.rank.describe()}")
     if evidence.uniqueness is not None:
         lines.append(f"             noise: {evidence.uniqueness.sentence}")
     if evidence.principal is not None:
@@ -165,19 +167,7 @@ def _data_lines(evidence: Evidence) -> list[str]:
         return [(" SEGMENTS    " if i == 0 else "             ") + line for i, line in enumerate(lines)]
     if data is None:
         return [f" DATA        not run. {evidence.why_no_data}".rstrip()]
-    lines = []
-    if data.noise is not None:
-        lines.append(data.noise.describe())
-    if data.discrete:
-        columns = ", ".join(data.discrete[:8])
-        lines.append(f"Columns that are not continuous (few values, a floor or a ceiling): {columns}.")
-    if data.rows is not None:
-        lines.append(data.rows.describe())
-    if data.information is not None:
-        lines += data.information.lines()
-    elif data.why_no_information:
-        lines.append(data.why_no_information)
-    return [(" DATA        " if i == 0 else "             ") + line for i, line in enumerate(lines)]
+    return [(" DATA        " if i == 0 else "             ") + line for i, line in enumerate(data.lines())]
 
 
 def _inference_lines(evidence: Evidence) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from probae.identifiability.decision import ALPHA, Decision, Verdict, decision
+from probae.identifiability.data_test import ALPHA
+from probae.identifiability.decision import Decision, Verdict, decision
 from probae.identifiability.evidence import Evidence
 from probae.identifiability.precision import LARGEST_ERROR
 from probae.identifiability.segments import SegmentEvidence

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from probae.identifiability.data_test import ALPHA
 from probae.identifiability.decision import (
-    ALPHA,
     Decision,
     Verdict,
     data_would_identify,
@@ -20,6 +20,11 @@ from probae.identifiability.precision import LARGEST_ERROR
 from probae.identifiability.segment_rules import segments_rule
 from probae.identifiability.structure import connected, describe_blocks
 from probae.identifiability.zeros_rules import zeros_noise, zeros_rotation, zeros_rule
+
+TAILS = (
+    "The scores are not Gaussian (T2), yet no direction of theirs stands out (T1): tails without axes, as of "
+    "elliptical data, or axes too weak for the test."
+)
 
 
 def decide(evidence: Evidence) -> Decision:
@@ -38,6 +43,7 @@ def decide(evidence: Evidence) -> Decision:
         _rows,
         _noise_law,
         _frame,
+        _curvature,
     ):
         found = rule(evidence)
         if found is not None:
@@ -67,8 +73,10 @@ def _no_frame(evidence: Evidence) -> bool:
 
 def _rank(evidence: Evidence) -> Decision | None:
     loadings, factors = evidence.loadings, evidence.factors
-    if loadings.rank == factors or _noise_takes_a_factor(evidence):
+    if _noise_takes_a_factor(evidence):
         return None
+    if loadings.rank == factors:
+        return _unsupported_factor(evidence)
     reason = f"The loadings have rank {loadings.rank} for {factors} factors: {factors - loadings.rank} of them explain "
     reason += "nothing."
     if factors > evidence.features:  # overcomplete: their rank says nothing, columns alone may fail
@@ -79,6 +87,18 @@ def _rank(evidence: Evidence) -> Decision | None:
         reason += f" Columns of zeros: {_shown(loadings.empty)}."
     if loadings.parallel:
         reason += f" Pairs that point the same way: {_shown(loadings.parallel)}."
+    return decision(Verdict.RANK_DEFICIENT, evidence, reason)
+
+
+def _unsupported_factor(evidence: Evidence) -> Decision | None:
+    """Judge loadings whose rank is full only because an estimate of too many columns always is."""
+    found = evidence.rank
+    if found is None or found.supported(ALPHA):
+        return None
+    reason = (
+        f"The data do not support the last of the factors, and where one is too many no rotation has a meaning. "
+        f"{found.describe()} Fit {found.factors - 1}."
+    )
     return decision(Verdict.RANK_DEFICIENT, evidence, reason)
 
 
@@ -131,6 +151,8 @@ def _structural(evidence: Evidence) -> Decision | None:
             "The data carry rotation information (directions of the scores are not uniform): "
             "a model with non-Gaussian factors would be identified from them."
         )
+    elif evidence.data is not None and evidence.data.tails_without_axes and not noise_rejected(evidence):
+        reasons.append(TAILS)
     return Decision(Verdict.NOT_IDENTIFIED, evidence.structure.group, tuple(reasons))
 
 
@@ -193,7 +215,22 @@ def _frame(evidence: Evidence) -> Decision | None:
         f"Factors of the law {other.law} fit better on axes {other.degrees:.0f} degrees away "
         f"({other.gain:.3f} +- {other.error:.3f} nats per held-out row): the assumed law points at the wrong axes."
     )
-    return decision(Verdict.MISSPECIFIED_FRAME, evidence, reason)
+    signs = data.curvature
+    reasons = (reason, signs.describe()) if signs is not None and signs.reversed else (reason,)
+    return Decision(Verdict.MISSPECIFIED_FRAME, evidence.structure.group, reasons)
+
+
+def _curvature(evidence: Evidence) -> Decision | None:
+    """Give no verdict on axes that the data show where the assumed law has no clear maximum at them."""
+    data = evidence.data
+    if data is None or data.curvature is None or not data.against_the_law:
+        return None
+    i, j = data.against_the_law[0]
+    reason = (
+        f"The data show axes in the plane of z[{i}] and z[{j}], but the assumed law has no clear maximum there, so "
+        f"that what it fits is not what the data know: choose a law of the factors' shape. {data.curvature.describe()}"
+    )
+    return decision(Verdict.INCONCLUSIVE, evidence, reason)
 
 
 def _data_support(evidence: Evidence) -> Decision:
@@ -231,7 +268,10 @@ def _some_support(evidence: Evidence, information: RotationInformation) -> Decis
             f"The model identifies the axes, the data do not: no plane shows rotation information "
             f"(smallest p = {information.smallest:.2g}). {information.power}"
         )
-        return decision(Verdict.MODEL_ONLY, evidence, reason)
+        without = evidence.data is not None and evidence.data.tails_without_axes
+        return Decision(
+            Verdict.MODEL_ONLY, evidence.structure.group, (reason, TAILS) if without else (reason,)
+        )
     free = {plane.plane for plane in information.planes} - set(information.rejected(ALPHA))
     free |= {plane.plane for plane in information.planes if _together(plane.plane, evidence.structure.blocks)}
     blocks = connected(evidence.factors, free)

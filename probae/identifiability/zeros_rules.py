@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from probae.identifiability.data_test import ALPHA
 from probae.identifiability.decision import (
-    ALPHA,
     Decision,
     Verdict,
     data_would_identify,
