@@ -10,7 +10,7 @@ from torch import Tensor
 from probae.identifiability.evidence import Evidence
 from probae.identifiability.likelihood_ratio import RotationProfile
 from probae.identifiability.restarts import CLASSES, RestartLadder
-from probae.plots.canvas import legend_above
+from probae.plots.canvas import legend_above, mark_beyond
 from probae.plots.profiles import rotation
 
 BOUND, FULL = "#D55E00", "#009E73"
@@ -34,7 +34,7 @@ def along_rotation(ax: Axes, evidence: Evidence) -> str:
         return _no_profile(evidence)
     ax.set_ylabel(ax.get_ylabel(), fontsize=8.5)
     ax.set_xlabel(ax.get_xlabel(), fontsize=8.5)
-    legend_above(ax, columns=2, handle=2.6)
+    legend_above(ax, columns=1 if guide is None else 2, handle=2.6, size=8.0)
     return ""
 
 
@@ -45,7 +45,7 @@ def _closed_form(ax: Axes, evidence: Evidence, profile: RotationProfile) -> None
     if gap is None or plane is None or not gap.exact:
         return
     used = evidence.inference.restricted
-    label = "bound of independent codes: exact" if used else "bound of independent codes (not used): exact"
+    label = "bound of independent codes: exact" if used else "bound of independent codes, not used by this fit: exact"
     _bound(ax, profile.degrees, profile.samples * plane.bound(profile.degrees), BOUND, "--", label)
 
 
@@ -82,7 +82,7 @@ def ladder(ax: Axes, evidence: Evidence) -> str:
     if found is None:
         return (
             "No loadings to compare." if evidence.nonlinear else
-            "No fits from other starts were given. They are compared by audit(fit, x, restarts=pa.refits(fit, x))."
+            "No fits from other starts were given. To compare some: audit(fit, x, restarts=refits(fit, x))."
         )  # fmt: skip
     if len(found.kept) < 2:
         return f"{found.describe()}."
@@ -103,9 +103,9 @@ def ladder(ax: Axes, evidence: Evidence) -> str:
 def _mark_ladder(ax: Axes, found: RestartLadder, values: NDArray[np.float64]) -> None:
     ax.axvline(found.tolerance, color="#D55E00", linewidth=1.3, linestyle="--", zorder=0)
     ax.set_xscale("log")
-    ax.set_xlim(LEAST_ANGLE / 2, 200.0)
+    ax.set_xlim(LEAST_ANGLE / 3, 200.0)
     small = [i for i, value in enumerate(values) if value < LEAST_ANGLE]
-    ax.plot([0.7 * LEAST_ANGLE] * len(small), small, linestyle="none", marker="<", markersize=4.0, color="0.35")
+    mark_beyond(ax, small, LEAST_ANGLE, "<")
     names = [name.replace(" ", "\n") for name in CLASSES]
     ax.set_yticks(range(len(names)), names, fontsize=8.5)
     ax.set_ylim(len(names) - 0.5, -0.5)
@@ -119,6 +119,6 @@ def _mark_ladder(ax: Axes, found: RestartLadder, values: NDArray[np.float64]) ->
         f"{found.turn:.1f}°,\nrandom ones by {found.chance:.0f}°. Agreement alone proves nothing.",
         fontsize=8.5,
     )
-    legend_above(ax, columns=2, handle=1.0)
+    legend_above(ax, columns=2, handle=1.0, size=8.0)
 
 

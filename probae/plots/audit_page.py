@@ -18,16 +18,18 @@ from probae.plots.audit_spectrum import spectrum
 from probae.plots.canvas import check_result, room
 
 WIDTH, HEIGHT = 11.7, 8.3  # inches, A4 on its side
-LETTER = 0.49  # mean width of a letter, over the size of the print
+LETTER = 0.5  # mean width of a letter, over the size of the print
 SIZE = 9.0
 LINES = 7  # of reasons
-Panel = tuple[str, Callable[[Axes, Evidence], str], tuple[slice | int, slice]]
-PANELS: tuple[Panel, ...] = (
-    ("Flat directions of the likelihood", spectrum, (1, slice(0, 6))),
-    ("Likelihood along a rotation", along_rotation, (1, slice(6, 12))),
-    ("Do the data know the axes?", harmonics, (2, slice(0, 4))),
-    ("Fits from other starts", ladder, (2, slice(4, 8))),
-    ("How precisely are axes known?", angles, (2, slice(8, 12))),
+TITLE = 31.0  # points of a panel's title above it: two lines of legend have room between
+Box = tuple[float, float, float, float]  # left, bottom, width, height in inches of the page
+HEAD: Box = (0.3, 6.55, 11.1, 1.6)
+PANELS: tuple[tuple[str, Callable[[Axes, Evidence], str], Box], ...] = (
+    ("Flat directions of the likelihood", spectrum, (0.95, 3.95, 4.6, 1.95)),
+    ("Likelihood along a rotation", along_rotation, (6.65, 3.95, 4.75, 1.95)),
+    ("Do the data know the axes?", harmonics, (0.95, 0.95, 2.6, 1.8)),
+    ("Fits from other starts", ladder, (4.75, 0.95, 2.6, 1.8)),
+    ("How precisely are the axes known?", angles, (8.2, 0.95, 2.5, 1.8)),
 )
 
 
@@ -64,77 +66,60 @@ def audit(report: Report, figure: Figure | None = None) -> Figure:
     """
     check_result("report", report, Report, "a Report, as pa.audit gives")
     figure = _figure_or_new(figure)
-    grid = figure.add_gridspec(3, 12, height_ratios=(1.05, 2.0, 2.0))
-    head = figure.add_subplot(grid[0, :])
-    head.set_axis_off()
-    sentences = []
-    for title, draw, (row, columns) in PANELS:
-        ax = figure.add_subplot(grid[row, columns])
+    _head(_axes(figure, HEAD), report)
+    for title, draw, box in PANELS:
+        ax = _axes(figure, box)
         ax.tick_params(labelsize=8.5)
         why = draw(ax, report.evidence)
-        ax.set_title(title, loc="left", fontsize=10.5, fontweight="bold", pad=8 if why else _pad(ax))
+        ax.set_title(title, loc="left", fontsize=10.5, fontweight="bold", pad=TITLE)
         if why:
-            ax.set_axis_off()
-            sentences.append((ax, why))
-    _lay_out(figure)
-    for ax, why in sentences:
-        _say(ax, why)
-    _head(head, report)
+            _say(ax, why)
     return figure
+
+
+def _axes(figure: Figure, box: Box) -> Axes:
+    """Return Axes at a place of the page; text is wrapped to it, so no layout may move it afterwards."""
+    left, bottom, width, height = box
+    return figure.add_axes((left / WIDTH, bottom / HEIGHT, width / WIDTH, height / HEIGHT))
 
 
 def _figure_or_new(figure: Any) -> Figure:
     if figure is None:
         import matplotlib.pyplot as plt
 
-        return plt.figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        return plt.figure(figsize=(WIDTH, HEIGHT))
     if not isinstance(figure, Figure):
         raise ParameterError(f"figure should be a matplotlib Figure, got {type(figure).__name__}.")
     return figure
 
 
-def _pad(ax: Axes) -> float:
-    """Return the space in points that the legend above a panel takes."""
-    legend = ax.get_legend()
-    if legend is None:
-        return 8.0
-    box = legend.get_window_extent()
-    return float(box.height) * 72.0 / ax.figure.dpi + 6.0
-
-
-def _lay_out(figure: Figure) -> None:
-    """Place the panels, so that text can be wrapped to their width."""
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        figure.set_dpi(figure.dpi)
-        engine.execute(figure)
-
-
 def _say(ax: Axes, sentence: str) -> None:
     """Write a sentence where a panel has nothing to draw."""
-    letters = max(20, int(0.96 * room(ax)[0] / (LETTER * SIZE)))
+    letters = max(20, int(1.05 * room(ax)[0] / (LETTER * SIZE)))  # a panel of words needs no labels
+    ax.set_axis_off()
     ax.text(
-        0.0, 0.95, textwrap.fill(sentence, letters), transform=ax.transAxes, ha="left", va="top", fontsize=SIZE,
-        color="0.25", in_layout=False,
+        0.0, 1.05, textwrap.fill(sentence, letters, break_on_hyphens=False), transform=ax.transAxes, ha="left", va="top", fontsize=SIZE,
+        color="0.25",
     )  # fmt: skip
 
 
 def _head(ax: Axes, report: Report) -> None:
     """Write the verdict, what it means, and as many of its reasons as have room."""
+    ax.set_axis_off()
     letters = int(room(ax)[0] / (LETTER * SIZE))
     meaning = report.decision.meaning or report.verdict.value
     rows = f"{report.evidence.samples:,} rows" if report.evidence.samples else "no rows"
     ax.text(
         0.0, 1.0, textwrap.shorten(f"Identifiability of {report.model}, {rows}", letters), fontsize=SIZE, va="top",
-        transform=ax.transAxes, in_layout=False,
+        transform=ax.transAxes,
     )  # fmt: skip
     ax.text(
-        0.0, 0.86, f"{report.verdict.name}   {report.group}", fontsize=14.0, fontweight="bold", va="top",
-        transform=ax.transAxes, in_layout=False,
+        0.0, 0.87, f"{report.verdict.name}   {report.group}", fontsize=14.0, fontweight="bold", va="top",
+        transform=ax.transAxes,
     )  # fmt: skip
     ax.text(
-        0.0, 0.67, "\n".join([f"{meaning[:1].upper()}{meaning[1:]}.", *_reasons(report, letters)]), fontsize=SIZE,
-        va="top", linespacing=1.25, transform=ax.transAxes, in_layout=False,
+        0.0, 0.66, "\n".join([f"{meaning[:1].upper()}{meaning[1:]}.", *_reasons(report, letters)]), fontsize=SIZE,
+        va="top", linespacing=1.25, transform=ax.transAxes,
     )  # fmt: skip
 
 

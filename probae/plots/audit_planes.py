@@ -11,10 +11,12 @@ from matplotlib.axes import Axes
 from probae.identifiability.data_test import ALPHA
 from probae.identifiability.evidence import Evidence
 from probae.identifiability.precision import LARGEST_ERROR, AngleError
-from probae.plots.canvas import SMALLEST_LABEL, legend_above, room
+from probae.plots.canvas import SMALLEST_LABEL, legend_above, mark_beyond, room
 
 SMALLEST_P = 1e-12  # what is smaller is drawn here, with an arrow
 LARGEST_ANGLE = 90.0  # degrees; axes that are known no better are drawn here, with an arrow
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+LEGEND = 8.0  # points
 NAMED = 12  # rows up to which each has its name
 COLOURS = {"Cramer-Rao": "#000000", "sandwich": "#D55E00", "effective": "#0072B2"}
 MARKERS = {"Cramer-Rao": "|", "sandwich": "o", "effective": "s"}
@@ -36,24 +38,25 @@ def harmonics(ax: Axes, evidence: Evidence) -> str:
     if isinstance(rows, str):
         return rows
     places = np.arange(len(rows))
-    for marker, what in (("o", "plane"), ("D", "all factors at once")):
-        for rejects, word in ((True, "rejects"), (False, "does not")):
+    for marker, what in (("o", "plane of two"), ("D", "all factors")):
+        for rejects in (True, False):
             chosen = [i for i, row in enumerate(rows) if (row.marker, row.rejects) == (marker, rejects)]
             if chosen:
                 shown = [max(rows[i].p, SMALLEST_P) for i in chosen]
                 ax.plot(
                     shown, chosen, linestyle="none", marker=marker, markersize=5.5, color="#0072B2",
-                    markerfacecolor="#0072B2" if rejects else "white", label=f"{what}: {word}",
+                    markerfacecolor="#0072B2" if rejects else "white", label=f"{what}{', rejects' if rejects else ''}",
                 )  # fmt: skip
     ax.axvline(ALPHA, color="#D55E00", linewidth=1.3, linestyle="--", zorder=0)
     ax.set_xscale("log")
     least = min((max(row.p, SMALLEST_P) for row in rows), default=ALPHA)
-    ax.set_xlim(min(least, ALPHA) / 5, 2.0)
-    _arrows(ax, [i for i in places if rows[i].p < SMALLEST_P], SMALLEST_P, "<")
+    low = np.log10(min(least, ALPHA))
+    ax.set_xlim(10 ** (1.1 * low - 0.1), 2.0)
+    mark_beyond(ax, [i for i in places if rows[i].p < SMALLEST_P], SMALLEST_P, "<")
     _name(ax, [row.name for row in rows], "planes")
-    kind = "likelihood ratio of segments" if evidence.segments is not None else "asymptotic"
-    ax.set_xlabel(f"p-value ({kind}); dashed: level {ALPHA:g}", fontsize=8.5)
-    legend_above(ax, columns=2, handle=1.0)
+    kind = "variances of the segments" if evidence.segments is not None else "harmonics of the scores"
+    ax.set_xlabel(f"p-value ({kind}; asymptotic)\ndashed: level {ALPHA:g}, by Holm over the planes", fontsize=8.5)
+    legend_above(ax, columns=2, handle=1.0, size=LEGEND)
     return ""
 
 
@@ -81,12 +84,15 @@ def angles(ax: Axes, evidence: Evidence) -> str:
     ax.set_xscale("log")
     known = [v for _, values in drawn for v in values if v > 0]
     ax.set_xlim(min([*known, LARGEST_ERROR]) / 1.5, 1.3 * max(min(max(known), LARGEST_ANGLE), 2 * LARGEST_ERROR))
-    _arrows(ax, [i for i in places if errors[i].degrees > LARGEST_ANGLE], LARGEST_ANGLE, ">")
+    mark_beyond(ax, [i for i in places if errors[i].degrees > LARGEST_ANGLE], LARGEST_ANGLE, ">")
     ax.axvline(LARGEST_ERROR, color="#D55E00", linewidth=1.3, linestyle="--", zorder=0)
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    low, high = ax.get_xlim()
+    ticks = [tick for tick in TICKS if low < tick < high]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_xticks([], minor=True)
     _name(ax, [_plane(error.plane) for error in errors], "planes")
     _print_rows(ax, errors)
-    legend_above(ax, columns=3, handle=1.0)
+    legend_above(ax, columns=2, handle=1.0, size=LEGEND)
     return ""
 
 
@@ -176,13 +182,6 @@ def _count(value: float) -> str:
     if not math.isfinite(value):
         return "no number"
     return f"{value:,.0f}" if value < 1e6 else f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
-
-
-def _arrows(ax: Axes, places: list[int], at: float, marker: str) -> None:
-    """Mark rows whose value is beyond the axis."""
-    if len(places):
-        away = at / 2.2 if marker == "<" else at * 1.15
-        ax.plot([away] * len(places), places, linestyle="none", marker=marker, markersize=4.0, color="0.35", zorder=4)
 
 
 def _name(ax: Axes, names: list[str], what: str) -> None:

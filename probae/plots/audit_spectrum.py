@@ -45,20 +45,20 @@ def spectrum(ax: Axes, evidence: Evidence) -> str:
             place[null], values[null], linestyle="none", marker="D", markersize=size, color=NULL,
             markerfacecolor="white", label=f"{one.found} flat; {one.expected} expected of {_free(evidence)}",
         )  # fmt: skip
-    label = f"{len(place) - one.found} that the likelihood sees" if null.any() else "none flat, as expected"
+    label = f"{len(place) - one.found} that the likelihood sees" if null.any() else f"none flat; {one.expected or 'none'} expected"
     if not null.all():
         ax.plot(place[~null], values[~null], linestyle="none", marker="o", markersize=size, color=SEEN, label=label)
         if one.error:
             ax.errorbar(place[~null], values[~null], yerr=one.error, linestyle="none", color=SEEN, elinewidth=0.9)
     ax.set_yscale("log")
-    ax.set_ylim(FLOOR / 8, 8 * values.max())
+    ax.set_ylim(FLOOR / 8 if null.any() else min(1e-3, values.min() / 8), 8 * values.max())
     if null.any() and not null.all():
         _mark_gap(ax, float(values[null].max()), float(values[~null].min()))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlim(0.5, len(place) + 0.5) if len(place) > 1 else ax.set_xlim(0.0, 2.0)
-    ax.set_xlabel("direction")
+    ax.set_xlabel("direction", fontsize=8.5)
     ax.set_ylabel(one.label, fontsize=8.5)
-    legend_above(ax, columns=2, handle=1.2)
+    legend_above(ax, columns=2, handle=1.0, size=8.0)
     return ""
 
 
