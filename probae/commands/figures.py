@@ -15,6 +15,9 @@ from probae.inference import Fit
 from probae.io import write_figure
 
 
+PAGE = (11.7, 8.3)  # inches, A4 on its side
+
+
 def draw(path: Path, width: float, height: float, paint: Callable[[Axes], Any]) -> Path:
     """Write one figure; no window system is asked for.
 
@@ -29,8 +32,21 @@ def draw(path: Path, width: float, height: float, paint: Callable[[Axes], Any]) 
     return write_figure(figure, path)
 
 
+def draw_audit(path: Path, report: Report) -> Path:
+    """Write the page of an audit.
+
+    Examples
+    --------
+    >>> import tempfile, probae as pa
+    >>> report = pa.audit(pa.fit(pa.FactorAnalysis(9, 3), pa.datasets.holzinger_swineford().x))
+    >>> draw_audit(Path(tempfile.mkdtemp()) / "audit.png", report).name
+    'audit.png'
+    """
+    return write_figure(plots.audit(report, Figure(figsize=PAGE)), path)
+
+
 def draw_fit(folder: Path, fit: Fit, x: Any, report: Report | None) -> dict[str, str]:
-    """Draw loadings, the rotation profile of the audit, and scores; return titles by file name."""
+    """Draw loadings, the page of the audit with its rotation profile, and scores; return titles by file name."""
     features, latents = fit.model.features, fit.model.latents
     widest = max(map(len, fit.names or ("1",)))
     width, height = 0.6 * latents + 0.08 * min(widest, 40) + 2.0, 0.3 * features + 1.0
@@ -41,6 +57,9 @@ def draw_fit(folder: Path, fit: Fit, x: Any, report: Report | None) -> dict[str,
         lambda ax: plots.loadings(fit, ax),
     )
     titles = {"loadings.png": "Loadings"}
+    if report is not None:
+        draw_audit(folder / "audit.png", report)
+        titles["audit.png"] = "The audit on one page"
     profile = None if report is None else report.evidence.profile
     if profile is not None:
         draw(folder / "rotation.png", 6.0, 3.6, lambda ax: plots.rotation(profile, ax))

@@ -123,7 +123,9 @@ def inference_evidence(
         return InferenceEvidence(restricted)
     gap = guide_gap(model, samples) if samples and not model.invertible else None
     profile = _profile(fit, x, plane, seed) if restricted else None
-    return InferenceEvidence(restricted, gap, prior_orbit(fit, x, seed=seed), simple_structure(model), profile)
+    return InferenceEvidence(
+        restricted, gap, prior_orbit(fit, x, seed=seed), simple_structure(model), profile
+    )
 
 
 def _profile(fit: Fit, x: Any, plane: tuple[int, int] | None, seed: int) -> GuideProfile | None:

@@ -1,4 +1,4 @@
-"""Two panels of an audit: the likelihood along a rotation beside a guide's bounds, and how fits from other starts agree."""
+"""Two panels of an audit: likelihood and guides' bounds along a rotation, and how fits from other starts agree."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ def along_rotation(ax: Axes, evidence: Evidence) -> str:
     guide, profile = evidence.inference.profile, evidence.profile
     if guide is not None:
         likelihood = RotationProfile(
-            guide.plane, guide.degrees, guide.likelihood, guide.error, guide.samples, not bool(guide.error.any())
+            guide.plane,
+            guide.degrees,
+            guide.likelihood,
+            guide.error,
+            guide.samples,
+            not bool(guide.error.any()),
         )
         rotation([("likelihood", likelihood)], ax)
         _bound(ax, guide.degrees, guide.mean_field, BOUND, "--", "bound of independent codes")
@@ -45,12 +50,24 @@ def _closed_form(ax: Axes, evidence: Evidence, profile: RotationProfile) -> None
     if gap is None or plane is None or not gap.exact:
         return
     used = evidence.inference.restricted
-    label = "bound of independent codes: exact" if used else "bound of independent codes, not used by this fit: exact"
+    label = (
+        "bound of independent codes: exact"
+        if used
+        else "bound of independent codes, not used by this fit: exact"
+    )
     _bound(ax, profile.degrees, profile.samples * plane.bound(profile.degrees), BOUND, "--", label)
 
 
 def _bound(ax: Axes, degrees: Tensor, change: Tensor, colour: str, dashes: str, label: str) -> None:
-    ax.plot(degrees.numpy(), change.numpy(), color=colour, linestyle=dashes, linewidth=1.8, label=label, zorder=2.5)
+    ax.plot(
+        degrees.numpy(),
+        change.numpy(),
+        color=colour,
+        linestyle=dashes,
+        linewidth=1.8,
+        label=label,
+        zorder=2.5,
+    )
     low, high = ax.get_ylim()
     values = change.numpy()
     room = 0.06 * (max(high, values.max()) - min(low, values.min()))
@@ -120,5 +137,3 @@ def _mark_ladder(ax: Axes, found: RestartLadder, values: NDArray[np.float64]) ->
         fontsize=8.5,
     )
     legend_above(ax, columns=2, handle=1.0, size=8.0)
-
-

@@ -95,10 +95,11 @@ def _figure_or_new(figure: Any) -> Figure:
 
 def _say(ax: Axes, sentence: str) -> None:
     """Write a sentence where a panel has nothing to draw."""
-    letters = max(20, int(1.05 * room(ax)[0] / (LETTER * SIZE)))  # a panel of words needs no labels
+    letters = max(20, int(room(ax)[0] / (LETTER * SIZE)))  # a panel of words needs no labels
     ax.set_axis_off()
+    lines = textwrap.fill(sentence, letters, break_on_hyphens=False)
     ax.text(
-        0.0, 1.05, textwrap.fill(sentence, letters, break_on_hyphens=False), transform=ax.transAxes, ha="left", va="top", fontsize=SIZE,
+        0.0, 1.05, lines, transform=ax.transAxes, ha="left", va="top", fontsize=SIZE,
         color="0.25",
     )  # fmt: skip
 

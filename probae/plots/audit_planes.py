@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from probae.identifiability.data_test import ALPHA
 from probae.identifiability.evidence import Evidence
@@ -33,18 +34,19 @@ class Row:
 
 
 def harmonics(ax: Axes, evidence: Evidence) -> str:
-    """Draw the p-value of each plane, largest on top, and of all factors at once; return why not where there is none."""
+    """Draw the p-value of each plane, largest on top, and of all factors; return why not where there is none."""
     rows = _rows(evidence)
     if isinstance(rows, str):
         return rows
-    places = np.arange(len(rows))
+    places = _places(rows)
+    size = 5.5 if len(rows) <= NAMED else 3.5
     for marker, what in (("o", "plane of two"), ("D", "all factors")):
         for rejects in (True, False):
             chosen = [i for i, row in enumerate(rows) if (row.marker, row.rejects) == (marker, rejects)]
             if chosen:
                 shown = [max(rows[i].p, SMALLEST_P) for i in chosen]
                 ax.plot(
-                    shown, chosen, linestyle="none", marker=marker, markersize=5.5, color="#0072B2",
+                    shown, places[chosen], linestyle="none", marker=marker, markersize=size, color="#0072B2",
                     markerfacecolor="#0072B2" if rejects else "white", label=f"{what}{', rejects' if rejects else ''}",
                 )  # fmt: skip
     ax.axvline(ALPHA, color="#D55E00", linewidth=1.3, linestyle="--", zorder=0)
@@ -52,10 +54,12 @@ def harmonics(ax: Axes, evidence: Evidence) -> str:
     least = min((max(row.p, SMALLEST_P) for row in rows), default=ALPHA)
     low = np.log10(min(least, ALPHA))
     ax.set_xlim(10 ** (1.1 * low - 0.1), 2.0)
-    mark_beyond(ax, [i for i in places if rows[i].p < SMALLEST_P], SMALLEST_P, "<")
-    _name(ax, [row.name for row in rows], "planes")
+    mark_beyond(ax, places[[row.p < SMALLEST_P for row in rows]].tolist(), SMALLEST_P, "<")
+    _name(ax, [row.name for row in rows], places, sum(row.marker == "o" for row in rows))
     kind = "variances of the segments" if evidence.segments is not None else "harmonics of the scores"
-    ax.set_xlabel(f"p-value ({kind}; asymptotic)\ndashed: level {ALPHA:g}, by Holm over the planes", fontsize=8.5)
+    ax.set_xlabel(
+        f"p-value ({kind}; asymptotic)\ndashed: level {ALPHA:g}, by Holm over the planes", fontsize=8.5
+    )
     legend_above(ax, columns=2, handle=1.0, size=LEGEND)
     return ""
 
@@ -83,14 +87,16 @@ def angles(ax: Axes, evidence: Evidence) -> str:
     _error_bars(ax, errors)
     ax.set_xscale("log")
     known = [v for _, values in drawn for v in values if v > 0]
-    ax.set_xlim(min([*known, LARGEST_ERROR]) / 1.5, 1.3 * max(min(max(known), LARGEST_ANGLE), 2 * LARGEST_ERROR))
-    mark_beyond(ax, [i for i in places if errors[i].degrees > LARGEST_ANGLE], LARGEST_ANGLE, ">")
+    ax.set_xlim(
+        min([*known, LARGEST_ERROR]) / 1.5, 1.3 * max(min(max(known), LARGEST_ANGLE), 2 * LARGEST_ERROR)
+    )
+    mark_beyond(ax, places[[error.degrees > LARGEST_ANGLE for error in errors]].tolist(), LARGEST_ANGLE, ">")
     ax.axvline(LARGEST_ERROR, color="#D55E00", linewidth=1.3, linestyle="--", zorder=0)
     low, high = ax.get_xlim()
     ticks = [tick for tick in TICKS if low < tick < high]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.set_xticks([], minor=True)
-    _name(ax, [_plane(error.plane) for error in errors], "planes")
+    _name(ax, [_plane(error.plane) for error in errors], places, len(errors))
     _print_rows(ax, errors)
     legend_above(ax, columns=2, handle=1.0, size=LEGEND)
     return ""
@@ -101,19 +107,26 @@ def _rows(evidence: Evidence) -> list[Row] | str:
     if evidence.segments is not None:
         tests = sorted(evidence.segments.tests, key=lambda test: -test.p_value)
         return [Row(_plane(t.plane), t.p_value, t.p_value < ALPHA) for t in tests] or (
-            "One factor alone has no axes to turn." if evidence.factors == 1 else evidence.segments.why_no_tests
+            "One factor alone has no axes to turn."
+            if evidence.factors == 1
+            else evidence.segments.why_no_tests
         )
     if evidence.data is None:
         return evidence.nonlinear or evidence.why_no_data
     found = evidence.data.information
     if found is None:
         alone = "One factor alone has no axes to turn."
-        return evidence.data.why_no_information or (alone if evidence.factors == 1 else "The tests were not run.")
+        return evidence.data.why_no_information or (
+            alone if evidence.factors == 1 else "The tests were not run."
+        )
     rejected = set(found.rejected(ALPHA))
     planes = sorted(found.planes, key=lambda plane: -plane.p_value)
     rows = [Row(_plane(plane.plane), plane.p_value, plane.plane in rejected) for plane in planes]
     level = ALPHA / max(len(found.overall), 1)
-    overall = [Row(f"all, degree {3 + i}", test.p_value, test.p_value < level, "D") for i, test in enumerate(found.overall)]
+    overall = [
+        Row(f"all, degree {3 + i}", test.p_value, test.p_value < level, "D")
+        for i, test in enumerate(found.overall)
+    ]
     return rows + overall
 
 
@@ -184,16 +197,24 @@ def _count(value: float) -> str:
     return f"{value:,.0f}" if value < 1e6 else f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
 
 
-def _name(ax: Axes, names: list[str], what: str) -> None:
-    """Name the rows, first on top, where there are few; else say how many there are."""
-    if len(names) <= NAMED:
-        ax.set_yticks(range(len(names)), names, fontsize=min(8.5, max(SMALLEST_LABEL, 0.9 * room(ax)[1] / len(names))))
-    else:
-        ax.set_yticks([])
-        ax.set_ylabel(f"{len(names)} {what}, worst on top", fontsize=8.5)
+def _places(rows: list[Row]) -> NDArray[np.float64]:
+    """Return the heights of p-values: planes one below the other, the tests over all factors well apart from many."""
+    planes = sum(row.marker == "o" for row in rows)
+    step = max(1.0, planes / 10)
+    return np.array([i if i < planes else planes - 1 + step * (i - planes + 1) for i in range(len(rows))])
+
+
+def _name(ax: Axes, names: list[str], places: NDArray[np.float64], planes: int) -> None:
+    """Name the rows, first on top; of many planes only say how many there are."""
+    shown = list(range(len(names))) if len(names) <= NAMED else list(range(planes, len(names)))
+    spacing = room(ax)[1] / (places[-1] + 1.0)
+    if len(names) > NAMED:
+        ax.set_ylabel(f"{planes} planes, least certain on top", fontsize=8.0)
+        spacing *= max(1.0, planes / 10)
+    size = float(np.clip(0.9 * spacing, SMALLEST_LABEL, 8.5))
+    ax.set_yticks(places[shown], [names[i] for i in shown], fontsize=size)
     ax.tick_params(axis="y", length=0)
-    ax.set_ylim(len(names) - 0.4, -0.6)
+    margin = 0.02 * places[-1] + 0.6
+    ax.set_ylim(places[-1] + margin, -margin)
     ax.grid(axis="x", color="0.9", linewidth=0.6)
     ax.set_axisbelow(True)
-
-

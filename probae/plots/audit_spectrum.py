@@ -45,11 +45,25 @@ def spectrum(ax: Axes, evidence: Evidence) -> str:
             place[null], values[null], linestyle="none", marker="D", markersize=size, color=NULL,
             markerfacecolor="white", label=f"{one.found} flat; {one.expected} expected of {_free(evidence)}",
         )  # fmt: skip
-    label = f"{len(place) - one.found} that the likelihood sees" if null.any() else f"none flat; {one.expected or 'none'} expected"
+    label = (
+        f"{len(place) - one.found} that the likelihood sees"
+        if null.any()
+        else f"none flat; {one.expected or 'none'} expected"
+    )
     if not null.all():
-        ax.plot(place[~null], values[~null], linestyle="none", marker="o", markersize=size, color=SEEN, label=label)
+        ax.plot(
+            place[~null],
+            values[~null],
+            linestyle="none",
+            marker="o",
+            markersize=size,
+            color=SEEN,
+            label=label,
+        )
         if one.error:
-            ax.errorbar(place[~null], values[~null], yerr=one.error, linestyle="none", color=SEEN, elinewidth=0.9)
+            ax.errorbar(
+                place[~null], values[~null], yerr=one.error, linestyle="none", color=SEEN, elinewidth=0.9
+            )
     ax.set_yscale("log")
     ax.set_ylim(FLOOR / 8 if null.any() else min(1e-3, values.min() / 8), 8 * values.max())
     if null.any() and not null.all():
