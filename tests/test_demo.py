@@ -35,7 +35,7 @@ def test_the_demonstration_writes_what_it_says(quick, tmp_path):
     written = (folder / "report.md").read_text()
     for picture in re.findall(r"\]\(([\w-]+\.png)\)", written):
         assert (folder / picture).stat().st_size > 2000
-    assert len(re.findall(r"\]\(([\w-]+\.png)\)", written)) == 7
+    assert len(re.findall(r"\]\(([\w-]+\.png)\)", written)) == 8
     for name in KEPT:
         assert type(pa.load(folder / name)) is pa.Fit
     assert "mental tests / Gaussian factors: NOT_IDENTIFIED O(3)" in said

@@ -14,7 +14,6 @@ from probae.identifiability.report import Report
 from probae.inference import Fit
 from probae.io import write_figure
 
-
 PAGE = (11.7, 8.3)  # inches, A4 on its side
 
 

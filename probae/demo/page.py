@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from probae import plots
 from probae.commands import markdown, pages
-from probae.commands.figures import draw
+from probae.commands.figures import draw, draw_audit
 from probae.demo.results import HEADER, Result, summary
 from probae.identifiability.likelihood_ratio import rotation_profile
 from probae.matching import match_columns
@@ -61,7 +61,13 @@ def draw_all(folder: Path, results: Mapping[str, Result]) -> dict[str, list[tupl
     for drawn in figures.values():
         for file, _, width, height, paint in drawn:
             draw(folder / file, width, height, paint)
-    return {name: [(file, title) for file, title, *_ in drawn] for name, drawn in figures.items()}
+    found = {name: [(file, title) for file, title, *_ in drawn] for name, drawn in figures.items()}
+    if simulated.report is not None:
+        draw_audit(folder / "audit.png", simulated.report)
+        found["laplace-laplace"].insert(
+            0, ("audit.png", "The same data, Laplace factors: the audit on one page")
+        )
+    return found
 
 
 def against_truth(ax: Axes, *results: Result) -> None:
