@@ -30,8 +30,8 @@ def along_rotation(ax: Axes, evidence: Evidence) -> str:
             not bool(guide.error.any()),
         )
         rotation([("likelihood", likelihood)], ax)
-        _bound(ax, guide.degrees, guide.mean_field, BOUND, "--", "bound of independent codes")
-        _bound(ax, guide.degrees, guide.full, FULL, ":", "bound of a full covariance")
+        _bound(ax, guide.degrees, guide.mean_field, BOUND, "--", "best mean-field ELBO")
+        _bound(ax, guide.degrees, guide.full, FULL, ":", "best full-covariance ELBO")
     elif profile is not None:
         rotation([("likelihood", profile)], ax)
         _closed_form(ax, evidence, profile)
@@ -50,11 +50,7 @@ def _closed_form(ax: Axes, evidence: Evidence, profile: RotationProfile) -> None
     if gap is None or plane is None or not gap.exact:
         return
     used = evidence.inference.restricted
-    label = (
-        "bound of independent codes: exact"
-        if used
-        else "bound of independent codes, not used by this fit: exact"
-    )
+    label = "best mean-field ELBO: exact" if used else "best mean-field ELBO, not used by this fit: exact"
     _bound(ax, profile.degrees, profile.samples * plane.bound(profile.degrees), BOUND, "--", label)
 
 

@@ -18,7 +18,7 @@ from probae.plots.audit_spectrum import spectrum
 from probae.plots.canvas import check_result, room
 
 WIDTH, HEIGHT = 11.7, 8.3  # inches, A4 on its side
-LETTER = 0.5  # mean width of a letter, over the size of the print
+LETTER = 0.55  # width of a letter over the size of the print, of long words in capitals too
 SIZE = 9.0
 LINES = 7  # of reasons
 TITLE = 31.0  # points of a panel's title above it: two lines of legend have room between

@@ -88,7 +88,7 @@ def angles(ax: Axes, evidence: Evidence) -> str:
     ax.set_xscale("log")
     known = [v for _, values in drawn for v in values if v > 0]
     ax.set_xlim(
-        min([*known, LARGEST_ERROR]) / 1.5, 1.3 * max(min(max(known), LARGEST_ANGLE), 2 * LARGEST_ERROR)
+        min([*known, LARGEST_ERROR]) / 1.5, 1.6 * max(min(max(known), LARGEST_ANGLE), 2 * LARGEST_ERROR)
     )
     mark_beyond(ax, places[[error.degrees > LARGEST_ANGLE for error in errors]].tolist(), LARGEST_ANGLE, ">")
     ax.axvline(LARGEST_ERROR, color="#D55E00", linewidth=1.3, linestyle="--", zorder=0)
@@ -112,7 +112,7 @@ def _rows(evidence: Evidence) -> list[Row] | str:
             else evidence.segments.why_no_tests
         )
     if evidence.data is None:
-        return evidence.nonlinear or evidence.why_no_data
+        return evidence.why_no_data
     found = evidence.data.information
     if found is None:
         alone = "One factor alone has no axes to turn."
@@ -132,7 +132,7 @@ def _rows(evidence: Evidence) -> list[Row] | str:
 
 def _no_angles(evidence: Evidence) -> str:
     if evidence.nonlinear:
-        return evidence.nonlinear
+        return "A decoder that is not linear has no axes whose angle could have an error."
     if evidence.factors == 1:
         return "One factor alone has no axes to turn."
     group = evidence.structure.group
@@ -172,8 +172,8 @@ def _print_rows(ax: Axes, errors: list[AngleError]) -> None:
     if len(errors) > NAMED:
         worst = errors[0]
         label += (
-            f"\nworst: {_plane(worst.plane)}; rows for 5 degrees {_count(worst.samples_for(5.0))}, "
-            f"for 1 {_count(worst.samples_for(1.0))}"
+            f"\nworst: {_plane(worst.plane)}; rows needed\n"
+            f"for 5°: {_count(worst.samples_for(5.0))}; for 1°: {_count(worst.samples_for(1.0))}"
         )
         ax.set_xlabel(label, fontsize=8.5)
         return
@@ -209,7 +209,8 @@ def _name(ax: Axes, names: list[str], places: NDArray[np.float64], planes: int) 
     shown = list(range(len(names))) if len(names) <= NAMED else list(range(planes, len(names)))
     spacing = room(ax)[1] / (places[-1] + 1.0)
     if len(names) > NAMED:
-        ax.set_ylabel(f"{planes} planes, least certain on top", fontsize=8.0)
+        ax.set_ylabel(f"{planes} planes", fontsize=8.5)
+        ax.yaxis.set_label_coords(-0.04, 0.6)  # beside the planes, above the names of other rows
         spacing *= max(1.0, planes / 10)
     size = float(np.clip(0.9 * spacing, SMALLEST_LABEL, 8.5))
     ax.set_yticks(places[shown], [names[i] for i in shown], fontsize=size)
