@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import scipy.optimize
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import ConvergenceWarning, Data, NotExactError
@@ -23,6 +24,7 @@ from probae.inference.importance import (
 from probae.inference.rotation_search import RotationSearch, search_rotation, tabulate
 from probae.models import LinearFactorModel
 from probae.models.pyro_context import local_parameters
+from probae.priors.information import information_of, spread_of
 
 ROWS = 20_000  # rows that refine the likelihood; more change the answer by less than its standard error
 MAX_STEPS = 400
@@ -35,6 +37,8 @@ def fit_noisy(model: LinearFactorModel, data: Data, seed: int, draws: int | None
     Rows whose importance weights degenerate (many factors) are not refined: the first two steps are consistent alone.
     """
     _require_scores(model)
+    if _normal(model):
+        return _fit_normal(model, data, seed, draws)
     _start_from_gaussian(model, data, seed)
     search = _turn_to_best_frame(model, data, seed)
     count = draws or int(np.clip(1_500_000 // (min(len(data.values), ROWS) * model.latents), 16, 128))
@@ -59,13 +63,40 @@ def _require_scores(model: LinearFactorModel) -> None:
         )
 
 
-def _start_from_gaussian(model: LinearFactorModel, data: Data, seed: int) -> None:
-    """Set the parameters of the Gaussian model with the same noise: the subspace and noise any law of z would share."""
+def _normal(model: LinearFactorModel) -> bool:
+    """Whether each factor is normal, of whatever variance: the likelihood is then flat along rotations.
+
+    A likelihood by draws would have a slope there that is nothing but its error.
+    """
+    laws = model.prior.coordinates(model.latents)
+    return laws is not None and all(information_of(law) * spread_of(law) ** 2 < 1 + 1e-9 for law in laws)
+
+
+def _fit_normal(model: LinearFactorModel, data: Data, seed: int, draws: int | None) -> Outcome:
+    """Fit by the closed forms of factors of variance 1, and put each in its own scale."""
+    _, history, converged = _fit_gaussian(model, data, seed)
+    laws = model.prior.coordinates(model.latents)
+    assert laws is not None
+    spreads = torch.tensor([spread_of(law) for law in laws], dtype=torch.float64)
+    model.loadings = model.loadings.detach() / spreads
+    return Outcome(ImportancePosterior(model, count=draws or 128, seed=seed), history, converged)
+
+
+def _fit_gaussian(
+    model: LinearFactorModel, data: Data, seed: int
+) -> tuple[LinearFactorModel, list[float], bool]:
+    """Set the parameters of the Gaussian model with the same noise, and return it with how its fit went."""
     gaussian = LinearFactorModel(model.features, model.latents, noise=model.noise)
     solve = fit_diagonal if model.noise == "diagonal" else fit_isotropic
-    solve(gaussian, summarize(data), seed)
+    history, converged = solve(gaussian, summarize(data), seed)
     for name in model.parameter_names:
         setattr(model, name, getattr(gaussian, name).detach().clone())
+    return gaussian, history, converged
+
+
+def _start_from_gaussian(model: LinearFactorModel, data: Data, seed: int) -> None:
+    """Start at the Gaussian model with the same noise: the subspace and noise that any law of z of variance 1 shares."""
+    gaussian, _, _ = _fit_gaussian(model, data, seed)
     strength = model.loadings.detach().norm(dim=0)
     weak = strength < 1e-3 * strength.max()
     if (

@@ -1,0 +1,360 @@
+"""Audits whose right verdict is known: the 28 cases of the identifiability table, and more of their kinds.
+
+Each case draws rows and fits a model, and says the verdict (and group) that is right and what the evidence must show.
+A single seed is in every run; twenty seeds of each are slow, and nineteen of them must be right in verdict and evidence.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyro.distributions as dist
+import pytest
+import torch
+
+import probae as pa
+from probae import parameter_priors, priors
+from probae.linalg import givens
+
+GAUSSIAN, LAPLACE, EXPONENTIAL = priors.Gaussian(), priors.Laplace(), "exponential"
+MIXED = priors.Independent([priors.Laplace(), priors.StudentT(5.0), priors.GeneralizedNormal(0.8)])
+ONE_OF_THREE = priors.Independent([LAPLACE, GAUSSIAN, GAUSSIAN])
+TWO_OF_THREE = priors.Independent([GAUSSIAN, LAPLACE, LAPLACE])
+TWO_OF_FOUR = priors.Independent([LAPLACE, LAPLACE, GAUSSIAN, GAUSSIAN])
+UNEQUAL = priors.Independent([GAUSSIAN, priors.Scaled(GAUSSIAN, 2.0), priors.Scaled(GAUSSIAN, 5.0)])
+ELLIPTICAL = priors.MultivariateStudentT(5.0)
+T1_T2 = 0.01  # level of a single test in what must be seen
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A report with what it is about."""
+
+    report: pa.Report
+    run: Any
+    x: torch.Tensor
+    truth: dict[str, torch.Tensor]
+
+    @property
+    def evidence(self):
+        return self.report.evidence
+
+    @property
+    def information(self):
+        return self.report.evidence.data.information
+
+    def says(self, words):
+        return any(words in reason for reason in self.report.reasons)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is drawn and fitted for a seed, the right verdicts and group, and what must be seen."""
+
+    make: Callable[[int], tuple[Any, Any]]
+    verdicts: str
+    group: str
+    seen: Callable[[Audited], bool] = lambda found: True
+
+    def audit(self, seed):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pa.errors.ProbaeWarning)  # several cases are there to be warned of
+            run, data = self.make(seed)
+            return Audited(pa.audit(run, data.x, seed=seed), run, data.x, data.truth)
+
+    def right(self, found):
+        return found.report.verdict.name in self.verdicts.split() and found.report.group == self.group
+
+
+def drawn(law, samples=2000, features=10, latents=3, seed=0, **settings):
+    if law == EXPONENTIAL:
+        laplace = pa.datasets.linear_factors(samples, features, latents, seed=seed, **settings)
+        generator = torch.Generator().manual_seed(seed)
+        z = torch.empty(samples, latents, dtype=torch.float64).exponential_(generator=generator) - 1
+        x = laplace.x + (z - laplace.truth["z"]) @ laplace.truth["loadings"].mT
+        return replace(laplace, x=x, truth={**laplace.truth, "z": z})
+    return pa.datasets.linear_factors(samples, features, latents, prior=law, seed=seed, **settings)
+
+
+def fitted(prior, data, latents=3, method=None, **settings):
+    model = pa.LinearFactorModel(data.x.shape[1], latents, prior, **settings)
+    return pa.fit(model, data.x, method) if method else pa.fit(model, data.x)
+
+
+def case(verdicts, group, law, model, seen=lambda found: True, latents=3, modelled=None, **settings):
+    """Rows of one law under a linear factor model of another."""
+
+    def make(seed):
+        data = drawn(law, latents=latents, seed=seed, **settings)
+        return fitted(model, data, modelled or latents), data
+
+    return Case(make, verdicts, group, seen)
+
+
+def nullity(found):
+    return found.evidence.structure.null_dimension
+
+
+def flat_directions(found):
+    return found.evidence.uniqueness.nullity.dimension
+
+
+def quiet(found):
+    """T1 in no plane, familywise, nor over all scores."""
+    return not found.information.some_plane() and min(t.p_value for t in found.information.overall) >= 0.005
+
+
+def loud(found):
+    """T1 over all scores, without doubt."""
+    return min(test.p_value for test in found.information.overall) < 1e-6
+
+
+def normal(found):
+    return found.evidence.data.gaussian.p_value >= T1_T2
+
+
+def tails(found):
+    return found.evidence.data.gaussian.p_value < T1_T2
+
+
+def non_gaussian(found):
+    return found.evidence.data.directions.count()
+
+
+def degrees_off(found):
+    """Largest angle between a true column of the loadings and the fitted one that is matched to it."""
+    matched = pa.match_columns(found.truth["loadings"], found.run.model.loadings.detach())
+    return math.degrees(math.acos(min(1.0, float(matched.cosines.abs().min()))))
+
+
+def frame_off(found):
+    return found.evidence.adaptive_frame.degrees
+
+
+def angled(degrees, law, samples, seed, features=4):
+    """Two columns of length 1.5 at an angle, noise of variance 1."""
+    turn = math.radians(degrees)
+    columns = torch.zeros(features, 2, dtype=torch.float64)
+    columns[:2] = 1.5 * torch.tensor([[1.0, math.cos(turn)], [0.0, math.sin(turn)]])
+    return drawn(law, samples, features, 2, seed, loadings=columns, noise=1.0)
+
+
+def mean_field(features, latents):
+    return pa.SVI(pa.MLPEncoder(features, latents, hidden=(), covariance="diagonal"), epochs=600, lr=0.03)
+
+
+def guided(law, samples):
+    """Columns at 35 degrees under a guide with independent codes."""
+
+    def make(seed):
+        data = angled(35.0, law, samples, seed)
+        return fitted(law, data, 2, mean_field(4, 2), noise="isotropic"), data
+
+    return make
+
+
+def sparse_prior(seed):
+    """Gaussian factors whose loadings have many small values, under a horseshoe."""
+    generator = torch.Generator().manual_seed(seed)
+    columns = torch.zeros(12, 2, dtype=torch.float64)
+    columns[:6, 0] = 0.5 + torch.rand(6, generator=generator, dtype=torch.float64)
+    columns[6:, 1] = 0.5 + torch.rand(6, generator=generator, dtype=torch.float64)
+    data = drawn(GAUSSIAN, 400, 12, 2, seed, loadings=columns, noise=0.3)
+    model = pa.FactorAnalysis(12, 2).with_priors(loadings=parameter_priors.Horseshoe())
+    return pa.fit(model, data.x, pa.Gibbs(draws=300, warmup=300, chains=2), seed=seed), data
+
+
+def repeated(law, model):
+    """Two of three columns are proportional."""
+
+    def make(seed):
+        columns = torch.randn(10, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        columns[:, 2] = -0.7 * columns[:, 1]
+        data = drawn(law, 1000, seed=seed, loadings=columns)
+        return fitted(model, data), data
+
+    return make
+
+
+def known_repeated(law):
+    def make(seed):
+        run, data = repeated(law, GAUSSIAN)(seed)
+        model = pa.LinearFactorModel(10, 3, law)
+        model.loadings, model.noise_variance = data.truth["loadings"], data.truth["noise_variance"]
+        return replace(run, model=model), data
+
+    return make
+
+
+def without_noise(law, model, samples=2000, latents=3):
+    def make(seed):
+        data = drawn(law, samples, latents, latents, seed, noise=0.0)
+        return pa.fit(pa.IndependentComponents(latents, latents, model), data.x), data
+
+    return make
+
+
+def orthonormal(law, noise, samples):
+    def make(seed):
+        columns = torch.linalg.qr(torch.randn(10, 3, generator=torch.Generator().manual_seed(seed)).double()).Q
+        data = drawn(law, samples, seed=seed, loadings=columns, noise=noise)
+        return fitted(law, data), data
+
+    return make
+
+
+def first_without_noise(law, samples):
+    def make(seed):
+        noise = [0.0] + [0.2] * 9
+        data = drawn(law, samples, seed=seed, noise=noise)
+        return fitted(law, data), data
+
+    return make
+
+
+def principal(seed):
+    data = drawn(GAUSSIAN, 1000, 10, 10, seed, noise=0.2)
+    return pa.fit(pa.ProbabilisticPCA(10, 10), data.x), data
+
+
+def serial(model, phi):
+    def make(seed):
+        data = pa.datasets.autoregressive(1000, 10, 3, phi=phi, seed=seed)
+        return fitted(model, data), data
+
+    return make
+
+
+def items(model):
+    def make(seed):
+        data = pa.datasets.likert(1000, seed=seed)
+        return fitted(model, data), data
+
+    return make
+
+
+def naive(found):
+    """Change of the log-likelihood in nats when W itself is turned by 45 degrees, which is no symmetry here."""
+    here = found.run.model
+
+    def level(loadings):
+        covariance = loadings @ torch.diag(torch.tensor([1.0, 4.0, 25.0]).double()) @ loadings.mT
+        law = torch.distributions.MultivariateNormal(
+            here.mean.detach(), covariance + torch.diag(here.noise_variance.detach())
+        )
+        return law.log_prob(found.x).sum()
+
+    loadings = here.loadings.detach()
+    return float(level(loadings) - level(loadings @ givens(3, 0, 2, math.pi / 4)))
+
+
+FREE, AXES = "O(3)", "SP(3)"
+CASES = {
+    "1 gaussian, gaussian model": case(
+        "NOT_IDENTIFIED", FREE, GAUSSIAN, GAUSSIAN,
+        lambda f: nullity(f) == 3 and f.evidence.invariance < 1e-12 and quiet(f) and normal(f), samples=1000,
+    ),
+    "2 gaussian, laplace model": case(
+        "MODEL_ONLY", AXES, GAUSSIAN, LAPLACE,
+        lambda f: nullity(f) == 0 and quiet(f) and normal(f) and f.evidence.profile.range > 0, samples=1000,
+    ),
+    "3 laplace, gaussian model": case(
+        "NOT_IDENTIFIED", FREE, LAPLACE, GAUSSIAN,
+        lambda f: nullity(f) == 3 and loud(f) and f.says("non-Gaussian factors would be identified"),
+        samples=1000,
+    ),
+    "4 laplace, laplace model": case(
+        "IDENTIFIED_SP", AXES, LAPLACE, LAPLACE, lambda f: non_gaussian(f) == 3 and degrees_off(f) < 13,
+        samples=1000,
+    ),
+    "5 one gaussian of three": case(
+        "IDENTIFIED_SP", AXES, TWO_OF_THREE, TWO_OF_THREE, lambda f: non_gaussian(f) == 2
+    ),
+    "6 two gaussian of four": case(
+        "PARTIAL", "SP(2) x O(2)", TWO_OF_FOUR, TWO_OF_FOUR,
+        lambda f: nullity(f) == 1 and non_gaussian(f) == 2, latents=4,
+    ),
+    "8 gaussian of known unequal variances": case(
+        "NOT_IDENTIFIED", FREE, UNEQUAL, UNEQUAL,
+        lambda f: nullity(f) == 3 and f.says("conjugate") and naive(f) > 1.0, samples=1000,
+    ),
+    "9 multivariate t, its own model": case(
+        "NOT_IDENTIFIED", FREE, ELLIPTICAL, ELLIPTICAL,
+        lambda f: nullity(f) == 3 and quiet(f) and tails(f), samples=1000,
+    ),
+    "11 nearly gaussian t, few rows": case(
+        "MODEL_ONLY", AXES, priors.StudentT(30.0), priors.StudentT(30.0),
+        lambda f: f.evidence.worst_error > 13, samples=1000,
+    ),
+    "11 nearly gaussian t, many rows": case(
+        "IDENTIFIED_SP", "SP(2)", priors.StudentT(30.0), priors.StudentT(30.0),
+        lambda f: f.evidence.worst_error < 5 and degrees_off(f) < 13, samples=60_000, features=5, latents=2,
+    ),
+    "12 uniform, laplace model": case(
+        "MISSPECIFIED_FRAME", AXES, priors.Uniform(), LAPLACE,
+        lambda f: len(f.evidence.data.curvature.reversed) == 3 and frame_off(f) > 30, samples=1000,
+    ),
+    "14 centred exponential, laplace model": Case(
+        without_noise(EXPONENTIAL, LAPLACE, 1000), "INCONCLUSIVE MISSPECIFIED_FRAME", AXES, loud
+    ),
+    "16 laplace at 35 degrees, mean-field guide": Case(
+        guided(LAPLACE, 2000), "GUIDE_DRIVEN", "SP(2)", lambda f: f.evidence.inference.gap.artefact > 40
+    ),
+    "17 gaussian at 35 degrees, mean-field guide": Case(
+        guided(GAUSSIAN, 300), "NOT_IDENTIFIED", "O(2)",
+        lambda f: f.says("The axes are the guide's") and 40 < f.evidence.inference.gap.artefact < 80,
+    ),
+    "18 gaussian, horseshoe on the loadings": Case(
+        sparse_prior, "NOT_IDENTIFIED", "O(2)", lambda f: f.says("The axes are those of the prior")
+    ),
+    "19 two factors, three fitted": case(
+        "RANK_DEFICIENT", FREE, GAUSSIAN, GAUSSIAN, latents=2, modelled=3, samples=1000
+    ),
+    "20 proportional columns": Case(repeated(GAUSSIAN, GAUSSIAN), "RANK_DEFICIENT", FREE),
+    "21 three gaussian factors of five": case(
+        "PSI_NOT_IDENTIFIED", FREE, GAUSSIAN, GAUSSIAN, lambda f: flat_directions(f) == 5,
+        features=5, samples=1000,
+    ),
+    "24 a feature without noise, gaussian": Case(
+        first_without_noise(GAUSSIAN, 1000), "NOT_IDENTIFIED", FREE,
+        lambda f: f.evidence.loadings.heywood == (0,) and flat_directions(f) == 3,
+    ),
+    "25 ppca, as many factors as features": Case(
+        principal, "PSI_NOT_IDENTIFIED", "O(10)", lambda f: flat_directions(f) == 46
+    ),
+    "26 heavy noise": Case(
+        orthonormal(LAPLACE, 4.0, 1000), "MODEL_ONLY", AXES, lambda f: f.evidence.worst_error > 13
+    ),
+    "29 equal laws and different ones": case(
+        "IDENTIFIED_SP", AXES, MIXED, MIXED,
+        lambda f: f.evidence.structure.modes == 8
+        and pa.audit(pa.fit(pa.LinearFactorModel(10, 3, LAPLACE), f.x)).evidence.structure.modes == 48,
+    ),
+    "30 fewer rows than features": case(
+        "NOT_IDENTIFIED", FREE, GAUSSIAN, GAUSSIAN,
+        lambda f: f.evidence.data.gaussian is not None and f.evidence.data.information is None and normal(f),
+        samples=50, features=200,
+    ),
+    "31 three factors of two features": case(
+        "INCONCLUSIVE", AXES, LAPLACE, LAPLACE,
+        lambda f: not f.report.separable and f.says("not separable"), features=2, samples=500,
+    ),
+    "33 autoregressive gaussian": Case(
+        serial(GAUSSIAN, (0.98, 0.95, 0.9)), "NOT_IDENTIFIED", FREE,
+        lambda f: f.evidence.data.rows.p_value < 1e-6 and f.says("ependent rows") and not f.says("would be"),
+    ),
+    "34 multivariate t, laplace model": case(
+        "MODEL_ONLY", AXES, ELLIPTICAL, LAPLACE, lambda f: quiet(f) and tails(f), samples=1000,
+    ),
+    "35 one laplace of three, laplace model": case(
+        "PARTIAL", "SP(1) x O(2)", ONE_OF_THREE, LAPLACE, lambda f: non_gaussian(f) == 1
+    ),
+    "36 gaussian cut into five-point items, laplace model": Case(
+        items(LAPLACE), "MISSPECIFIED_FRAME", AXES, lambda f: f.says("Noise:")
+    ),
+    "37 autoregressive gaussian, laplace model": Case(
+        serial(LAPLACE, 0.8), "INCONCLUSIVE", AXES, lambda f: f.says("Dependent rows")
+    ),
+}
