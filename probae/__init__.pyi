@@ -136,6 +136,7 @@ from probae.identifiability.axes_bootstrap import (
     axes_bootstrap as axes_bootstrap,
 )
 from probae.identifiability.counting import CountingRules as CountingRules, counting_rules as counting_rules
+from probae.identifiability.curvature import curvature_signs as curvature_signs
 from probae.identifiability.effective_information import effective_information as effective_information
 from probae.identifiability.fobi import non_gaussian_directions as non_gaussian_directions
 from probae.identifiability.gaussian_test import gaussian_test as gaussian_test

@@ -2,14 +2,19 @@
 
 import random
 import socket
+import sys
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pyro
 import pytest
 import torch
-from jaxtyping import TypeCheckError
+from jaxtyping import Float, TypeCheckError
+from torch import Tensor
 
+from probae.checks import check_count
+from probae.factors.satorra_bentler import trace_of_baseline
 from probae.linalg import givens
 
 
@@ -55,3 +60,21 @@ def test_arrays_are_checked_against_their_hints():
     assert givens(2, 0, 1, torch.ones(2)).shape == (2, 2, 2)
     with pytest.raises(TypeCheckError, match="theta"):
         givens(2, 0, 1, torch.ones(2, dtype=torch.int64))
+
+
+def test_functions_without_arrays_are_left_as_they_are():
+    """A check of nothing costs more than many a short function; arrays behind a name of their own are arrays."""
+    assert not hasattr(check_count, "__wrapped__")
+    assert hasattr(givens, "__wrapped__")
+    with pytest.raises(TypeCheckError, match="trace_of_baseline"):
+        trace_of_baseline(torch.ones(2, dtype=torch.int64), None, True)
+
+
+def test_results_are_checked_with_the_sizes_of_the_arguments():
+    @jaxtyping.jaxtyped(typechecker=sys.modules["typechecking"].checked)
+    def cut(x: Float[Tensor, "rows columns"], rows: int) -> Float[Tensor, "rows columns"]:
+        return x[:rows]
+
+    assert cut(torch.ones(3, 2), 3).shape == (3, 2)
+    with pytest.raises(TypeCheckError, match="return value"):
+        cut(torch.ones(3, 2), 2)

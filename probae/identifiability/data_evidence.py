@@ -32,6 +32,7 @@ from probae.priors.information import is_symmetric
 
 HAAR_ROTATIONS = 199  # of T3, whose p-value cannot be below .005 then
 EXACT_ROWS = 30  # from which the exact test runs, also with fewer rows than features
+ROBUST_FEATURES = 60  # up to which the scatters without moments are compared: their tests take time N D^3
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,9 +144,11 @@ def data_evidence(
     discrete = tuple(labels[i] for i in discrete_columns(rows))
     if scores is None:
         return DataEvidence(None, discrete, None, None, why_no_scores)
-    checked = noise_check(rows - mean, loadings, noise) if model.noise != "none" else None
+    checked = None
     covariance = None if model.invertible else scores.covariance
     try:
+        if model.noise != "none":
+            checked = noise_check(rows - mean, loadings, noise)
         information = rotation_information(scores.values, covariance, seed=seed)
         gaussian = exact_test(model, rows, seed)
         return DataEvidence(
@@ -156,11 +159,11 @@ def data_evidence(
             gaussian=gaussian,
             held_out=_held_out(model, rows, scores, seed),
             directions=non_gaussian_directions(scores.values),
-            robust=robust_directions(rows) if model.features > 2 * model.latents else None,
+            robust=_robust(model, rows),
             split=_split(model, rows, gaussian, seed),
             curvature=_curvature(model, scores, information, adaptive, seed),
         )
-    except FitError as error:  # rows that repeat or lie on lines have no shape to test
+    except (DataError, FitError) as error:  # rows that repeat, or columns that follow from the others
         return DataEvidence(checked, discrete, None, None, str(error))
 
 
@@ -198,6 +201,16 @@ def _held_out(model: LinearFactorModel, rows: Tensor, scores: Scores, seed: int)
             rows, model.latents, laws, _noise(model), score_noise=noise, rotations=HAAR_ROTATIONS, seed=seed
         )
     except DataError:  # rows too few for halves of them
+        return None
+
+
+def _robust(model: LinearFactorModel, rows: Tensor) -> NonGaussianDirections | None:
+    """Run T4 on the rows, where they have enough directions for the Gaussian ones to be the largest set."""
+    if not 2 * model.latents < model.features <= ROBUST_FEATURES:
+        return None
+    try:
+        return robust_directions(rows)
+    except (DataError, FitError):  # columns that follow from the others, or rows that repeat, have no shape
         return None
 
 

@@ -90,6 +90,7 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         if model.latents <= MAX_LATENTS:
             own_frame = model_frame(scores, laws, seed)
             other_frame = adaptive_frame(scores, seed) if shape.identified else None
+    profile = None if zeros is not None else _profile(fit, rows, precision, scores, seed)
     if rows is None:
         data = _too_few(model, x, reason, seed)
     else:
@@ -102,7 +103,12 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         noise=model.noise,
         converged=fit.converged,
         inference=inference_evidence(
-            fit, rows, samples=0 if rows is None else len(rows), restricted=_restricted(fit), seed=seed
+            fit,
+            rows,
+            samples=0 if rows is None else len(rows),
+            restricted=_restricted(fit),
+            plane=None if profile is None else profile.plane,
+            seed=seed,
         ),
         structure=shape,
         loadings=checked,
@@ -112,7 +118,7 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         data=data,
         why_no_data=reason,
         precision=precision,
-        profile=None if zeros is not None else _profile(fit, rows, precision, scores, seed),
+        profile=profile,
         model_frame=own_frame,
         adaptive_frame=other_frame,
         zeros=zeros,

@@ -11,7 +11,7 @@ from typing import Any
 
 from probae.identifiability.axes_bootstrap import AxesBootstrap
 from probae.identifiability.frames import FrameComparison
-from probae.identifiability.guide_profile import GuideProfile
+from probae.identifiability.guide_profile import GuideProfile, guide_profile
 from probae.identifiability.hadamard import MATTERS, GuideGap, guide_gap
 from probae.identifiability.precision import LARGEST_ERROR
 from probae.identifiability.prior_orbit import PriorOrbit, prior_orbit
@@ -23,6 +23,7 @@ from probae.models import ConfirmatoryFactorAnalysis, LinearFactorModel
 
 __all__ = ["LEAST_TURN", "InferenceEvidence", "guide_reason", "inference_evidence", "prior_reason"]
 
+PROFILED = 6  # factors up to which each row's guide is optimised at every angle
 LEAST_TURN = 5.0  # degrees that two frames have to differ by, whatever their standard errors
 
 
@@ -80,9 +81,18 @@ class InferenceEvidence:
 
 
 def inference_evidence(
-    fit: Fit, x: Any = None, *, samples: int, restricted: bool, seed: int = 0
+    fit: Fit,
+    x: Any = None,
+    *,
+    samples: int,
+    restricted: bool,
+    plane: tuple[int, int] | None = None,
+    seed: int = 0,
 ) -> InferenceEvidence:
     """Gather what costs next to nothing: Hadamard's gap, the prior's orbit, simple structure.
+
+    Of a restricted encoder and few factors that are not Gaussian also the bounds along one plane, in seconds: for
+    Gaussian ones the gap has them in closed form.
 
     Parameters
     ----------
@@ -94,6 +104,8 @@ def inference_evidence(
         Rows of x; without any, there is no gap.
     restricted : bool
         Whether the fit's guide is of a restricted family.
+    plane : (int, int), optional
+        The two factors that turn along the profile of the bounds.
     seed : int
 
     Examples
@@ -110,7 +122,19 @@ def inference_evidence(
     if isinstance(model, ConfirmatoryFactorAnalysis):  # its zeros say how far the axes turn
         return InferenceEvidence(restricted)
     gap = guide_gap(model, samples) if samples and not model.invertible else None
-    return InferenceEvidence(restricted, gap, prior_orbit(fit, x, seed=seed), simple_structure(model))
+    profile = _profile(fit, x, plane, seed) if restricted else None
+    return InferenceEvidence(restricted, gap, prior_orbit(fit, x, seed=seed), simple_structure(model), profile)
+
+
+def _profile(fit: Fit, x: Any, plane: tuple[int, int] | None, seed: int) -> GuideProfile | None:
+    """Return the bounds along a rotation beside the likelihood, where an encoder was fitted to one of them."""
+    model = fit.model
+    if plane is None or x is None or getattr(fit.posterior, "encoder", None) is None:
+        return None
+    independent = model.prior.coordinates(model.latents) is not None
+    if model.gaussian or model.invertible or not independent or model.latents > PROFILED:
+        return None
+    return guide_profile(fit, x, plane, seed=seed)
 
 
 def guide_reason(

@@ -74,6 +74,8 @@ class Nullity:
         Singular values on either side of the gap, relative to the largest.
     boundary : tuple of int
         Features at the floor of their noise variance, whose noise was held fixed.
+    spectrum : tuple of float
+        All singular values, ascending, relative to the largest.
     """
 
     dimension: int
@@ -83,6 +85,7 @@ class Nullity:
     largest_null: float
     smallest_other: float
     boundary: tuple[int, ...]
+    spectrum: tuple[float, ...] = ()
 
     @property
     def beyond_rotations(self) -> int:
@@ -182,6 +185,7 @@ def fisher_nullity(model: LinearFactorModel) -> Nullity:
         largest_null=float(relative[null].max(initial=0.0)),
         smallest_other=float(relative[~null].min(initial=1.0)),
         boundary=tuple(np.flatnonzero(parts.boundary).tolist()),
+        spectrum=tuple(np.sort(relative).tolist()),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,14 +14,23 @@ from probae.identifiability.evidence_dict import evidence_dict
 from probae.identifiability.nonlinear import nonlinear_evidence
 from probae.identifiability.precision import AngleError
 from probae.identifiability.subjects import read_subject
+from probae.identifiability.supplied_restarts import with_restarts
 from probae.identifiability.verdict import decide
+from probae.inference import Fit
 from probae.models import LinearFactorModel
 from probae.priors import Prior
 
 __all__ = ["Report", "Verdict", "audit"]
 
 
-def audit(fit: Any, x: Any = None, *, prior: Prior | None = None, seed: int = 0) -> Report:
+def audit(
+    fit: Any,
+    x: Any = None,
+    *,
+    prior: Prior | None = None,
+    restarts: Sequence[Fit] | None = None,
+    seed: int = 0,
+) -> Report:
     """Say whether the axes of a fitted linear factor model mean anything.
 
     Four questions are kept apart: what the model identifies (structure), what the data support (tests on the scores),
@@ -38,6 +48,9 @@ def audit(fit: Any, x: Any = None, *, prior: Prior | None = None, seed: int = 0)
     prior : Prior, optional
         The law of the factors of bare loadings or draws. Without it loadings get independent laws that fit their
         scores, and draws are taken for those of Gaussian factors.
+    restarts : sequence of Fit, optional
+        Fits of the same model from other starts, as `refits` gives: the report says up to what they agree. Agreement
+        is necessary for axes to mean something and never sufficient, so the verdict does not rest on it.
     seed : int
         Seed of the Monte Carlo parts.
 
@@ -70,6 +83,7 @@ def audit(fit: Any, x: Any = None, *, prior: Prior | None = None, seed: int = 0)
     evidence = gather(subject.fit, x, seed) if linear else nonlinear_evidence(subject.fit, x)
     if subject.rotation_unfinished:
         evidence = replace(evidence, rotation_unfinished=True)
+    evidence = with_restarts(evidence, restarts, x, seed)
     found = decide(evidence)
     return Report(subject.name, evidence, replace(found, reasons=(*found.reasons, *subject.notes)))
 

@@ -24,6 +24,8 @@ def segments_rule(evidence: Evidence) -> Decision | None:
         )
         return decision(Verdict.INCONCLUSIVE, evidence, reason)
     largest = max(test.p_value for test in found.tests)
+    if found.overall is not None and found.overall.p_value >= ALPHA:
+        return _no_segments(evidence, found)
     if largest >= ALPHA:
         return _some_segments(evidence, found)
     if evidence.worst_error > LARGEST_ERROR:
@@ -48,17 +50,14 @@ def _some_segments(evidence: Evidence, found: SegmentEvidence) -> Decision:
         if test.p_value * (len(ordered) - step) >= ALPHA:
             break
         rejected.add(test.plane)
+    if not rejected:
+        return _no_segments(evidence, found)
     weakest = ordered[-1]
     i, j = weakest.plane
     why = (
         f"The variances of z[{i}] and z[{j}] may be proportional over the {found.segments} segments (p = "
         f"{weakest.p_value:.2g}): any rotation of the two fits as well."
     )
-    if not rejected:
-        meaning = "the segments do not tell the axes apart"
-        return Decision(
-            Verdict.MODEL_ONLY, describe_blocks((tuple(range(evidence.factors)),)), (why,), meaning
-        )
     blocks = connected(evidence.factors, {test.plane for test in found.tests} - rejected)
     group = describe_blocks(blocks)
     if len(blocks) == 1:
@@ -66,3 +65,15 @@ def _some_segments(evidence: Evidence, found: SegmentEvidence) -> Decision:
     else:
         reason = f"The segments tell the axes apart only up to {group} (level {ALPHA:g}, Holm over planes)."
     return Decision(Verdict.PARTIAL, group, (reason, why))
+
+
+def _no_segments(evidence: Evidence, found: SegmentEvidence) -> Decision:
+    """Give the verdict when all variances may be proportional."""
+    tests = found.tests if found.overall is None else (found.overall,)
+    p = max(test.p_value for test in tests)
+    why = (
+        f"The variances of the factors may be proportional over the {found.segments} segments (p = {p:.2g}): any "
+        "rotation fits as well."
+    )
+    meaning = "the segments do not tell the axes apart"
+    return Decision(Verdict.MODEL_ONLY, describe_blocks((tuple(range(evidence.factors)),)), (why,), meaning)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from probae.identifiability.data_test import ALPHA
 from probae.identifiability.decision import (
@@ -17,6 +16,7 @@ from probae.identifiability.evidence import Evidence
 from probae.identifiability.guide import guide_reason, prior_reason
 from probae.identifiability.planes import RotationInformation
 from probae.identifiability.precision import LARGEST_ERROR
+from probae.identifiability.rank_rules import rank_rule, weak_factor
 from probae.identifiability.segment_rules import segments_rule
 from probae.identifiability.structure import connected, describe_blocks
 from probae.identifiability.zeros_rules import zeros_noise, zeros_rotation, zeros_rule
@@ -32,7 +32,7 @@ def decide(evidence: Evidence) -> Decision:
     for rule in (
         _not_converged,
         _nonlinear,
-        _rank,
+        rank_rule,
         segments_rule,
         _noise_identified,
         _structural,
@@ -69,47 +69,6 @@ def _no_frame(evidence: Evidence) -> bool:
     if information is None or not information.overall or information.some_plane(ALPHA):
         return False
     return min(test.p_value for test in information.overall) >= ALPHA / 2
-
-
-def _rank(evidence: Evidence) -> Decision | None:
-    loadings, factors = evidence.loadings, evidence.factors
-    if _noise_takes_a_factor(evidence):
-        return None
-    if loadings.rank == factors:
-        return _unsupported_factor(evidence)
-    reason = f"The loadings have rank {loadings.rank} for {factors} factors: {factors - loadings.rank} of them explain "
-    reason += "nothing."
-    if factors > evidence.features:  # overcomplete: their rank says nothing, columns alone may fail
-        if not (loadings.empty or loadings.parallel):
-            return None
-        reason = "Columns of the overcomplete loadings are zero or point the same way, so that only their sum is seen."
-    if loadings.empty:
-        reason += f" Columns of zeros: {_shown(loadings.empty)}."
-    if loadings.parallel:
-        reason += f" Pairs that point the same way: {_shown(loadings.parallel)}."
-    return decision(Verdict.RANK_DEFICIENT, evidence, reason)
-
-
-def _unsupported_factor(evidence: Evidence) -> Decision | None:
-    """Judge loadings whose rank is full only because an estimate of too many columns always is."""
-    found = evidence.rank
-    if found is None or found.supported(ALPHA):
-        return None
-    reason = (
-        f"The data do not support the last of the factors, and where one is too many no rotation has a meaning. "
-        f"{found.describe()} Fit {found.factors - 1}."
-    )
-    return decision(Verdict.RANK_DEFICIENT, evidence, reason)
-
-
-def _noise_takes_a_factor(evidence: Evidence) -> bool:
-    """Whether as many Gaussian factors as features leave one noise variance nothing: the loss of rank is its choice."""
-    found = evidence.uniqueness
-    return evidence.noise == "isotropic" and found is not None and len(found.gaussian) >= evidence.features
-
-
-def _shown(members: tuple[Any, ...]) -> str:
-    return ", ".join(str(member) for member in members[:6]) + (" and more" if len(members) > 6 else "")
 
 
 def _noise_identified(evidence: Evidence) -> Decision | None:
@@ -253,7 +212,7 @@ def _data_support(evidence: Evidence) -> Decision:
             f"The data show rotation information, but the worst plane is known only to {evidence.worst_error:.0f} "
             f"degrees ({LARGEST_ERROR:.0f} is the most that means anything)."
         )
-        return decision(Verdict.MODEL_ONLY, evidence, reason)
+        return Decision(Verdict.MODEL_ONLY, evidence.structure.group, (reason, *weak_factor(evidence)))
     reason = (
         f"Every plane shows rotation information (largest p = {largest:.2g}), the noise and the rows pass their "
         f"checks, and the worst plane is known to {evidence.worst_error:.1f} degrees."

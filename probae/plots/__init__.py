@@ -1,8 +1,11 @@
 """Figures of a fit, with matplotlib: functions of a result and an optional Axes that return the Axes.
 
+`audit` alone takes and returns a whole Figure: it is a page of panels.
+
 Legends and colour bars stand beside the plot: Axes of one's own are best made with ``layout="constrained"``.
 """
 
+from probae.plots.audit_page import audit
 from probae.plots.differences import comparison
 from probae.plots.eigenvalues import scree
 from probae.plots.heat_map import loadings
@@ -18,6 +21,7 @@ from probae.plots.tiles import dictionary
 from probae.plots.traces import trace
 
 __all__ = [
+    "audit",
     "calibration",
     "comparison",
     "dictionary",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.legend import Legend
+from matplotlib.transforms import offset_copy
 
 from probae.checks import ParameterError
 
@@ -47,17 +49,27 @@ def check_result(name: str, value: Any, kind: type, what: str) -> None:
         raise ParameterError(f"{name} should be {what}, got {type(value).__name__}.")
 
 
-def legend_above(ax: Axes, columns: int = 1, handle: float = 2.0) -> Legend:
+def legend_above(ax: Axes, columns: int = 1, handle: float = 2.0, size: float = 9.0) -> Legend:
     """Put the legend above the plot, where it hides nothing, its lines so many letters long."""
     return ax.legend(
         loc="lower left",
         bbox_to_anchor=(0.0, 1.01),
         borderaxespad=0.0,
         frameon=False,
-        fontsize=9.0,
+        fontsize=size,
         ncols=columns,
         handlelength=handle,
     )
+
+
+def mark_beyond(ax: Axes, places: Sequence[int], at: float, marker: str) -> None:
+    """Put an arrowhead, "<" or ">", beside points that stand at ``at`` because their value is beyond the axis."""
+    if len(places):
+        aside = offset_copy(ax.transData, ax.figure, x=8.0 if marker == ">" else -8.0, units="points")
+        ax.plot(
+            [at] * len(places), places, linestyle="none", marker=marker, markersize=4.0, color="0.35", transform=aside,
+            clip_on=False,
+        )  # fmt: skip
 
 
 def name_rows(ax: Axes, names: tuple[str, ...], heading: str, what: str) -> None:

@@ -9,9 +9,9 @@ import torch
 
 import probae as pa
 from probae import DataError, SegmentedLikelihood, fit
+from probae.identifiability.proportional_variances import plane_tests, proportion_test
 from probae.identifiability.report import Verdict
 from probae.identifiability.segment_information import SegmentFit, segment_angle_errors, segment_information
-from probae.identifiability.segments import profile_tests
 from probae.models import LinearFactorModel
 
 
@@ -106,23 +106,72 @@ def test_angles_vary_by_their_standard_error(features, noise):
     assert np.std(angles) == pytest.approx(np.mean(predicted), rel=0.2)
 
 
-@pytest.mark.parametrize("law", [pytest.param("normal", marks=pytest.mark.slow), "laplace"])
-@pytest.mark.parametrize("noise", [0.0, 0.5])
-def test_size_of_the_test_of_proportional_variances(law, noise):
-    """At most the nominal .05 for two segments, heavy tails or not: 100 planes, binomial to a probability of .001."""
+@pytest.mark.parametrize(
+    ("law", "noise", "seeds", "most"),
+    [
+        ("laplace", 0.0, 30, 6),
+        pytest.param("laplace", 0.5, 200, 21, marks=pytest.mark.slow),
+        pytest.param("normal", 0.0, 200, 21, marks=pytest.mark.slow),
+        pytest.param("normal", 0.5, 200, 21, marks=pytest.mark.slow),
+    ],
+)
+def test_size_of_the_test_of_proportional_variances(law, noise, seeds, most):
+    """At most the nominal .05 for two segments, heavy tails or not, binomial to a probability of .001 (30: .003)."""
     variances, rejected = table([[0.5, 0.5], [1.5, 1.5]]), 0
-    for seed in range(100):
+    for seed in range(seeds):
         x, labels, mixing = simulate(variances, 400, seed, 4 if noise else None, noise, law)
         sizes = torch.full((4,), noise**2, dtype=torch.float64) if noise else None
-        (test,) = profile_tests(fitted(x - x.mean(0), labels, variances, mixing, sizes))
-        assert test.degrees_of_freedom == 2
+        (test,) = plane_tests(fitted(x - x.mean(0), labels, variances, mixing, sizes))
         rejected += test.p_value < 0.05
-    assert rejected <= 13
+    assert rejected <= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("segments", [2, 5])
+@pytest.mark.parametrize("rows", [60, 400])
+def test_labels_in_random_order_show_nothing_in_a_mixture_of_segments(rows, segments):
+    """Rows of each label are a scale mixture: 200 data sets, levels .05 and .01, binomial to a probability of .001."""
+    p_values = []
+    for seed in range(200):
+        x, labels, mixing = simulate(table([[1.7, 0.3], [0.3, 1.7]]), rows, seed)
+        order = torch.randperm(rows, generator=torch.Generator().manual_seed(1000 + seed))
+        place = (torch.arange(rows) % segments)[order]
+        start = torch.ones(segments, 2, dtype=torch.float64)
+        (test,) = plane_tests(fitted(x - x.mean(0), place, start, mixing))
+        p_values.append(test.p_value)
+    p = np.array(p_values)
+    assert (p < 0.05).sum() <= 21
+    assert (p < 0.01).sum() <= 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("latents", [2, 3, 4])
+def test_axes_fitted_to_labels_in_random_order_are_not_called_identified(latents):
+    """The fit chooses the planes in which the variances differ most: 200 data sets, level .01."""
+    called = 0
+    for seed in range(200):
+        x, labels, _ = simulate(APART[:2].repeat(1, 2)[:, :latents], 300, seed)
+        order = torch.randperm(300, generator=torch.Generator().manual_seed(1000 + seed))
+        run = fit(LinearFactorModel(latents, latents, noise="none"), x, SegmentedLikelihood(labels[order]))
+        called += pa.audit(run, x).verdict in (Verdict.IDENTIFIED_SP, Verdict.PARTIAL)
+    assert called <= 8  # binomial(200, .01) to a probability of .0005
+
+
+def test_the_statistic_is_that_of_any_axes_and_any_names_of_the_segments():
+    x, labels, mixing = simulate(APART[:, :2], 300, 0, law="laplace")
+    other = torch.linalg.qr(table([[2.0, 1.0], [0.3, -1.0]])).Q
+    found = [
+        proportion_test(fitted(x, place, torch.ones(4, 2).double(), axes), (0, 1))
+        for place, axes in ((labels, mixing), (labels, mixing @ other), ((labels + 1) % 4, mixing))
+    ]
+    # to the tolerance of the fitted C_s, which stops at slopes of 1e-9 or a relative change of 1e-15
+    assert [one.statistic for one in found] == pytest.approx([found[0].statistic] * 3, rel=1e-4)
+    assert len({one.p_value > 0.01 for one in found}) == 1
 
 
 def test_different_variances_are_found():
     x, labels, mixing = simulate(APART, 800, 1)
-    assert all(test.p_value < 1e-6 for test in profile_tests(fitted(x, labels, APART, mixing)))
+    assert all(test.p_value < 1e-6 for test in plane_tests(fitted(x, labels, APART, mixing)))
 
 
 CASES = {

@@ -1,0 +1,199 @@
+"""What an audit says of each plane of two factors: whether the data know its axes, and how precisely."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from probae.identifiability.data_test import ALPHA
+from probae.identifiability.evidence import Evidence
+from probae.identifiability.precision import LARGEST_ERROR, AngleError
+from probae.plots.canvas import SMALLEST_LABEL, legend_above, mark_beyond, room
+
+SMALLEST_P = 1e-12  # what is smaller is drawn here, with an arrow
+LARGEST_ANGLE = 90.0  # degrees; axes that are known no better are drawn here, with an arrow
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+LEGEND = 8.0  # points
+NAMED = 12  # rows up to which each has its name
+COLOURS = {"Cramer-Rao": "#000000", "sandwich": "#D55E00", "effective": "#0072B2"}
+MARKERS = {"Cramer-Rao": "|", "sandwich": "o", "effective": "s"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One p-value: its name, whether it rejects at the level of its family, and the marker of that family."""
+
+    name: str
+    p: float
+    rejects: bool
+    marker: str = "o"
+
+
+def harmonics(ax: Axes, evidence: Evidence) -> str:
+    """Draw the p-value of each plane, largest on top, and of all factors at once; return why not where there is none."""
+    rows = _rows(evidence)
+    if isinstance(rows, str):
+        return rows
+    places = np.arange(len(rows))
+    for marker, what in (("o", "plane of two"), ("D", "all factors")):
+        for rejects in (True, False):
+            chosen = [i for i, row in enumerate(rows) if (row.marker, row.rejects) == (marker, rejects)]
+            if chosen:
+                shown = [max(rows[i].p, SMALLEST_P) for i in chosen]
+                ax.plot(
+                    shown, chosen, linestyle="none", marker=marker, markersize=5.5, color="#0072B2",
+                    markerfacecolor="#0072B2" if rejects else "white", label=f"{what}{', rejects' if rejects else ''}",
+                )  # fmt: skip
+    ax.axvline(ALPHA, color="#D55E00", linewidth=1.3, linestyle="--", zorder=0)
+    ax.set_xscale("log")
+    least = min((max(row.p, SMALLEST_P) for row in rows), default=ALPHA)
+    low = np.log10(min(least, ALPHA))
+    ax.set_xlim(10 ** (1.1 * low - 0.1), 2.0)
+    mark_beyond(ax, [i for i in places if rows[i].p < SMALLEST_P], SMALLEST_P, "<")
+    _name(ax, [row.name for row in rows], "planes")
+    kind = "variances of the segments" if evidence.segments is not None else "harmonics of the scores"
+    ax.set_xlabel(f"p-value ({kind}; asymptotic)\ndashed: level {ALPHA:g}, by Holm over the planes", fontsize=8.5)
+    legend_above(ax, columns=2, handle=1.0, size=LEGEND)
+    return ""
+
+
+def angles(ax: Axes, evidence: Evidence) -> str:
+    """Draw the standard errors of each plane's angle, largest on top, and the rows for 5 and 1 degrees."""
+    if not evidence.precision:
+        return _no_angles(evidence)
+    errors = sorted(evidence.precision, key=lambda error: -error.degrees)
+    drawn: list[tuple[str, list[float]]] = [
+        ("sandwich", [error.sandwich for error in errors]),
+        ("Cramer-Rao", [error.cramer_rao for error in errors]),
+    ]
+    if any(error.effective is not None for error in errors):
+        drawn.insert(1, ("effective", [math.nan if e.effective is None else e.effective for e in errors]))
+    places = np.arange(len(errors))
+    size = 5.5 if len(errors) <= NAMED else 3.5
+    for name, values in drawn:
+        bar = name == "Cramer-Rao"
+        ax.plot(
+            np.minimum(values, LARGEST_ANGLE), places, linestyle="none", marker=MARKERS[name],
+            markersize=2 * size if bar else size, markeredgewidth=1.8 if bar else 1.0, color=COLOURS[name],
+            markerfacecolor="white" if name == "sandwich" else COLOURS[name], label=_named(name), zorder=3,
+        )  # fmt: skip
+    _error_bars(ax, errors)
+    ax.set_xscale("log")
+    known = [v for _, values in drawn for v in values if v > 0]
+    ax.set_xlim(min([*known, LARGEST_ERROR]) / 1.5, 1.3 * max(min(max(known), LARGEST_ANGLE), 2 * LARGEST_ERROR))
+    mark_beyond(ax, [i for i in places if errors[i].degrees > LARGEST_ANGLE], LARGEST_ANGLE, ">")
+    ax.axvline(LARGEST_ERROR, color="#D55E00", linewidth=1.3, linestyle="--", zorder=0)
+    low, high = ax.get_xlim()
+    ticks = [tick for tick in TICKS if low < tick < high]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_xticks([], minor=True)
+    _name(ax, [_plane(error.plane) for error in errors], "planes")
+    _print_rows(ax, errors)
+    legend_above(ax, columns=2, handle=1.0, size=LEGEND)
+    return ""
+
+
+def _rows(evidence: Evidence) -> list[Row] | str:
+    """Return the p-values of an audit, or why it has none."""
+    if evidence.segments is not None:
+        tests = sorted(evidence.segments.tests, key=lambda test: -test.p_value)
+        return [Row(_plane(t.plane), t.p_value, t.p_value < ALPHA) for t in tests] or (
+            "One factor alone has no axes to turn." if evidence.factors == 1 else evidence.segments.why_no_tests
+        )
+    if evidence.data is None:
+        return evidence.nonlinear or evidence.why_no_data
+    found = evidence.data.information
+    if found is None:
+        alone = "One factor alone has no axes to turn."
+        return evidence.data.why_no_information or (alone if evidence.factors == 1 else "The tests were not run.")
+    rejected = set(found.rejected(ALPHA))
+    planes = sorted(found.planes, key=lambda plane: -plane.p_value)
+    rows = [Row(_plane(plane.plane), plane.p_value, plane.plane in rejected) for plane in planes]
+    level = ALPHA / max(len(found.overall), 1)
+    overall = [Row(f"all, degree {3 + i}", test.p_value, test.p_value < level, "D") for i, test in enumerate(found.overall)]
+    return rows + overall
+
+
+def _no_angles(evidence: Evidence) -> str:
+    if evidence.nonlinear:
+        return evidence.nonlinear
+    if evidence.factors == 1:
+        return "One factor alone has no axes to turn."
+    group = evidence.structure.group
+    if not evidence.structure.identified and all(len(block) > 1 for block in evidence.structure.blocks):
+        return f"The likelihood is the same along {group}: no number of rows makes an angle known."
+    if evidence.segments is not None:
+        return evidence.segments.why_no_tests
+    if evidence.zeros is not None:
+        return f"The zeros leave {group}: without rows, or with axes that turn, no angle has an error."
+    if evidence.data is not None and evidence.data.why_no_information:
+        return evidence.data.why_no_information
+    return evidence.why_no_data or "The factors depend on each other: their angles have no closed form."
+
+
+def _plane(plane: tuple[int, int]) -> str:
+    return f"z[{plane[0]}], z[{plane[1]}]"
+
+
+def _named(name: str) -> str:
+    return "all estimated" if name == "effective" else name
+
+
+def _error_bars(ax: Axes, errors: list[AngleError]) -> None:
+    """Draw 1.96 Monte Carlo standard errors of the effective bound."""
+    shown = [(i, e) for i, e in enumerate(errors) if e.effective is not None and e.effective < LARGEST_ANGLE]
+    shown = [(i, e) for i, e in shown if e.effective_error > 0]
+    if shown:
+        ax.errorbar(
+            [e.effective for _, e in shown], [i for i, _ in shown], xerr=[1.96 * e.effective_error for _, e in shown],
+            linestyle="none", color=COLOURS["effective"], elinewidth=1.0, zorder=2,
+        )  # fmt: skip
+
+
+def _print_rows(ax: Axes, errors: list[AngleError]) -> None:
+    """Write the rows for 5 and for 1 degree beside each plane, or those of the worst alone below the plot."""
+    label = f"standard error (degrees, asymptotic); dashed: {LARGEST_ERROR:g}"
+    if len(errors) > NAMED:
+        worst = errors[0]
+        label += (
+            f"\nworst: {_plane(worst.plane)}; rows for 5 degrees {_count(worst.samples_for(5.0))}, "
+            f"for 1 {_count(worst.samples_for(1.0))}"
+        )
+        ax.set_xlabel(label, fontsize=8.5)
+        return
+    ax.set_xlabel(label, fontsize=8.5)
+    beside = ax.get_yaxis_transform()
+    size = min(8.0, max(SMALLEST_LABEL, 0.9 * room(ax)[1] / len(errors)))
+    for i, error in enumerate(errors):
+        text = f"{_count(error.samples_for(5.0))}\n{_count(error.samples_for(1.0))}" if len(errors) <= 6 else (
+            f"{_count(error.samples_for(5.0))}; {_count(error.samples_for(1.0))}"
+        )  # fmt: skip
+        ax.text(1.02, i, text, transform=beside, ha="left", va="center", fontsize=size)
+    ax.text(
+        1.02, 1.02, "rows for 5°\nand for 1°" if len(errors) <= 6 else "rows for 5°; 1°",
+        transform=ax.transAxes, ha="left", va="bottom", fontsize=8.0,
+    )  # fmt: skip
+
+
+def _count(value: float) -> str:
+    if not math.isfinite(value):
+        return "no number"
+    return f"{value:,.0f}" if value < 1e6 else f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
+
+
+def _name(ax: Axes, names: list[str], what: str) -> None:
+    """Name the rows, first on top, where there are few; else say how many there are."""
+    if len(names) <= NAMED:
+        ax.set_yticks(range(len(names)), names, fontsize=min(8.5, max(SMALLEST_LABEL, 0.9 * room(ax)[1] / len(names))))
+    else:
+        ax.set_yticks([])
+        ax.set_ylabel(f"{len(names)} {what}, worst on top", fontsize=8.5)
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.grid(axis="x", color="0.9", linewidth=0.6)
+    ax.set_axisbelow(True)
+
+
