@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from probae.checks import ParameterError, check_data
+from probae.identifiability.axes_bootstrap import axes_bootstrap
 from probae.identifiability.data_evidence import DataEvidence, data_evidence, exact_test
 from probae.identifiability.effective_information import effective_information
 from probae.identifiability.frames import MAX_LATENTS, FrameComparison, adaptive_frame, model_frame
@@ -68,8 +69,8 @@ class Evidence:
         return max((error.degrees for error in self.precision), default=math.inf if self.factors > 1 else 0.0)
 
 
-def gather(fit: Fit, x: Any, seed: int) -> Evidence:
-    """Collect the evidence on a fit; without x only what needs no data."""
+def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
+    """Collect the evidence on a fit; without x only what needs no data, with resamples a bootstrap of the axes."""
     model = fit.model
     if not isinstance(model, LinearFactorModel):
         raise ParameterError(f"audit reads linear factor models, got {type(model).__name__}.")
@@ -84,17 +85,26 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         scores, reason = _scores(model, rows, checked, reason)
     laws = None if model.gaussian else model.prior.coordinates(model.latents)
     precision: tuple[AngleError, ...] = () if zeros is None else zeros.precision
-    own_frame = other_frame = None
+    own_frame = other_frame = bootstrap = None
     if scores is not None and laws is not None:
         precision = tuple(angle_errors(scores, laws, effective_information(model, seed=seed)))
         if model.latents <= MAX_LATENTS:
             own_frame = model_frame(scores, laws, seed)
             other_frame = adaptive_frame(scores, seed) if shape.identified else None
+            bootstrap = axes_bootstrap(scores, laws, resamples, seed=seed) if resamples else None
     profile = None if zeros is not None else _profile(fit, rows, precision, scores, seed)
     if rows is None:
         data = _too_few(model, x, reason, seed)
     else:
         data = data_evidence(model, rows, scores, reason, other_frame, fit.names, seed)
+    inference = inference_evidence(
+        fit,
+        rows,
+        samples=0 if rows is None else len(rows),
+        restricted=_restricted(fit),
+        plane=None if profile is None else profile.plane,
+        seed=seed,
+    )
     return Evidence(
         features=model.features,
         factors=model.latents,
@@ -102,14 +112,7 @@ def gather(fit: Fit, x: Any, seed: int) -> Evidence:
         gaussian=model.gaussian,
         noise=model.noise,
         converged=fit.converged,
-        inference=inference_evidence(
-            fit,
-            rows,
-            samples=0 if rows is None else len(rows),
-            restricted=_restricted(fit),
-            plane=None if profile is None else profile.plane,
-            seed=seed,
-        ),
+        inference=replace(inference, bootstrap=bootstrap),
         structure=shape,
         loadings=checked,
         invariance=None

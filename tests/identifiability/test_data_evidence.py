@@ -123,3 +123,13 @@ def test_a_column_that_follows_from_the_others_ends_no_audit():
     report = pa.audit(pa.fit(pa.FactorAnalysis(9, 2), x), x)
     assert report.evidence.data.robust is None
     assert report.verdict is not Verdict.IDENTIFIED_SP
+
+
+def test_resamples_stand_beside_the_errors_when_asked_for(laplace):
+    assert laplace.evidence.inference.bootstrap is None
+    x = factors(priors.Laplace(), 1, samples=400)
+    report = pa.audit(pa.fit(pa.LinearFactorModel(8, 2, priors.Laplace()), x), x, bootstrap=8)
+    found = report.evidence.inference.bootstrap
+    assert found.count == 8
+    assert found.describe() in str(report)
+    assert report.to_dict()["inference"]["bootstrap"] is not None
