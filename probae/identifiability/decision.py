@@ -49,10 +49,16 @@ def noise_rejected(evidence: Evidence) -> bool:
     )
 
 
+def rows_depend(evidence: Evidence) -> bool:
+    """Whether a row helps to predict the next ones, which alone makes Gaussian factors look as if they had axes."""
+    rows = None if evidence.data is None else evidence.data.rows
+    return rows is not None and rows.p_value < ALPHA
+
+
 def data_would_identify(evidence: Evidence) -> bool:
     """Whether the scores carry rotation information that a model of non-Gaussian factors could use."""
     information = None if evidence.data is None else evidence.data.information
-    if information is None or noise_rejected(evidence):
+    if information is None or noise_rejected(evidence) or rows_depend(evidence):
         return False
     overall = min(
         (test.p_value for test in information.overall), default=1.0

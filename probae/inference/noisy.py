@@ -8,7 +8,6 @@ import warnings
 import numpy as np
 import scipy.optimize
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import ConvergenceWarning, Data, NotExactError
@@ -95,7 +94,7 @@ def _fit_gaussian(
 
 
 def _start_from_gaussian(model: LinearFactorModel, data: Data, seed: int) -> None:
-    """Start at the Gaussian model with the same noise: the subspace and noise that any law of z of variance 1 shares."""
+    """Start at the Gaussian model: its subspace and noise are those of any law of z of variance 1."""
     gaussian, _, _ = _fit_gaussian(model, data, seed)
     strength = model.loadings.detach().norm(dim=0)
     weak = strength < 1e-3 * strength.max()

@@ -179,3 +179,15 @@ def test_as_many_factors_as_features_name_an_alternative():
             torch.randn(50, 4, dtype=torch.float64),
             MaximumLikelihood(),
         )
+
+
+def test_normal_factors_of_unequal_variances_have_the_covariance_of_factor_analysis():
+    """W diag(1, 4) W' and the noise are those of unit factors, to rounding: a likelihood by draws is not asked."""
+    laws = [Gaussian(), Scaled(Gaussian(), 2.0)]
+    x = linear_factors(200, 6, 2, prior=Gaussian(), seed=0).x
+    run = fit(LinearFactorModel(6, 2, Independent(laws)), x)
+    unit = fit(FactorAnalysis(6, 2), x)
+    scaled = run.model.loadings.detach() * torch.tensor([1.0, 2.0])
+    assert run.converged
+    assert torch.allclose(scaled @ scaled.mT, unit.model.loadings @ unit.model.loadings.mT, atol=1e-12)
+    assert torch.allclose(run.model.noise_variance, unit.model.noise_variance, atol=1e-12)
