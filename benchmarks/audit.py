@@ -6,7 +6,8 @@ audit runs in a process of its own, the first on few rows to load and compile wh
 above what the process held when the audit began, and linear in the rows if its growth between numbers of rows is.
 
 No peer measures the same, so that the claim is in seconds: below 60 for 100,000 rows and 20 for 2,000, on two cores.
-Seconds by part come from a second audit under the profiler, which slows it somewhat; a part may call another.
+Seconds by part are of the processor, from a second audit under the profiler, which slows it somewhat; a part may call
+another.
 
 Run:     python -m benchmarks.audit
          python -m benchmarks.audit --rows 10000 100000 300000
@@ -141,8 +142,8 @@ def _peak() -> float:
 
 
 def _parts(run: pa.Fit, x: torch.Tensor) -> dict[str, float]:
-    """Return the seconds of each part, the longest first."""
-    profile = cProfile.Profile()
+    """Return the processor seconds of each part, the longest first."""
+    profile = cProfile.Profile(time.process_time)
     profile.runcall(pa.audit, run, x)
     seconds = dict.fromkeys(PARTS, 0.0)
     for (file, _, name), entry in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]

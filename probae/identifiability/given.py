@@ -10,13 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import Data, ParameterError
-from probae.identifiability.frames import candidate_laws
+from probae.identifiability.frames import best_laws, law_of, law_tables
 from probae.identifiability.likelihood_ratio import sample_rows
 from probae.inference import Fit, ImportancePosterior
 from probae.inference.base import ExactPosterior, Method, Outcome
-from probae.inference.rotation_search import column_density, tabulate
 from probae.models import LinearFactorModel
-from probae.priors import Independent, MultivariateStudentT, Prior
+from probae.priors import MultivariateStudentT, Prior
 from probae.statistics import SufficientStatistics
 
 __all__ = ["Given", "Subject", "fitted_law", "given_fit"]
@@ -97,15 +96,4 @@ def fitted_law(
     Independent([Laplace(), GeneralizedNormal(shape=8)])
     """
     rows = sample_rows(scores, ROWS, seed)
-    candidates = candidate_laws()
-    fits = []
-    for law in candidates:
-        table = tabulate(rows, covariance, [law])
-        columns = [
-            column_density(table, column.unsqueeze(1), noise.view(1, 1)).mean()
-            for column, noise in zip(rows.T, covariance.diagonal(), strict=True)
-        ]
-        fits.append(torch.stack(columns))
-    best = torch.stack(fits).argmax(0).tolist()
-    laws = [candidate_laws()[index] for index in best]
-    return laws[0] if len(set(best)) == 1 else Independent(laws)
+    return law_of(best_laws(law_tables(rows, covariance), rows, covariance))

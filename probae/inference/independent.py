@@ -24,6 +24,7 @@ complement, and the principal span r - 2 + 1 / r: 99 % of it for Laplace sources
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ from torch import Tensor
 
 from probae.checks import Data, DataError, HeywoodWarning, NotExactError, ProbaeWarning, warn
 from probae.inference.base import ExactPosterior, Loop, Outcome, few_threads
+from probae.inference.learnt_shapes import named, start_shapes
 from probae.inference.relative_newton import BOUNDS, ascend, slope_inside
 from probae.inference.source_laws import has_kink
 from probae.inference.unmixing import Point, UnmixingLikelihood
@@ -210,7 +212,10 @@ class Climb:
         return [*widths, samples**-0.5]
 
     def best_start(self, white: Float[Tensor, "samples k"], width: float) -> Iterator[float]:
-        """Climb from the white axes and from random frames, each on the same part of the rows; keep the best."""
+        """Climb from the white axes and from random frames, each on the same part of the rows; keep the best.
+
+        Learnt exponents start on both sides of the Gaussian: see `probae.inference.learnt_shapes`.
+        """
         latents = white.shape[1]
         generator = torch.Generator().manual_seed(self.seed)
         size = max(ROWS, ROWS_PER_SOURCE * latents)
@@ -218,15 +223,18 @@ class Climb:
         if len(white) > 2 * size:
             part = white[torch.randperm(len(white), generator=generator)[:size]]
         likelihood = UnmixingLikelihood(part, self.laws)
-        given = likelihood.shapes
+        sides = start_shapes(self.laws, likelihood.learnt)
         easy = latents > FEW and len(likelihood.groups) == 1
         count = self.starts or (1 if latents == 1 else FRAMES[easy])
-        for number in range(count):
-            frame = haar_rotation(latents, generator) if number else torch.eye(latents, dtype=torch.float64)
-            start = point = likelihood.evaluate(frame, given, width)
+        frames = [torch.eye(latents, dtype=torch.float64)]
+        frames += [haar_rotation(latents, generator) for _ in range(count - 1)]
+        for frame, shapes in itertools.product(frames, sides):
+            start = point = likelihood.evaluate(frame, shapes, width)
             for point in self.climb_start(likelihood, start, width):
                 yield point.value
-            self.restarts.append({"restart": number, "contrast": point.value})
+            self.restarts.append(
+                {"restart": len(self.restarts), "contrast": point.value} | named(likelihood.learnt, shapes)
+            )
             if self.point is None or point.value > self.point.value:
                 self.point = point
 

@@ -33,10 +33,12 @@ class MaximumLikelihood(Method):
     - Gaussian factors, no noise: the principal square root of the covariance.
     - Factors with a multivariate t law: as by :class:`EM`.
     - Other factors, no noise: quasi-Newton on the unmixing matrix, preconditioned by its 2 x 2 blocks, from several
-      frames; a shape that may be learnt (``StudentT(5, learn=True)``) is learnt with it. With noise in the complement
-      alone, in the principal subspace.
+      frames; a shape that may be learnt (``StudentT(5, learn=True)``) is learnt with it, an
+      exponent of the generalised normal law from both sides of the Gaussian's 2. With noise in the complement alone,
+      in the principal subspace.
     - Other factors with noise: FA for the subspace and the noise, the rotation from the exact one-dimensional laws
-      of the sufficient scores, then L-BFGS on the importance-sampled likelihood of all parameters.
+      of the sufficient scores, learnt shapes in turn with it, then L-BFGS on the importance-sampled likelihood of all
+      parameters.
 
     Loadings of Gaussian models come in the canonical frame (W' Psi^{-1} W diagonal, largest first, the entry of
     largest size in each column positive): a convention, since any rotation fits as well.

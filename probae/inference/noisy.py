@@ -20,7 +20,9 @@ from probae.inference.importance import (
     standard_draws,
     weighted_draws,
 )
-from probae.inference.rotation_search import RotationSearch, search_rotation, tabulate
+from probae.inference.learnt_shapes import learnt_shapes, logs_of, search_frame_and_shapes, write
+from probae.inference.relative_newton import BOUNDS
+from probae.inference.rotation_search import RotationSearch
 from probae.models import LinearFactorModel
 from probae.models.pyro_context import local_parameters
 from probae.priors.information import information_of, spread_of
@@ -32,6 +34,8 @@ MAX_STEPS = 400
 @local_parameters
 def fit_noisy(model: LinearFactorModel, data: Data, seed: int, draws: int | None) -> Outcome:
     """Fit subspace and noise as FA or PPCA does, find the frame, then refine all parameters by importance sampling.
+
+    Learnt shapes of the laws are found with the frame and refined with the parameters.
 
     Rows whose importance weights degenerate (many factors) are not refined: the first two steps are consistent alone.
     """
@@ -113,18 +117,48 @@ def _start_from_gaussian(model: LinearFactorModel, data: Data, seed: int) -> Non
 
 
 def _turn_to_best_frame(model: LinearFactorModel, data: Data, seed: int) -> RotationSearch | None:
-    """Rotate the loadings to the frame in which the scores follow the laws of the prior best."""
+    """Rotate the loadings to the frame in which the scores follow the laws of the prior best, shapes learnt."""
     laws = model.prior.coordinates(model.latents)
     if laws is None:
         return None  # a spherical law: every frame has the same likelihood
     scores = model.sufficient_scores(data.values)
-    search = search_rotation(
-        scores.values, scores.covariance, tabulate(scores.values, scores.covariance, laws), seed
-    )
+    search = search_frame_and_shapes(scores.values, scores.covariance, laws, seed)
     turned = model.loadings.detach() @ search.rotation
     sign = torch.sign(turned.gather(0, turned.abs().argmax(0, keepdim=True)))
     model.loadings = turned * torch.where(sign == 0, 1.0, sign)
     return search
+
+
+class _Coordinates:
+    """Loadings, noise and mean free of units, and the logarithms of learnt shapes, as one vector."""
+
+    def __init__(self, model: LinearFactorModel, spread: Tensor) -> None:
+        self.model, self.spread = model, spread
+        self.sizes = [tuple(getattr(model, name).shape) for name in model.parameter_names]
+        self.learnt = learnt_shapes(model.prior.coordinates(model.latents) or [])
+        self.exponents = [shape.log_excess.requires_grad_() for shape in self.learnt]
+
+    def start(self) -> np.ndarray:
+        """Return the vector of the model as it is."""
+        model, spread = self.model, self.spread
+        parts = [model.loadings / spread.unsqueeze(1), model.noise_variance.log(), model.mean / spread]
+        return torch.cat([part.detach().flatten() for part in [*parts, logs_of(self.learnt)]]).numpy()
+
+    def parts(self, vector: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return loadings, noise variance and mean, and write the shapes into the laws."""
+        counts = [math.prod(size) for size in self.sizes]
+        *parts, logs = vector.split([*counts, len(self.learnt)])
+        write(self.learnt, logs.detach())
+        loadings, noise, mean = (part.view(size) for part, size in zip(parts, self.sizes, strict=True))
+        return loadings * self.spread.unsqueeze(1), noise.exp(), mean * self.spread
+
+    def bounds(self, start: np.ndarray) -> list[tuple[float | None, float | None]]:
+        """Keep noise variances above exp(-6) of where they start, and shapes in their range."""
+        first = math.prod(self.sizes[0])
+        last = first + math.prod(self.sizes[1])
+        found: list[tuple[float | None, float | None]] = [(None, None)] * (len(start) - len(self.learnt))
+        found[first:last] = [(float(low) - 6.0, None) for low in start[first:last]]
+        return found + [BOUNDS] * len(self.learnt)
 
 
 def _refine(model: LinearFactorModel, data: Data, seed: int, count: int) -> tuple[list[float], bool, bool]:
@@ -136,24 +170,20 @@ def _refine(model: LinearFactorModel, data: Data, seed: int, count: int) -> tupl
     draws = standard_draws(count, len(x), model.latents, generator)
     spread = x.std(0).clamp_min(1e-12)
     history: list[float] = []
-    shapes = [tuple(getattr(model, name).shape) for name in model.parameter_names]
-
-    def unpack(vector: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        parts = vector.split([math.prod(shape) for shape in shapes])
-        loadings, noise, mean = (part.view(shape) for part, shape in zip(parts, shapes, strict=True))
-        return loadings * spread.unsqueeze(1), noise.exp(), mean * spread
+    coordinates = _Coordinates(model, spread)
 
     def objective(vector: np.ndarray) -> tuple[float, np.ndarray]:
         point = torch.from_numpy(vector).requires_grad_()
-        loadings, noise, mean = unpack(point)
+        loadings, noise, mean = coordinates.parts(point)
         scores = differentiable_scores(x, loadings, noise.expand(model.features), mean)
         _, weights = weighted_draws(model.prior, scores, draws)
         value = (scores.remainder + weights.logsumexp(0)).mean() - math.log(count)
-        (gradient,) = torch.autograd.grad(value, point)
+        gradient, *slopes = torch.autograd.grad(value, [point, *coordinates.exponents])
+        if slopes:
+            gradient[-len(slopes) :] = torch.stack(slopes)
         return -value.item(), -gradient.numpy()
 
-    start = [model.loadings / spread.unsqueeze(1), model.noise_variance.log(), model.mean / spread]
-    best = torch.cat([part.detach().flatten() for part in start]).numpy()
+    best = coordinates.start()
     converged = False
     with Loop("likelihood") as loop:
         ticks = loop.steps(MAX_STEPS)
@@ -165,21 +195,17 @@ def _refine(model: LinearFactorModel, data: Data, seed: int, count: int) -> tupl
             loop.value = history[-1]
             next(ticks, None)
 
-        noise_part = slice(math.prod(shapes[0]), math.prod(shapes[0]) + math.prod(shapes[1]))
-        bounds = [(None, None)] * len(best)
-        floor = np.atleast_1d(best[noise_part]) - 6.0
-        bounds[noise_part] = [(low, None) for low in floor]
         answer = scipy.optimize.minimize(
             lambda v: objective(v),
             best,
             jac=True,
             method="L-BFGS-B",
-            bounds=bounds,
+            bounds=coordinates.bounds(best),
             callback=lambda intermediate_result: record(intermediate_result),
             options={"maxiter": MAX_STEPS, "ftol": 1e-7, "gtol": 1e-6},
         )
         converged = bool(answer.success)
-    loadings, noise, mean = unpack(torch.from_numpy(best.copy()))
+    loadings, noise, mean = coordinates.parts(torch.from_numpy(best.copy()))
     model.loadings, model.noise_variance, model.mean = loadings.clone(), noise.clone(), mean.clone()
     return history, converged, loop.interrupted
 

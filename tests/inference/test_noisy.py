@@ -1,5 +1,6 @@
 """Maximum likelihood with non-Gaussian factors and noise: planted axes, and a likelihood not below the truth's."""
 
+import math
 import warnings
 
 import pytest
@@ -191,3 +192,13 @@ def test_normal_factors_of_unequal_variances_have_the_covariance_of_factor_analy
     assert run.converged
     assert torch.allclose(scaled @ scaled.mT, unit.model.loadings @ unit.model.loadings.mT, atol=1e-12)
     assert torch.allclose(run.model.noise_variance, unit.model.noise_variance, atol=1e-12)
+
+
+@pytest.mark.parametrize(("shape", "start"), [(6.0, 1.5), (1.0, 4.0)])
+def test_a_learnt_exponent_finds_the_axes_from_the_wrong_side_of_the_gaussian(shape, start):
+    """Axes within 15 degrees, four standard errors or more; a log shape has one of about .1 at the true axes."""
+    data = linear_factors(1000, 6, 2, prior=GeneralizedNormal(shape), communality=0.85, seed=4)
+    run = fit(LinearFactorModel(6, 2, prior=GeneralizedNormal(start, learn=True)), data.x)
+    assert (match_columns(data.truth["loadings"], run.model.loadings).cosines > 0.966).all()
+    assert abs(math.log(float(run.model.prior.shape) / shape)) < 0.5
+    assert {report["start_shapes"][0] < 2 for report in run.restarts} == {True, False}
