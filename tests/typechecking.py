@@ -12,6 +12,7 @@ import sys
 import typing
 import warnings
 
+import torch
 from beartype import BeartypeConf, beartype
 
 SETTINGS = BeartypeConf(is_pep484_tower=True)  # an int will do for a float
@@ -28,19 +29,61 @@ def of_arrays(hint):
     return "[Tensor, " in str(hint)
 
 
+OMITTED = inspect.Parameter.empty  # an argument that was left to its default
+
+
+class NotAnArrayError(Exception):
+    """A value that may hold arrays in a way of its own."""
+
+
+def kind_of(value):
+    """Return what a check of a value looks at: kinds and sizes, never entries."""
+    if isinstance(value, torch.Tensor):
+        return type(value), value.dtype, value.shape
+    if isinstance(value, (tuple, list)):
+        return type(value), *map(kind_of, value)
+    if value is None or value is OMITTED or isinstance(value, (int, float, str)):
+        return type(value), value is OMITTED
+    raise NotAnArrayError
+
+
 def checked(function):
     """Check the arrays among the arguments and results of a function at every call.
 
-    jaxtyping asks twice: for the arguments, and, the sizes found there at hand, for arguments and result. The
-    arguments need no second look.
+    The outcome depends on kinds and sizes alone, and most calls look like one before them: those have passed.
     """
     hints = function.__annotations__
     kept = {name: hint for name, hint in hints.items() if of_arrays(hint)}
-    function.__annotations__ = {"return": kept["return"]} if "return" in kept else kept
+    function.__annotations__ = kept
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some of Pyro's classes have hints in an old style
-        wrapper = beartype(conf=SETTINGS)(function)
+        check = beartype(conf=SETTINGS)(function)
     function.__annotations__ = hints
+    parameters = inspect.signature(function).parameters
+    if not kept or any(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters.values()):
+        return check
+    last = list(parameters)[-1:] if "return" in kept else []  # as jaxtyping hands over a result to be checked
+    places = [(place, name) for place, name in enumerate(parameters) if name in kept or name in last]
+    return remembering(check, places)
+
+
+def remembering(check, places):
+    """Return a check that is made once for the kinds and sizes found at some places of the arguments."""
+    passed = set()
+
+    @functools.wraps(check)
+    def wrapper(*arguments, **named):
+        count = len(arguments)
+        try:
+            seen = tuple(
+                [kind_of(arguments[i] if i < count else named.get(name, OMITTED)) for i, name in places]
+            )
+        except NotAnArrayError:
+            seen = None
+        if seen is None or seen not in passed:
+            check(*arguments, **named)
+            passed.add(seen)
+
     return wrapper
 
 
