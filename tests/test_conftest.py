@@ -5,6 +5,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jaxtyping
@@ -100,3 +101,18 @@ def test_arrays_inside_other_values_are_checked_at_every_call():
             count(torch.ones(3), many=[torch.ones(2)])
         with pytest.raises(TypeCheckError):
             count(torch.ones(2), many=deque([torch.ones(3)]))
+
+
+def test_arrays_of_a_dataclass_are_checked():
+    decorate = jaxtyping.jaxtyped(typechecker=sys.modules["typechecking"].checked)
+
+    @decorate
+    @dataclass
+    class Pair:
+        one: Float[Tensor, " rows"]
+        two: Float[Tensor, " rows"]
+
+    for _ in range(2):
+        assert Pair(torch.ones(2), torch.ones(2)).two.shape == (2,)
+        with pytest.raises(TypeCheckError):
+            Pair(torch.ones(2), torch.ones(3))
