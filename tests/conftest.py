@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import typechecking
 
 sys.path.pop(0)
-jaxtyping.jaxtyped = typechecking.only_functions_of_arrays(jaxtyping.jaxtyped)
+jaxtyping.jaxtyped = typechecking.sparing(jaxtyping.jaxtyped)
 install_import_hook("probae", f"{typechecking.__name__}.checked")
 
 # Sums are split over threads in different orders, so bits are comparable only on one thread.

@@ -3,6 +3,9 @@
 import random
 import socket
 import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jaxtyping
@@ -75,6 +78,41 @@ def test_results_are_checked_with_the_sizes_of_the_arguments():
     def cut(x: Float[Tensor, "rows columns"], rows: int) -> Float[Tensor, "rows columns"]:
         return x[:rows]
 
-    assert cut(torch.ones(3, 2), 3).shape == (3, 2)
-    with pytest.raises(TypeCheckError, match="return value"):
-        cut(torch.ones(3, 2), 2)
+    for _ in range(2):  # what has passed is not looked at again, and what has not is
+        assert cut(torch.ones(3, 2), 3).shape == (3, 2)
+        with pytest.raises(TypeCheckError, match="return value"):
+            cut(torch.ones(3, 2), 2)
+        with pytest.raises(TypeCheckError, match="parameters"):
+            cut(torch.ones(3, 2, dtype=torch.int64), 3)
+
+
+def test_arrays_inside_other_values_are_checked_at_every_call():
+    @jaxtyping.jaxtyped(typechecker=sys.modules["typechecking"].checked)
+    def count(
+        one: Float[Tensor, " rows"] | None = None, *, many: Sequence[Float[Tensor, " rows"]] = ()
+    ) -> int:
+        return len(many)
+
+    for _ in range(2):
+        assert count() == 0
+        assert count(None) == 0
+        assert count(torch.ones(2), many=[torch.ones(2)]) == 1
+        with pytest.raises(TypeCheckError):
+            count(torch.ones(3), many=[torch.ones(2)])
+        with pytest.raises(TypeCheckError):
+            count(torch.ones(2), many=deque([torch.ones(3)]))
+
+
+def test_arrays_of_a_dataclass_are_checked():
+    decorate = jaxtyping.jaxtyped(typechecker=sys.modules["typechecking"].checked)
+
+    @decorate
+    @dataclass
+    class Pair:
+        one: Float[Tensor, " rows"]
+        two: Float[Tensor, " rows"]
+
+    for _ in range(2):
+        assert Pair(torch.ones(2), torch.ones(2)).two.shape == (2,)
+        with pytest.raises(TypeCheckError):
+            Pair(torch.ones(2), torch.ones(3))
