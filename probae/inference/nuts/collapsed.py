@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probae.compiled import compile_cached
-from probae.inference.nuts.kernel import DENSITY, Target, compiled
+from probae.inference.nuts.kernel import DENSITY, Target, add_products, compiled
 
 __all__ = ["collapsed_log_density"]
 
@@ -58,11 +58,9 @@ def solve_capacitance(W: Matrix, inverse: Vector, B: Matrix) -> float:
     for k in range(latents):
         for d in range(features):
             B[k, d] = W[k, d] * inverse[d]
-        for j in range(k + 1):
-            total = 1.0 if j == k else 0.0
-            for d in range(features):
-                total += B[k, d] * W[j, d]
-            M[k, j] = total
+        for j in range(latents):
+            M[k, j] = 1.0 if j == k else 0.0
+        add_products(W, B[k], M[k])  # the upper half is not read
     log_det = 0.0
     for k in range(latents):  # Cholesky factor in place, forward substitution in the same sweep
         for j in range(k):
@@ -94,25 +92,23 @@ def add_scatter(C: Matrix, W: Matrix, B: Matrix, inverse: Vector, dW: Matrix, dp
         for j in range(features):
             for d in range(features):
                 BC[k, d] += B[k, j] * C[j, d]
-    BCB = np.empty((latents, latents))
+    BCB = np.zeros((latents, latents))
     value = 0.0
     for k in range(latents):
-        for j in range(latents):
-            total = 0.0
-            for d in range(features):
-                total += BC[k, d] * B[j, d]
-            BCB[k, j] = total
+        add_products(B, BC[k], BCB[k])
         value += BCB[k, k]
-    residual = np.empty(features)
+    residual, explained = np.empty(features), np.empty(features)
     for d in range(features):
         residual[d] = C[d, d]
     for k in range(latents):
         for d in range(features):
-            explained = 0.0
-            for j in range(latents):
-                explained += BCB[k, j] * W[j, d]
-            residual[d] += W[k, d] * (explained - 2 * BC[k, d])
-            dW[k, d] += inverse[d] * (BC[k, d] - explained)
+            explained[d] = 0.0
+        for j in range(latents):
+            for d in range(features):
+                explained[d] += BCB[k, j] * W[j, d]
+        for d in range(features):
+            residual[d] += W[k, d] * (explained[d] - 2 * BC[k, d])
+            dW[k, d] += inverse[d] * (BC[k, d] - explained[d])
     for d in range(features):
         value += residual[d] * inverse[d]
         dpsi[d] += 0.5 * residual[d] * inverse[d] * inverse[d]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from probae.compiled import compile_cached
 from probae.inference.nuts.halves import Tree, dot, merge, put, put_leaf, turn_around
-from probae.inference.nuts.kernel import DENSITY, GENERATOR, MATRIX, TARGET, VECTOR, Target, compiled
+from probae.inference.nuts.kernel import DENSITY, GENERATOR, LANES, MATRIX, TARGET, VECTOR, Target, add_products, compiled
 
 __all__ = ["STATISTICS", "Affine", "advance"]
 
@@ -46,26 +46,44 @@ class Affine(NamedTuple):
 
 
 @compiled
+def add_stretch(affine: Affine, vector: Vector, result: Vector) -> None:
+    """Add U' S U vector to the result, a few directions at a time so that they are read from memory once."""
+    rank, size = affine.directions.shape
+    along = np.zeros(rank)
+    for first in range(0, rank, LANES):
+        last = min(first + LANES, rank)
+        add_products(affine.directions[first:last], vector, along[first:last])
+        r = first
+        while r + 3 < last:
+            a, b = affine.stretch[r] * along[r], affine.stretch[r + 1] * along[r + 1]
+            c, d = affine.stretch[r + 2] * along[r + 2], affine.stretch[r + 3] * along[r + 3]
+            one, two = affine.directions[r], affine.directions[r + 1]
+            three, four = affine.directions[r + 2], affine.directions[r + 3]
+            for i in range(size):
+                result[i] = result[i] + a * one[i] + b * two[i] + c * three[i] + d * four[i]
+            r += 4
+        while r < last:
+            weight = affine.stretch[r] * along[r]
+            for i in range(size):
+                result[i] += weight * affine.directions[r, i]
+            r += 1
+
+
+@compiled
 def whitened(
     density: Any, xi: Vector, gradient: Vector, affine: Affine, precision: Matrix, target: Target
 ) -> float:
     """Return the log density at xi and write its gradient in xi."""
-    size, rank = len(xi), len(affine.stretch)
+    size = len(xi)
     theta, slope = xi.copy(), np.empty(size)
-    for r in range(rank):
-        along = affine.stretch[r] * dot(affine.directions[r], xi)
-        for i in range(size):
-            theta[i] += along * affine.directions[r, i]
+    add_stretch(affine, xi, theta)
     for i in range(size):
         theta[i] = affine.origin[i] + affine.scale[i] * theta[i]
     value = density(theta, slope, precision, target)
     for i in range(size):
         slope[i] *= affine.scale[i]
         gradient[i] = slope[i]
-    for r in range(rank):
-        along = affine.stretch[r] * dot(affine.directions[r], slope)
-        for i in range(size):
-            gradient[i] += along * affine.directions[r, i]
+    add_stretch(affine, slope, gradient)
     return value
 
 
