@@ -162,7 +162,12 @@ def test_a_run_is_a_folder_that_can_be_loaded_and_audited(table, capsys):
     verdict = json.loads((folder / "audit.json").read_text())["verdict"]
     assert f"**{verdict}**" in page
     assert verdict in said.out
-    assert set(re.findall(r"\]\((\w+\.png)\)", page)) == {"audit.png", "loadings.png", "rotation.png", "scores.png"}
+    assert set(re.findall(r"\]\((\w+\.png)\)", page)) == {
+        "audit.png",
+        "loadings.png",
+        "rotation.png",
+        "scores.png",
+    }
     assert f"pa.load({str(folder)!r})" in page
     for value in fit.model.loadings.flatten().tolist():
         assert f"{value:.4g}" in page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -157,11 +158,15 @@ def _named(name: str) -> str:
 
 def _error_bars(ax: Axes, errors: list[AngleError]) -> None:
     """Draw 1.96 Monte Carlo standard errors of the effective bound."""
-    shown = [(i, e) for i, e in enumerate(errors) if e.effective is not None and e.effective < LARGEST_ANGLE]
-    shown = [(i, e) for i, e in shown if e.effective_error > 0]
+    shown = [
+        (e.effective, i, 1.96 * e.effective_error)
+        for i, e in enumerate(errors)
+        if e.effective is not None and e.effective < LARGEST_ANGLE and e.effective_error > 0
+    ]
     if shown:
+        degrees, places, bars = zip(*shown, strict=True)
         ax.errorbar(
-            [e.effective for _, e in shown], [i for i, _ in shown], xerr=[1.96 * e.effective_error for _, e in shown],
+            degrees, places, xerr=bars,
             linestyle="none", color=COLOURS["effective"], elinewidth=1.0, zorder=2,
         )  # fmt: skip
 
@@ -204,7 +209,7 @@ def _places(rows: list[Row]) -> NDArray[np.float64]:
     return np.array([i if i < planes else planes - 1 + step * (i - planes + 1) for i in range(len(rows))])
 
 
-def _name(ax: Axes, names: list[str], places: NDArray[np.float64], planes: int) -> None:
+def _name(ax: Axes, names: list[str], places: NDArray[np.number[Any]], planes: int) -> None:
     """Name the rows, first on top; of many planes only say how many there are."""
     shown = list(range(len(names))) if len(names) <= NAMED else list(range(planes, len(names)))
     spacing = room(ax)[1] / (places[-1] + 1.0)
