@@ -8,7 +8,6 @@ import warnings
 import numpy as np
 import scipy.optimize
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import ConvergenceWarning, Data, NotExactError

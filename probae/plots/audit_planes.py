@@ -75,7 +75,7 @@ def angles(ax: Axes, evidence: Evidence) -> str:
     ]
     if any(error.effective is not None for error in errors):
         drawn.insert(1, ("effective", [math.nan if e.effective is None else e.effective for e in errors]))
-    places = np.arange(len(errors))
+    places = np.arange(len(errors), dtype=np.float64)
     size = 5.5 if len(errors) <= NAMED else 3.5
     for name, values in drawn:
         bar = name == "Cramer-Rao"
@@ -161,7 +161,7 @@ def _error_bars(ax: Axes, errors: list[AngleError]) -> None:
     shown = [(i, e) for i, e in shown if e.effective_error > 0]
     if shown:
         ax.errorbar(
-            [e.effective for _, e in shown], [i for i, _ in shown], xerr=[1.96 * e.effective_error for _, e in shown],
+            [e.effective or 0.0 for _, e in shown], [i for i, _ in shown], xerr=[1.96 * e.effective_error for _, e in shown],
             linestyle="none", color=COLOURS["effective"], elinewidth=1.0, zorder=2,
         )  # fmt: skip
 

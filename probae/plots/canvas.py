@@ -65,7 +65,9 @@ def legend_above(ax: Axes, columns: int = 1, handle: float = 2.0, size: float = 
 def mark_beyond(ax: Axes, places: Sequence[int], at: float, marker: str) -> None:
     """Put an arrowhead, "<" or ">", beside points that stand at ``at`` because their value is beyond the axis."""
     if len(places):
-        aside = offset_copy(ax.transData, ax.figure, x=8.0 if marker == ">" else -8.0, units="points")
+        aside = offset_copy(
+            ax.transData, ax.get_figure(root=True), x=8.0 if marker == ">" else -8.0, units="points"
+        )
         ax.plot(
             [at] * len(places), places, linestyle="none", marker=marker, markersize=4.0, color="0.35", transform=aside,
             clip_on=False,
