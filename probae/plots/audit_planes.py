@@ -161,7 +161,8 @@ def _error_bars(ax: Axes, errors: list[AngleError]) -> None:
     shown = [(i, e) for i, e in shown if e.effective_error > 0]
     if shown:
         ax.errorbar(
-            [e.effective or 0.0 for _, e in shown], [i for i, _ in shown], xerr=[1.96 * e.effective_error for _, e in shown],
+            [e.effective or 0.0 for _, e in shown], [i for i, _ in shown],
+            xerr=[1.96 * e.effective_error for _, e in shown],
             linestyle="none", color=COLOURS["effective"], elinewidth=1.0, zorder=2,
         )  # fmt: skip
 
