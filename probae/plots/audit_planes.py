@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -76,7 +75,7 @@ def angles(ax: Axes, evidence: Evidence) -> str:
     ]
     if any(error.effective is not None for error in errors):
         drawn.insert(1, ("effective", [math.nan if e.effective is None else e.effective for e in errors]))
-    places = np.arange(len(errors))
+    places = np.arange(len(errors), dtype=np.float64)
     size = 5.5 if len(errors) <= NAMED else 3.5
     for name, values in drawn:
         bar = name == "Cramer-Rao"
@@ -158,15 +157,12 @@ def _named(name: str) -> str:
 
 def _error_bars(ax: Axes, errors: list[AngleError]) -> None:
     """Draw 1.96 Monte Carlo standard errors of the effective bound."""
-    shown = [
-        (e.effective, i, 1.96 * e.effective_error)
-        for i, e in enumerate(errors)
-        if e.effective is not None and e.effective < LARGEST_ANGLE and e.effective_error > 0
-    ]
+    shown = [(i, e) for i, e in enumerate(errors) if e.effective is not None and e.effective < LARGEST_ANGLE]
+    shown = [(i, e) for i, e in shown if e.effective_error > 0]
     if shown:
-        degrees, places, bars = zip(*shown, strict=True)
         ax.errorbar(
-            degrees, places, xerr=bars,
+            [e.effective or 0.0 for _, e in shown], [i for i, _ in shown],
+            xerr=[1.96 * e.effective_error for _, e in shown],
             linestyle="none", color=COLOURS["effective"], elinewidth=1.0, zorder=2,
         )  # fmt: skip
 
@@ -209,7 +205,7 @@ def _places(rows: list[Row]) -> NDArray[np.float64]:
     return np.array([i if i < planes else planes - 1 + step * (i - planes + 1) for i in range(len(rows))])
 
 
-def _name(ax: Axes, names: list[str], places: NDArray[np.number[Any]], planes: int) -> None:
+def _name(ax: Axes, names: list[str], places: NDArray[np.float64], planes: int) -> None:
     """Name the rows, first on top; of many planes only say how many there are."""
     shown = list(range(len(names))) if len(names) <= NAMED else list(range(planes, len(names)))
     spacing = room(ax)[1] / (places[-1] + 1.0)
