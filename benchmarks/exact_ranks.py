@@ -33,7 +33,6 @@ from benchmarks._machine import versions
 from probae import io
 from probae.analysis.invariant_quantities import invariant_quantities
 from probae.analysis.simulator import Replicate, Replicates, Simulator
-from probae.statistics import SufficientStatistics
 from probae.inference.nuts.collapsed import collapsed_log_density
 from probae.inference.nuts.first import Start, start_of
 from probae.inference.nuts.kernel import Target
@@ -42,6 +41,7 @@ from probae.inference.nuts.record import parameters_of
 from probae.inference.nuts.target import precision_of
 from probae.inference.nuts.trajectory import advance
 from probae.inference.parameter_draws import Problem, problem_of
+from probae.statistics import SufficientStatistics
 
 Planted = Literal["nothing", "narrow", "rows", "gauge", "prior"]
 

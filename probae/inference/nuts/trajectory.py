@@ -23,7 +23,17 @@ from numpy.typing import NDArray
 
 from probae.compiled import compile_cached
 from probae.inference.nuts.halves import Tree, dot, merge, put, put_leaf, turn_around
-from probae.inference.nuts.kernel import DENSITY, GENERATOR, LANES, MATRIX, TARGET, VECTOR, Target, add_products, compiled
+from probae.inference.nuts.kernel import (
+    DENSITY,
+    GENERATOR,
+    LANES,
+    MATRIX,
+    TARGET,
+    VECTOR,
+    Target,
+    add_products,
+    compiled,
+)
 
 __all__ = ["STATISTICS", "Affine", "advance"]
 
