@@ -13,7 +13,7 @@ would pass, so each planted error must be caught at the same settings.
 
 Run:     python -m benchmarks.exact_ranks                                (half an hour; a killed run goes on)
          python -m benchmarks.exact_ranks --planted narrow --simulations 100
-Claim:   passes with nothing planted (so far 80 of the 1,000 simulations were run, none of 307 quantities flagged), fails
+Claim:   passes with nothing planted (so far 80 of the 1,000 simulations ran, none of 307 quantities flagged), fails
          with each error (narrow does, at 60; the others remain to be run); results/benchmarks/exact-ranks-*.json
 """
 
