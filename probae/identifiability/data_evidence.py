@@ -73,6 +73,11 @@ class DataEvidence:
     curvature: CurvatureSigns | None = None
 
     @property
+    def shows_axes(self) -> bool:
+        """Whether T1 rejects in some plane: without that no other axes are looked for."""
+        return self.information is not None and self.information.some_plane(ALPHA)
+
+    @property
     def tails_without_axes(self) -> bool:
         """Whether the scores are not Gaussian (T2) and yet no test of axes (T1) rejects, as of elliptical data."""
         if self.gaussian is None or self.information is None or self.gaussian.p_value >= ALPHA:
@@ -130,14 +135,12 @@ def data_evidence(
     rows: Float[Tensor, "samples features"],
     scores: Scores | None,
     why_no_scores: str,
-    adaptive: FrameComparison | None,
     names: tuple[str, ...] | None,
     seed: int,
 ) -> DataEvidence:
-    """Run every test that these rows and this model allow.
+    """Run every test that these rows and this model allow, but for that of the curvature.
 
-    ``scores`` are those of the rows under the model, or None and why there are none; ``adaptive`` the axes of a law
-    fitted to them, where one was; ``names`` those of the columns.
+    ``scores`` are those of the rows under the model, or None and why there are none; ``names`` those of the columns.
     """
     loadings, noise, mean = model._gaussian_parameters()
     labels = names or tuple(str(i) for i in range(model.features))
@@ -161,7 +164,6 @@ def data_evidence(
             directions=non_gaussian_directions(scores.values),
             robust=_robust(model, rows),
             split=_split(model, rows, gaussian, seed),
-            curvature=_curvature(model, scores, information, adaptive, seed),
         )
     except (DataError, FitError) as error:  # rows that repeat, or columns that follow from the others
         return DataEvidence(checked, discrete, None, None, str(error))
@@ -226,18 +228,12 @@ def _split(
         return None
 
 
-def _curvature(
-    model: LinearFactorModel,
-    scores: Scores,
-    information: RotationInformation,
-    adaptive: FrameComparison | None,
-    seed: int,
+def curvature(
+    model: LinearFactorModel, scores: Scores, adaptive: FrameComparison | None, seed: int
 ) -> CurvatureSigns | None:
-    """Run T6 at the adaptive axes, each matched to the score it is closest to."""
+    """Run T6 at the axes of a law fitted to the scores, each matched to the score it is closest to."""
     laws = _laws(model)
     if laws is None or adaptive is None or adaptive.rotation is None or len(scores.values) < CURVATURE_ROWS:
-        return None
-    if not information.some_plane(ALPHA):
         return None
     own = torch.eye(model.latents, dtype=torch.float64)
     return curvature_signs(scores, laws, match_columns(own, adaptive.rotation).matched, seed=seed)

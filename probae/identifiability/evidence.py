@@ -11,7 +11,7 @@ from torch import Tensor
 
 from probae.checks import ParameterError, check_data
 from probae.identifiability.axes_bootstrap import axes_bootstrap
-from probae.identifiability.data_evidence import DataEvidence, data_evidence, exact_test
+from probae.identifiability.data_evidence import DataEvidence, curvature, data_evidence, exact_test
 from probae.identifiability.effective_information import effective_information
 from probae.identifiability.frames import MAX_LATENTS, FrameComparison, adaptive_frame, model_frame
 from probae.identifiability.guide import InferenceEvidence, inference_evidence
@@ -90,13 +90,15 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
         precision = tuple(angle_errors(scores, laws, effective_information(model, seed=seed)))
         if model.latents <= MAX_LATENTS:
             own_frame = model_frame(scores, laws, seed)
-            other_frame = adaptive_frame(scores, seed) if shape.identified else None
             bootstrap = axes_bootstrap(scores, laws, resamples, seed=seed) if resamples else None
     profile = None if zeros is not None else _profile(fit, rows, precision, scores, seed)
     if rows is None:
         data = _too_few(model, x, reason, seed)
     else:
-        data = data_evidence(model, rows, scores, reason, other_frame, fit.names, seed)
+        data = data_evidence(model, rows, scores, reason, fit.names, seed)
+        if scores is not None and laws is not None and shape.identified and data.shows_axes:
+            other_frame = adaptive_frame(scores, seed) if model.latents <= MAX_LATENTS else None
+            data = replace(data, curvature=curvature(model, scores, other_frame, seed))
     inference = inference_evidence(
         fit,
         rows,

@@ -11,6 +11,7 @@ from probae.identifiability.decision import (
     data_would_identify,
     decision,
     noise_rejected,
+    rows_depend,
 )
 from probae.identifiability.evidence import Evidence
 from probae.identifiability.guide import guide_reason, prior_reason
@@ -105,7 +106,12 @@ def _structural(evidence: Evidence) -> Decision | None:
         )
     found = evidence.inference, evidence.model_frame, evidence.worst_error
     reasons += [why for read in (guide_reason, prior_reason) if (why := read(*found, identified=False))]
-    if data_would_identify(evidence):
+    if rows_depend(evidence):
+        reasons.append(
+            "Dependent rows: the tests of axes do not hold for them. Factors whose serial dependence differs could be "
+            "told apart by a model of it, which this one is not."
+        )
+    elif data_would_identify(evidence):
         reasons.append(
             "The data carry rotation information (directions of the scores are not uniform): "
             "a model with non-Gaussian factors would be identified from them."
