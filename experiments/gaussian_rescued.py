@@ -18,10 +18,10 @@ Answer:  Yes: with known labels the axes are found, in this run with errors not 
         stand behind every d, so that all are low together.
     Six noisy features, labels known: 4.3 +- .4 (7.2), 2.3 +- .2 (3.7), 1.2 +- .2 (1.8) and .70 +- .19 (.89) at d = .1,
         .2, .4 and .7; without labels 20 to 25 (26) at every d, and never called identified.
-    The audit calls no data set with d = 0 or without labels identified, but one with shuffled labels (of three at
-        d = .7; none at the other d): rows of a segment are a mixture then, not Gaussian as the test of segments
-        assumes, and how often it errs on them is not known. With known labels one data set is INCONCLUSIVE at every d,
-        because its rows look dependent (p = .003): a test at level .01 does that at times.
+    The audit calls no data set with d = 0, without labels or with shuffled ones identified (three each; those at
+        d = .7 seen again since the test of segments permutes labels: rows with shuffled labels are a mixture, not
+        Gaussian). With known labels one data set is INCONCLUSIVE at every d, because its rows look dependent (p =
+        .003): a test at level .01 does that at times.
 """
 
 from __future__ import annotations

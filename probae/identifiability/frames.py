@@ -12,7 +12,7 @@ from torch import Tensor
 from probae.inference.rotation_search import LawTable, column_density, search_rotation, tabulate
 from probae.matching import match_columns, rotation_angle
 from probae.models.marginal import Scores
-from probae.priors import GeneralizedNormal, Independent, Laplace, Prior, StudentT
+from probae.priors import Gaussian, GeneralizedNormal, Independent, Laplace, Prior, StudentT
 
 MAX_LATENTS = 12  # beyond, the search over frames costs more than the rest of the audit
 SAME = 1.0  # degrees between frames that are one to start from
@@ -61,12 +61,13 @@ def adaptive_frame(scores: Scores, seed: int) -> FrameComparison:
     Half of the rows choose the laws and the frame; the other half compare it with the fitted axes under the best laws
     for them, chosen on the first half too. The search starts from the fitted axes and from the best axes of each common
     law; in turn each axis takes its best law and the axes turn under these, until no law changes: the mean density
-    never falls.
+    never falls. An axis may be Gaussian: else axes that chance shows the better of two wrong laws would win on Gaussian
+    factors.
     """
     values, covariance = scores.values, scores.covariance
     order = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))
     first, second = (values[rows] for rows in order.chunk(2))
-    tables = law_tables(values, covariance)
+    tables = law_tables(values, covariance, [*candidate_laws(), Gaussian()])
     here = best_laws(tables, first, covariance)
     found = max(
         (
@@ -92,7 +93,7 @@ def _starts(tables: list[LawTable], rows: Tensor, covariance: Tensor, seed: int)
     """Return the given axes and the best ones of each common law, those that differ by a degree or more."""
     latents = rows.shape[1]
     starts = [torch.eye(latents, dtype=torch.float64)]
-    for table in tables:
+    for table in tables[:-1]:  # all axes are alike to Gaussian factors
         found = search_rotation(rows, covariance, [table] * latents, seed, restarts=1).rotation
         if min(axes_angle(start.T @ found) for start in starts) > SAME:
             starts.append(found)
@@ -116,23 +117,25 @@ def _alternate(
     return _Frame(rotation, laws, contrast)
 
 
-def law_tables(values: Float[Tensor, "n k"], covariance: Float[Tensor, "k k"]) -> list[LawTable]:
-    """Tabulate the candidate laws over the range of the scores."""
-    return [tabulate(values, covariance, [law])[0] for law in candidate_laws()]
+def law_tables(
+    values: Float[Tensor, "n k"], covariance: Float[Tensor, "k k"], laws: list[Prior]
+) -> list[LawTable]:
+    """Tabulate each law over the range of the scores."""
+    return [tabulate(values, covariance, [law])[0] for law in laws]
 
 
 def best_laws(
     tables: list[LawTable], values: Float[Tensor, "n k"], covariance: Float[Tensor, "k k"]
 ) -> list[int]:
-    """Return for each column the candidate law of the highest mean density."""
+    """Return for each column the law of the highest mean density."""
     columns = zip(values.T, covariance.diagonal(), strict=True)
     density = [[float(table(y.unsqueeze(0), v.view(1)).mean()) for table in tables] for y, v in columns]
     return [max(range(len(tables)), key=found.__getitem__) for found in density]
 
 
 def law_of(laws: list[int]) -> Prior:
-    """Return the law of factors with these candidate laws."""
-    chosen = [candidate_laws()[index] for index in laws]
+    """Return the law of factors with these candidate laws; the number after the last is Gaussian."""
+    chosen = [[*candidate_laws(), Gaussian()][index] for index in laws]
     return chosen[0] if len(set(laws)) == 1 else Independent(chosen)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import Data, ParameterError
-from probae.identifiability.frames import best_laws, law_of, law_tables
+from probae.identifiability.frames import best_laws, candidate_laws, law_of, law_tables
 from probae.identifiability.likelihood_ratio import sample_rows
 from probae.inference import Fit, ImportancePosterior
 from probae.inference.base import ExactPosterior, Method, Outcome
@@ -96,4 +96,4 @@ def fitted_law(
     Independent([Laplace(), GeneralizedNormal(shape=8)])
     """
     rows = sample_rows(scores, ROWS, seed)
-    return law_of(best_laws(law_tables(rows, covariance), rows, covariance))
+    return law_of(best_laws(law_tables(rows, covariance, candidate_laws()), rows, covariance))

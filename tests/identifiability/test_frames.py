@@ -29,7 +29,9 @@ MIXED = [Laplace(), GeneralizedNormal(8.0)]
 def test_the_best_law_of_a_column_is_the_law_it_was_drawn_from():
     laws = [StudentT(4.0), GeneralizedNormal(8.0), Laplace()]
     scores = scores_of(laws, 4000, 0)
-    found = best_laws(law_tables(scores.values, scores.covariance), scores.values, scores.covariance)
+    found = best_laws(
+        law_tables(scores.values, scores.covariance, candidate_laws()), scores.values, scores.covariance
+    )
     assert [repr(candidate_laws()[index]) for index in found] == [repr(law) for law in laws]
 
 
