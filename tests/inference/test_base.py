@@ -8,7 +8,18 @@ import torch
 
 from probae import ELBO, fit
 from probae.encoders import LinearGaussianEncoder
-from probae.inference import EM, MAP, SVI, dictionary, factor_likelihood, importance, noisy, profile, unmixing
+from probae.inference import (
+    EM,
+    MAP,
+    SVI,
+    dictionary,
+    factor_likelihood,
+    importance,
+    learnt_shapes,
+    noisy,
+    profile,
+    unmixing,
+)
 from probae.inference.adam import FlatAdam
 from probae.inference.base import Loop
 from probae.models import FactorAnalysis, IndependentComponents, SparseCoding
@@ -33,7 +44,7 @@ STOPS = {
     "em": (lambda: (FactorAnalysis(4, 1), EM()), factor_likelihood, "expect", 5),
     "map": (lambda: (SparseCoding(4, 3), MAP(steps=9)), dictionary, "lasso", 4),
     "svi": (lambda: (FactorAnalysis(4, 1), SVI(LinearGaussianEncoder(4, 1), epochs=9)), ELBO, "__call__", 4),
-    "laplace-rotation": (lambda: (SparseCoding(4, 2), None), noisy, "search_rotation", 1),
+    "laplace-rotation": (lambda: (SparseCoding(4, 2), None), learnt_shapes, "search_rotation", 1),
     "laplace-refinement": (lambda: (SparseCoding(4, 2), None), noisy, "differentiable_scores", 6),
     "ica-start": (lambda: (IndependentComponents(4, 4), None), unmixing.UnmixingLikelihood, "evaluate", 1),
     "ica-refinement": (
