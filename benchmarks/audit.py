@@ -13,7 +13,8 @@ Run:     python -m benchmarks.audit
          python -m benchmarks.audit --rows 10000 100000 300000
 Claim:   see CLAIMS; `rows` in results/benchmarks/audit.json.
 Seen:    one thread, processor seconds (and megabytes at the peak) for 2,000, 10,000, 100,000 and 300,000 rows:
-         Gaussian factors 1.2 (5), 4.8 (41), 11.5 (119), 41 (282); Laplace factors 11.5 (82), 26 (98), 31 (225), 61 (204).
+         Gaussian factors 1.2 (5), 4.8 (41), 11.5 (119), 41 (282);
+         Laplace factors 11.5 (82), 26 (98), 31 (225), 61 (204).
          Linear in the rows from 100,000 on; below, frames and fits that look at some thousands of rows take most.
 """
 
