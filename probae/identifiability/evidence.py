@@ -99,13 +99,9 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
         if scores is not None and laws is not None and shape.identified and data.shows_axes:
             other_frame = adaptive_frame(scores, seed) if model.latents <= MAX_LATENTS else None
             data = replace(data, curvature=curvature(model, scores, other_frame, seed))
+    count, plane = 0 if rows is None else len(rows), None if profile is None else profile.plane
     inference = inference_evidence(
-        fit,
-        rows,
-        samples=0 if rows is None else len(rows),
-        restricted=_restricted(fit),
-        plane=None if profile is None else profile.plane,
-        seed=seed,
+        fit, rows, samples=count, restricted=_restricted(fit), plane=plane, seed=seed
     )
     return Evidence(
         features=model.features,

@@ -580,10 +580,12 @@ FAST_VARIANTS = (
 )
 
 
-def check(one, seed):
+def shortcomings(one, seed):
+    """Return what is wrong with the audit of a case: nothing, its verdict, or what it should have seen."""
     found = one.audit(seed)
-    assert one.right(found), f"{one.verdicts} up to {one.group} is right.\n{found.report}"
-    assert one.seen(found), str(found.report)
+    if not one.right(found):
+        return f"{one.verdicts} up to {one.group} is right.\n{found.report}"
+    return "" if one.seen(found) else f"The evidence lacks what the case has.\n{found.report}"
 
 
 def test_all_cases_of_the_table_are_here():
@@ -598,18 +600,18 @@ def test_all_cases_of_the_table_are_here():
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in SLOW])
 def test_verdict_and_evidence(name):
-    check(CASES[name], seed=0)
+    assert shortcomings(CASES[name], seed=0) == ""
 
 
 @pytest.mark.parametrize("name", FAST_VARIANTS)
 def test_verdict_of_a_variant(name):
-    check(VARIANTS[name], seed=0)
+    assert shortcomings(VARIANTS[name], seed=0) == ""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*SLOW, *(name for name in VARIANTS if name not in FAST_VARIANTS)])
 def test_verdict_of_a_slower_case(name):
-    check((CASES | VARIANTS)[name], seed=0)
+    assert shortcomings((CASES | VARIANTS)[name], seed=0) == ""
 
 
 @pytest.mark.slow
