@@ -7,6 +7,8 @@ checkpoints.
 
 Run:     python -m benchmarks.calibration                       (hours; each case is saved as it ends)
          python -m benchmarks.calibration --methods Gibbs --cases rows missing --simulations 200
+         python -m benchmarks.calibration --methods NUTS --cases wide --draws 400 --nuts-warmup 200 \
+             --nuts-acceptance 0.8               (the cheapest at 100 features, where nothing diverges: an hour)
 Claim:   every case passes; `found` in results/benchmarks/calibration.json, with the ranks and a figure of each.
 """
 
