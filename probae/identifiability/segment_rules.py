@@ -39,7 +39,7 @@ def segments_rule(evidence: Evidence) -> Decision | None:
         f"{largest:.2g}), and the worst plane is known to {evidence.worst_error:.1f} degrees."
     )
     meaning = "identified up to sign and order by the variances of the segments"
-    return Decision(Verdict.IDENTIFIED_SP, evidence.structure.group, (reason,), meaning)
+    return decision(Verdict.IDENTIFIED_SP, evidence, reason, meaning=meaning)
 
 
 def _some_segments(evidence: Evidence, found: SegmentEvidence) -> Decision:
