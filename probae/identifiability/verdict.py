@@ -193,7 +193,8 @@ def _curvature(evidence: Evidence) -> Decision | None:
         f"The data show axes in the plane of z[{i}] and z[{j}], but the assumed law has no clear maximum there, so "
         f"that what it fits is not what the data know: choose a law of the factors' shape. {data.curvature.describe()}"
     )
-    return decision(Verdict.INCONCLUSIVE, evidence, reason)
+    meaning = "the data show axes that the assumed law does not see"
+    return decision(Verdict.INCONCLUSIVE, evidence, reason, meaning=meaning)
 
 
 def _data_support(evidence: Evidence) -> Decision:
