@@ -82,8 +82,7 @@ class DataEvidence:
         """Whether the scores are not Gaussian (T2) and yet no test of axes (T1) rejects, as of elliptical data."""
         if self.gaussian is None or self.information is None or self.gaussian.p_value >= ALPHA:
             return False
-        overall = min((test.p_value for test in self.information.overall), default=1.0)
-        return not self.information.some_plane(ALPHA) and overall >= ALPHA / 2
+        return not self.information.some_direction(ALPHA)
 
     @property
     def against_the_law(self) -> tuple[tuple[int, int], ...]:

@@ -65,7 +65,4 @@ def data_would_identify(evidence: Evidence) -> bool:
     information = None if evidence.data is None else evidence.data.information
     if information is None or noise_rejected(evidence) or rows_depend(evidence):
         return False
-    overall = min(
-        (test.p_value for test in information.overall), default=1.0
-    )  # the planes of FA are arbitrary
-    return information.some_plane(ALPHA) or overall < ALPHA / 2
+    return information.some_direction(ALPHA)  # the planes of FA alone are arbitrary

@@ -68,9 +68,7 @@ def _nonlinear(evidence: Evidence) -> Decision | None:
 def _no_frame(evidence: Evidence) -> bool:
     """Whether no plane and no test over all scores shows axes, so that finishing a rotation would not help."""
     information = None if evidence.data is None else evidence.data.information
-    if information is None or not information.overall or information.some_plane(ALPHA):
-        return False
-    return min(test.p_value for test in information.overall) >= ALPHA / 2
+    return information is not None and bool(information.overall) and not information.some_direction(ALPHA)
 
 
 def _noise_identified(evidence: Evidence) -> Decision | None:

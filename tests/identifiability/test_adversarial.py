@@ -104,7 +104,7 @@ def flat_directions(found):
 
 def quiet(found):
     """T1 in no plane, familywise, nor over all scores."""
-    return not found.information.some_plane() and min(t.p_value for t in found.information.overall) >= 0.005
+    return not found.information.some_direction()
 
 
 def loud(found):
