@@ -75,7 +75,7 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
     if not isinstance(model, LinearFactorModel):
         raise ParameterError(f"audit reads linear factor models, got {type(model).__name__}.")
     if isinstance(fit.posterior, SegmentPosterior):
-        return _segmented(fit, x)
+        return _segmented(fit, x, seed)
     rows, reason = _complete_rows(model, x)
     zeros = zeros_of(model, x, fit.names, seed) if isinstance(model, ConfirmatoryFactorAnalysis) else None
     shape = structure(model.prior, model.latents, seed) if zeros is None else zeros.structure
@@ -129,10 +129,10 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
     )
 
 
-def _segmented(fit: Fit, x: Any) -> Evidence:
+def _segmented(fit: Fit, x: Any, seed: int) -> Evidence:
     """Collect the evidence on Gaussian factors with known segments: nothing else singles out their axes."""
     model = fit.model
-    found, shape, samples = segment_evidence(fit, x)
+    found, shape, samples = segment_evidence(fit, x, seed)
     return Evidence(
         features=model.features,
         factors=model.latents,
