@@ -228,11 +228,11 @@ def _split(
 
 
 def curvature(
-    model: LinearFactorModel, scores: Scores, adaptive: FrameComparison | None, seed: int
+    model: LinearFactorModel, scores: Scores, adaptive: FrameComparison, seed: int
 ) -> CurvatureSigns | None:
     """Run T6 at the axes of a law fitted to the scores, each matched to the score it is closest to."""
     laws = _laws(model)
-    if laws is None or adaptive is None or adaptive.rotation is None or len(scores.values) < CURVATURE_ROWS:
+    if laws is None or adaptive.rotation is None or len(scores.values) < CURVATURE_ROWS:
         return None
     own = torch.eye(model.latents, dtype=torch.float64)
     return curvature_signs(scores, laws, match_columns(own, adaptive.rotation).matched, seed=seed)
