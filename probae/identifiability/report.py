@@ -66,7 +66,7 @@ def audit(
     Raises
     ------
     ParameterError
-        If ``fit`` is nothing of that.
+        If ``fit`` is nothing of that, ``restarts`` hold no fits of its model, or ``bootstrap`` or ``seed`` is no count.
     DataError
         If loadings, draws and rows do not go together.
 
