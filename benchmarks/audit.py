@@ -25,7 +25,7 @@ import multiprocessing
 import pstats
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,8 +33,7 @@ import torch
 import tyro
 
 import probae as pa
-from benchmarks._machine import versions
-from probae import io
+from benchmarks._machine import save
 
 CLAIMS = {2_000: 20.0, 100_000: 60.0}  # seconds, at most
 PARTS = (  # functions of the audit whose time is shown
@@ -168,9 +167,7 @@ def line(row: dict[str, Any]) -> str:
 
 def main(settings: Settings) -> None:
     """Measure, print and save."""
-    rows = measure(settings)
-    settings.output.parent.mkdir(parents=True, exist_ok=True)
-    io.write_json({"settings": asdict(settings), "versions": versions(), "rows": rows}, settings.output)
+    save(settings.output, settings, measure(settings))
 
 
 if __name__ == "__main__":

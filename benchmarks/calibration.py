@@ -15,7 +15,7 @@ Claim:   every case passes; `found` in results/benchmarks/calibration.json, with
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ import torch
 import tyro
 
 import probae as pa
-from benchmarks._machine import versions
+from benchmarks._machine import save
 from probae import io
 
 CASES: dict[str, dict[str, Any]] = {
@@ -140,12 +140,7 @@ def main(settings: Settings) -> None:
     """Measure, print and save."""
     torch.set_num_threads(1)
     settings.output.mkdir(parents=True, exist_ok=True)
-    found = {
-        "settings": asdict(settings),
-        "versions": versions("pyro-ppl", "numba"),
-        "rows": measure(settings),
-    }
-    io.write_json(found, settings.output / "calibration.json")
+    save(settings.output / "calibration.json", settings, measure(settings), "pyro-ppl", "numba")
 
 
 if __name__ == "__main__":

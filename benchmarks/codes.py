@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,8 +32,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 import probae as pa
-from benchmarks._machine import versions
-from probae import io
+from benchmarks._machine import save
 
 CLAIMS = {"spams": 1.0, "scikit-learn": 0.35}  # probae's time over the peer's, at most
 TOLERANCE = 1e-6
@@ -209,10 +208,7 @@ def line(row: dict[str, Any]) -> str:
 
 def main(settings: Settings) -> None:
     """Measure, print and save."""
-    rows = measure(settings)
-    settings.output.parent.mkdir(parents=True, exist_ok=True)
-    found = {"settings": asdict(settings), "versions": versions("scikit-learn", "spams-bin"), "rows": rows}
-    io.write_json(found, settings.output)
+    save(settings.output, settings, measure(settings), "scikit-learn", "spams-bin")
 
 
 if __name__ == "__main__":

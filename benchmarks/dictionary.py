@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,8 +36,7 @@ from sklearn.decomposition import MiniBatchDictionaryLearning
 from threadpoolctl import threadpool_limits
 
 import probae as pa
-from benchmarks._machine import versions
-from probae import io
+from benchmarks._machine import save
 
 FOUND = 0.95  # |cosine| at which a planted atom counts
 SPAMS_BATCH, SCIKIT_BATCH = 512, 256  # their defaults
@@ -276,10 +275,7 @@ def line(row: dict[str, Any]) -> str:
 
 def main(settings: Settings) -> None:
     """Measure, print and save."""
-    rows = measure(settings)
-    settings.output.parent.mkdir(parents=True, exist_ok=True)
-    found = {"settings": asdict(settings), "versions": versions("scikit-learn", "spams-bin"), "rows": rows}
-    io.write_json(found, settings.output)
+    save(settings.output, settings, measure(settings), "scikit-learn", "spams-bin")
 
 
 if __name__ == "__main__":

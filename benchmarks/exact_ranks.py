@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,8 +32,7 @@ import torch
 import tyro
 
 import probae as pa
-from benchmarks._machine import versions
-from probae import io
+from benchmarks._machine import save
 from probae.analysis.invariant_quantities import invariant_quantities
 from probae.analysis.simulator import Replicate, Replicates, Simulator
 from probae.inference.nuts.collapsed import collapsed_log_density
@@ -171,35 +170,41 @@ def stem(settings: Settings) -> Path:
     return settings.output / f"exact-ranks-{settings.features}-{settings.latents}-{settings.planted}"
 
 
+def summary(found: pa.Calibration, settings: Settings, seconds: float) -> dict[str, Any]:
+    """Return a row of numbers."""
+    smallest = torch.minimum(found.chi_square, found.ecdf).min()
+    return {
+        "planted": settings.planted,
+        "passed": found.passed,
+        "simulations": len(found.ranks),
+        "quantities": len(found.names),
+        "flagged": [name for name, flag in zip(found.names, found.flagged.tolist(), strict=True) if flag],
+        "smallest p times the tests": min(1.0, float(smallest) * 2 * len(found.names)),
+        "largest shift": float(found.shift.abs().max()),
+        "seconds": seconds,
+    }
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row as text."""
+    return (
+        f"{row['planted']} planted: {'passed' if row['passed'] else 'FAILED'}, {len(row['flagged'])} of "
+        f"{row['quantities']} quantities flagged {row['flagged'][:8]}, N = {row['simulations']}; smallest p, "
+        f"corrected, {row['smallest p times the tests']:.2g}; largest shift {row['largest shift']:.3f}; "
+        f"{row['seconds']:.0f} s"
+    )
+
+
 def main(settings: Settings) -> None:
     """Measure, print and save."""
     torch.set_num_threads(1)
     settings.output.mkdir(parents=True, exist_ok=True)
     begin = time.process_time()
     found = calibrated(settings)
-    tests = 2 * len(found.names)
-    row = {
-        "passed": found.passed,
-        "simulations": len(found.ranks),
-        "quantities": len(found.names),
-        "flagged": [name for name, flag in zip(found.names, found.flagged.tolist(), strict=True) if flag],
-        "smallest p times the tests": min(
-            1.0, float(torch.minimum(found.chi_square, found.ecdf).min()) * tests
-        ),
-        "largest shift": float(found.shift.abs().max()),
-        "seconds": time.process_time() - begin,
-    }
-    print(
-        f"{settings.planted} planted: {'passed' if row['passed'] else 'FAILED'}, {len(row['flagged'])} of "
-        f"{row['quantities']} quantities flagged {row['flagged'][:8]}, N = {row['simulations']}; smallest p, "
-        f"corrected, {row['smallest p times the tests']:.2g}; largest shift {row['largest shift']:.3f}; "
-        f"{row['seconds']:.0f} s"
-    )
+    row = summary(found, settings, time.process_time() - begin)
+    print(line(row))
     pa.ranks_to_csv(found, stem(settings).with_suffix(".csv"))
-    io.write_json(
-        {"settings": asdict(settings), "versions": versions("numba"), "row": row},
-        stem(settings).with_suffix(".json"),
-    )
+    save(stem(settings).with_suffix(".json"), settings, [row], "numba")
 
 
 if __name__ == "__main__":

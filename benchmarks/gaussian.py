@@ -30,7 +30,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,8 +41,7 @@ import tyro
 from threadpoolctl import threadpool_limits
 
 import probae as pa
-from benchmarks._machine import versions
-from probae import io
+from benchmarks._machine import save
 
 CLAIMS = {
     "200,000 x 50, 5 factors": 300.0,
@@ -402,9 +401,7 @@ def main(settings: Settings) -> None:
     """Measure, print and save."""
     rows = measure(settings)
     print(report(rows))
-    settings.output.parent.mkdir(parents=True, exist_ok=True)
-    found = {"settings": asdict(settings), "versions": versions("scikit-learn", "statsmodels"), "rows": rows}
-    io.write_json(found, settings.output)
+    save(settings.output, settings, rows, "scikit-learn", "statsmodels")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,7 @@ from picard import picard
 from threadpoolctl import threadpool_limits
 
 import probae as pa
-from benchmarks._machine import versions
-from probae import io
+from benchmarks._machine import save
 from probae.inference.independent import Climb
 from probae.inference.unmixing import UnmixingLikelihood
 
@@ -225,9 +224,7 @@ def main(settings: Settings) -> None:
     """Measure, print and save."""
     rows = measure(settings)
     print(report(rows))
-    settings.output.parent.mkdir(parents=True, exist_ok=True)
-    found = {"settings": asdict(settings), "versions": versions("python-picard", "numba"), "rows": rows}
-    io.write_json(found, settings.output)
+    save(settings.output, settings, rows, "python-picard", "numba")
 
 
 if __name__ == "__main__":

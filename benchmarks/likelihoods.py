@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,7 @@ from sklearn.decomposition import FactorAnalysis
 from statsmodels.multivariate.factor import Factor
 
 import probae as pa
-from benchmarks._machine import versions
-from probae import io
+from benchmarks._machine import save
 
 FLOOR = 1e-6
 
@@ -192,9 +191,7 @@ def main(settings: Settings) -> None:
     """Measure, print and save."""
     rows = measure(settings)
     print(report(rows))
-    settings.output.parent.mkdir(parents=True, exist_ok=True)
-    found = {"settings": asdict(settings), "versions": versions("scikit-learn", "statsmodels"), "rows": rows}
-    io.write_json(found, settings.output)
+    save(settings.output, settings, rows, "scikit-learn", "statsmodels")
 
 
 if __name__ == "__main__":

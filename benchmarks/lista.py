@@ -26,7 +26,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -37,8 +37,7 @@ import tyro
 
 import probae as pa
 from benchmarks import codes
-from benchmarks._machine import versions
-from probae import io
+from benchmarks._machine import save
 
 Solver = Literal["fista", "coordinate"]
 TARGETS = {8: 0.03, 16: 0.01}  # of the optimum, above it, by layers
@@ -185,10 +184,7 @@ def line(row: dict[str, Any]) -> str:
 
 def main(settings: Settings) -> None:
     """Measure, print and save."""
-    rows = measure(settings)
-    settings.output.parent.mkdir(parents=True, exist_ok=True)
-    found = {"settings": asdict(settings), "versions": versions(), "rows": rows}
-    io.write_json(found, settings.output)
+    save(settings.output, settings, measure(settings))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ Claim:   see CLAIMS, SAME_RATE and LARGEST; what was found is in the rows of res
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,8 @@ import numpy as np
 import tyro
 from arviz_stats.base import array_stats
 
-from benchmarks._machine import versions
+from benchmarks._machine import save
 from benchmarks._samplers import Job, in_process_of_its_own
-from probae import io
 
 CLAIMS = {  # effective draws per second of Gibbs over those of the peer, at least
     "NumPyro collapsed": 30.0,
@@ -213,14 +212,7 @@ def beside_joint(gibbs: Job, mine: Run, settings: Settings) -> list[dict[str, An
 
 def main(settings: Settings) -> None:
     """Measure, print and save."""
-    rows = measure(settings)
-    settings.output.parent.mkdir(parents=True, exist_ok=True)
-    found = {
-        "settings": asdict(settings),
-        "versions": versions("pyro-ppl", "numpyro", "jax", "numba"),
-        "rows": rows,
-    }
-    io.write_json(found, settings.output)
+    save(settings.output, settings, measure(settings), "pyro-ppl", "numpyro", "jax", "numba")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,7 @@ import torch
 import tyro
 
 import probae as pa
-from benchmarks._machine import versions
-from probae import io
+from benchmarks._machine import save
 from probae.retrieval.hamming import COST, ball_size
 
 CLAIMS = {"two stages": 1.0}  # time over that of the exhaustive search, at most, from 50,000 rows on
@@ -157,10 +156,7 @@ def line(row: dict[str, Any]) -> str:
 
 def main(settings: Settings) -> None:
     """Measure, print and save."""
-    rows = measure(settings)
-    settings.output.parent.mkdir(parents=True, exist_ok=True)
-    found = {"settings": asdict(settings), "versions": versions(), "claims": CLAIMS, "rows": rows}
-    io.write_json(found, settings.output)
+    save(settings.output, settings, measure(settings), claims=CLAIMS)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,8 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
 import probae as pa
-from benchmarks._machine import versions
+from benchmarks._machine import save
 from benchmarks._pythae import by_pythae
-from probae import io
 from probae.inference.first_values import initialize
 
 CLAIMS = {"by hand": 1.15, "Pyro": 0.5, "pythae": 0.5}  # probae's time over the peer's, at most
@@ -230,10 +229,7 @@ def line(row: dict[str, Any]) -> str:
 
 def main(settings: Settings) -> None:
     """Measure, print and save."""
-    rows = measure(settings)
-    settings.output.parent.mkdir(parents=True, exist_ok=True)
-    found = {"settings": asdict(settings), "versions": versions("pyro-ppl", "pythae"), "rows": rows}
-    io.write_json(found, settings.output)
+    save(settings.output, settings, measure(settings), "pyro-ppl", "pythae")
 
 
 if __name__ == "__main__":

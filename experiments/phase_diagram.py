@@ -22,10 +22,10 @@ Answer:  n (2 kappa - 2) decides, and about 10 is where axes begin to mean somet
     Principal components recover axes by accident only: -.19 to .18 in bands of ten data sets or more.
     Five models of the same 1,000 rows, one data set: factors of shape 1 (best possible .99): Laplace .99, Student-t
         .98, generalised normal .99; of shape 1.5 (.95): .93, .90, .93; of shape 3 (.96): Laplace -.80, Student-t -.76,
-        the wrong axes surely, generalised normal .90, but only when its shape also starts above 2: from 1.5 alone the
-        fit ended at -.79. Gaussian and multivariate t factors: a likelihood that is the same to 1e-11 nats for every
-        rotation, whatever their recovery by accident (.94 once). On Gaussian factors the likelihood of the others
-        varies by 6 to 15 nats over a rotation all the same, and the axes are chance.
+        the wrong axes surely, generalised normal .90, since a fit starts learnt exponents on both sides of 2. Gaussian
+        and multivariate t factors: a likelihood that is the same to 1e-11 nats for every rotation, whatever their
+        recovery by accident (.94 once). On Gaussian factors the likelihood of the others varies by 6 to 15 nats over a
+        rotation all the same, and the axes are chance.
 """
 
 from __future__ import annotations

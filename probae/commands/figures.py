@@ -13,8 +13,7 @@ from probae import plots
 from probae.identifiability.report import Report
 from probae.inference import Fit
 from probae.io import write_figure
-
-PAGE = (11.7, 8.3)  # inches, A4 on its side
+from probae.plots.audit_page import HEIGHT, WIDTH
 
 
 def draw(path: Path, width: float, height: float, paint: Callable[[Axes], Any]) -> Path:
@@ -41,7 +40,7 @@ def draw_audit(path: Path, report: Report) -> Path:
     >>> draw_audit(Path(tempfile.mkdtemp()) / "audit.png", report).name
     'audit.png'
     """
-    return write_figure(plots.audit(report, Figure(figsize=PAGE)), path)
+    return write_figure(plots.audit(report, Figure(figsize=(WIDTH, HEIGHT))), path)
 
 
 def draw_fit(folder: Path, fit: Fit, x: Any, report: Report | None) -> dict[str, str]:

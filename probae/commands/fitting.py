@@ -94,6 +94,6 @@ def say_fit(run: Fit, report: Report | None, why_not: str, say: Say) -> None:
     if report is None:
         say(clean(f"no verdict: {why_not}"))
         return
-    say(clean(f"{report.verdict.name} {report.group}: {report.verdict.value}."))
+    say(clean(f"{report.verdict.name} {report.group}: {report.meaning}."))
     for reason in report.reasons:
         say(clean(f"  - {reason}"))

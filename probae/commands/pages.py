@@ -21,7 +21,7 @@ def verdict(report: Report | None, why_not: str = "") -> str:
 
 def verdict_text(report: Report) -> str:
     """Return the verdict with its meaning and its reasons."""
-    said = f"**{report.verdict.name}**, {report.group}: {report.verdict.value}."
+    said = f"**{report.verdict.name}**, {report.group}: {report.meaning}."
     return f"{said}\n\n{markdown.bullets(report.reasons)}"
 
 

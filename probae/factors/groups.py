@@ -14,7 +14,7 @@ from torch import Tensor
 from probae.checks import DataError, check_data
 from probae.inference import Fit
 from probae.models.marginal import missing_patterns
-from probae.statistics import SufficientStatistics
+from probae.statistics import SufficientStatistics, check_features
 
 BLOCK = 2**22  # numbers held at a time while rows stream by: 32 MB
 
@@ -100,10 +100,7 @@ def check_statistics(run: Fit, statistics: SufficientStatistics, weights: Any) -
         raise DataError(
             "weights need the rows of x, got SufficientStatistics: make them by from_data(x, weights=...)."
         )
-    if statistics.features != run.model.features:
-        raise DataError(
-            f"The statistics have {statistics.features} features, the model was built for {run.model.features}."
-        )
+    check_features(statistics, run.model.features)
 
 
 def check_weights(weights: Any, count: int) -> Float[Tensor, " samples"]:

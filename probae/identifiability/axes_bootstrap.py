@@ -19,10 +19,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import ParameterError, check_count
-from probae.identifiability.frames import MAX_LATENTS
+from probae.identifiability.frames import MAX_LATENTS, nearest_axes
 from probae.identifiability.precision import AngleError, angle_errors
 from probae.inference.rotation_search import search_rotation, tabulate
-from probae.matching import match_columns, plane_angles
+from probae.matching import plane_angles
 from probae.models.marginal import Scores
 from probae.priors import Prior
 
@@ -155,7 +155,7 @@ def axes_bootstrap(scores: Scores, laws: list[Prior], count: int = 50, *, seed: 
         rows = values[torch.randint(samples, (drawn,), generator=generator)]
         rows = (rows - rows.mean(0)) @ torch.linalg.solve(_symmetric_root(rows), root)
         found = search_rotation(rows, covariance, tables, seed, restarts=0).rotation
-        angles.append(_plane_angles(found))
+        angles.append(plane_angles(nearest_axes(found)))
     spread = torch.stack(angles).square().mean(0).sqrt() * math.sqrt(drawn / samples)
     errors = angle_errors(Scores(values, covariance, scores.remainder), laws)
     return AxesBootstrap(tuple(_plane(error, spread, count) for error in errors), count, samples)
@@ -170,12 +170,3 @@ def _symmetric_root(values: Tensor) -> Float[Tensor, "latents latents"]:
     """Return the symmetric root of the covariance."""
     levels, vectors = torch.linalg.eigh(torch.cov(values.T))
     return (vectors * levels.clamp_min(0).sqrt()) @ vectors.T
-
-
-def _plane_angles(rotation: Tensor) -> Float[Tensor, "latents latents"]:
-    """Return the angle of each plane in degrees, up to signs and order."""
-    matched = match_columns(torch.eye(len(rotation), dtype=torch.float64), rotation).matched
-    if torch.linalg.det(matched) < 0:  # half a turn away in every sense: turn back the column furthest off
-        matched = matched.clone()
-        matched[:, int(matched.diagonal().argmin())] *= -1
-    return plane_angles(matched)

@@ -8,6 +8,7 @@ import numpy as np
 
 from probae.identifiability.independence import few_rows, row_deletion_failures
 from probae.identifiability.nullity import Nullity, Parts
+from probae.identifiability.structure import ledermann_count
 
 __all__ = ["Check", "Rule"]
 
@@ -67,8 +68,8 @@ class Check:
 
     def _ledermann(self) -> Rule:
         features, factors = self.pattern.shape
-        count = ((features - factors) ** 2 - (features + factors)) / 2
-        holds = count >= 0 and factors < features
+        count = ledermann_count(features, factors)
+        holds = count >= 0
         verb = "leave" if holds else "do not leave"
         sentence = (
             f"{factors} factors of {features} features {verb} room for the noise variances (count {count:g})"

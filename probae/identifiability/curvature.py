@@ -63,7 +63,7 @@ class CurvatureSigns:
         alpha of each score, and its standard error.
     planes : tuple of PlaneCurvature
     law : str
-        The assumed law.
+        The assumed laws, each once.
     """
 
     alphas: tuple[float, ...]
@@ -172,7 +172,8 @@ def curvature_signs(
         _alpha(law, column[order], float(variance), moments)
         for law, column, variance in zip(laws, values.T, covariance.diagonal(), strict=True)
     ]
-    return signs_of([a for a, _ in found], [e for _, e in found], repr(laws[0]))
+    names = ", ".join(dict.fromkeys(map(repr, laws)))
+    return signs_of([a for a, _ in found], [e for _, e in found], names)
 
 
 def signs_of(alphas: Sequence[float], errors: Sequence[float], law: str) -> CurvatureSigns:

@@ -82,8 +82,7 @@ class DataEvidence:
         """Whether the scores are not Gaussian (T2) and yet no test of axes (T1) rejects, as of elliptical data."""
         if self.gaussian is None or self.information is None or self.gaussian.p_value >= ALPHA:
             return False
-        overall = min((test.p_value for test in self.information.overall), default=1.0)
-        return not self.information.some_plane(ALPHA) and overall >= ALPHA / 2
+        return not self.information.some_direction(ALPHA)
 
     @property
     def against_the_law(self) -> tuple[tuple[int, int], ...]:
@@ -229,11 +228,11 @@ def _split(
 
 
 def curvature(
-    model: LinearFactorModel, scores: Scores, adaptive: FrameComparison | None, seed: int
+    model: LinearFactorModel, scores: Scores, adaptive: FrameComparison, seed: int
 ) -> CurvatureSigns | None:
     """Run T6 at the axes of a law fitted to the scores, each matched to the score it is closest to."""
     laws = _laws(model)
-    if laws is None or adaptive is None or adaptive.rotation is None or len(scores.values) < CURVATURE_ROWS:
+    if laws is None or adaptive.rotation is None or len(scores.values) < CURVATURE_ROWS:
         return None
     own = torch.eye(model.latents, dtype=torch.float64)
     return curvature_signs(scores, laws, match_columns(own, adaptive.rotation).matched, seed=seed)

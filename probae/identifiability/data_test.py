@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +46,20 @@ def checked_rows(x: Tensor, minimum: int) -> Tensor:
 def table_rows(x: Any, minimum: int) -> Tensor:
     """Return the complete rows of any table in float64, or refuse."""
     return checked_rows(check_data(x).values, minimum)
+
+
+def holm(p_values: Mapping[tuple[int, int], float], alpha: float) -> set[tuple[int, int]]:
+    """Return the planes whose p-values reject at familywise level alpha (Holm, 1979).
+
+    Examples
+    --------
+    >>> sorted(holm({(0, 1): 0.004, (0, 2): 0.2, (1, 2): 0.001}, alpha=0.01))
+    [(0, 1), (1, 2)]
+    """
+    order = sorted(p_values, key=p_values.__getitem__)
+    gates = (alpha / left for left in range(len(order), 0, -1))
+    passed = itertools.takewhile(lambda step: p_values[step[0]] < step[1], zip(order, gates, strict=True))
+    return {plane for plane, _ in passed}
 
 
 def monte_carlo_p(statistics: Float[Tensor, " replicates"]) -> float:

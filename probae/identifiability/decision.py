@@ -8,6 +8,11 @@ from enum import Enum
 from probae.identifiability.data_test import ALPHA
 from probae.identifiability.evidence import Evidence
 
+WOULD_IDENTIFY = (
+    "The data carry rotation information (directions of the scores are not uniform): a model with non-Gaussian factors "
+    "would be identified from them."
+)
+
 
 class Verdict(Enum):
     """What can be said of the axes of a fitted model."""
@@ -36,9 +41,9 @@ class Decision:
     meaning: str = ""
 
 
-def decision(verdict: Verdict, evidence: Evidence, reason: str) -> Decision:
-    """Return a verdict with one reason and the group of the structure."""
-    return Decision(verdict, evidence.structure.group, (reason,))
+def decision(verdict: Verdict, evidence: Evidence, *reasons: str, meaning: str = "") -> Decision:
+    """Return a verdict with the group of the structure."""
+    return Decision(verdict, evidence.structure.group, reasons, meaning)
 
 
 def noise_rejected(evidence: Evidence) -> bool:
@@ -60,7 +65,4 @@ def data_would_identify(evidence: Evidence) -> bool:
     information = None if evidence.data is None else evidence.data.information
     if information is None or noise_rejected(evidence) or rows_depend(evidence):
         return False
-    overall = min(
-        (test.p_value for test in information.overall), default=1.0
-    )  # the planes of FA are arbitrary
-    return information.some_plane(ALPHA) or overall < ALPHA / 2
+    return information.some_direction(ALPHA)  # the planes of FA alone are arbitrary

@@ -48,13 +48,13 @@ class Evidence:
     inference: InferenceEvidence
     structure: Structure
     loadings: LoadingsCheck
-    invariance: float | None
-    data: DataEvidence | None
     why_no_data: str
-    precision: tuple[AngleError, ...]
-    profile: RotationProfile | None
-    model_frame: FrameComparison | None
-    adaptive_frame: FrameComparison | None
+    data: DataEvidence | None = None
+    invariance: float | None = None
+    precision: tuple[AngleError, ...] = ()
+    profile: RotationProfile | None = None
+    model_frame: FrameComparison | None = None
+    adaptive_frame: FrameComparison | None = None
     zeros: Zeros | None = None
     segments: SegmentEvidence | None = None
     uniqueness: NoiseIdentification | None = None
@@ -75,11 +75,13 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
     if not isinstance(model, LinearFactorModel):
         raise ParameterError(f"audit reads linear factor models, got {type(model).__name__}.")
     if isinstance(fit.posterior, SegmentPosterior):
-        return _segmented(fit, x)
+        return _segmented(fit, x, seed)
     rows, reason = _complete_rows(model, x)
     zeros = zeros_of(model, x, fit.names, seed) if isinstance(model, ConfirmatoryFactorAnalysis) else None
     shape = structure(model.prior, model.latents, seed) if zeros is None else zeros.structure
     checked = check_loadings(model)
+    count = 0 if rows is None else len(rows)
+    exploratory, searchable = zeros is None, model.latents <= MAX_LATENTS
     scores = None
     if rows is not None and model.latents > 1:
         scores, reason = _scores(model, rows, checked, reason)
@@ -88,51 +90,51 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
     own_frame = other_frame = bootstrap = None
     if scores is not None and laws is not None:
         precision = tuple(angle_errors(scores, laws, effective_information(model, seed=seed)))
-        if model.latents <= MAX_LATENTS:
+        if searchable:
             own_frame = model_frame(scores, laws, seed)
             bootstrap = axes_bootstrap(scores, laws, resamples, seed=seed) if resamples else None
-    profile = None if zeros is not None else _profile(fit, rows, precision, scores, seed)
+    profile = _profile(fit, rows, precision, scores, seed) if exploratory else None
     if rows is None:
         data = _too_few(model, x, reason, seed)
     else:
         data = data_evidence(model, rows, scores, reason, fit.names, seed)
-        if scores is not None and laws is not None and shape.identified and data.shows_axes:
-            other_frame = adaptive_frame(scores, seed) if model.latents <= MAX_LATENTS else None
+        if scores is not None and laws is not None and shape.identified and data.shows_axes and searchable:
+            other_frame = adaptive_frame(scores, seed)
             data = replace(data, curvature=curvature(model, scores, other_frame, seed))
-    count, plane = 0 if rows is None else len(rows), None if profile is None else profile.plane
+    plane = None if profile is None else profile.plane
     inference = inference_evidence(
         fit, rows, samples=count, restricted=_restricted(fit), plane=plane, seed=seed
     )
     return Evidence(
         features=model.features,
         factors=model.latents,
-        samples=_count(rows, data),
+        samples=count or (0 if data is None or data.gaussian is None else data.gaussian.samples),
         gaussian=model.gaussian,
         noise=model.noise,
         converged=fit.converged,
         inference=replace(inference, bootstrap=bootstrap),
         structure=shape,
         loadings=checked,
-        invariance=None
-        if rows is None or not model.gaussian or model.noise == "none" or zeros is not None
-        else haar_spread(model, rows),
-        data=data,
         why_no_data=reason,
+        data=data,
+        invariance=haar_spread(model, rows)
+        if rows is not None and exploratory and model.gaussian and model.noise != "none"
+        else None,
         precision=precision,
         profile=profile,
         model_frame=own_frame,
         adaptive_frame=other_frame,
         zeros=zeros,
-        uniqueness=noise_identification(model) if zeros is None else None,
-        principal=_principal(model, x, rows) if zeros is None and model.latents > 1 else None,
-        rank=rank_test(model, x, seed=seed) if zeros is None and x is not None else None,
+        uniqueness=noise_identification(model) if exploratory else None,
+        principal=_principal(model, x, rows) if exploratory and model.latents > 1 else None,
+        rank=rank_test(model, x, seed=seed) if exploratory and x is not None else None,
     )
 
 
-def _segmented(fit: Fit, x: Any) -> Evidence:
+def _segmented(fit: Fit, x: Any, seed: int) -> Evidence:
     """Collect the evidence on Gaussian factors with known segments: nothing else singles out their axes."""
     model = fit.model
-    found, shape, samples = segment_evidence(fit, x)
+    found, shape, samples = segment_evidence(fit, x, seed)
     return Evidence(
         features=model.features,
         factors=model.latents,
@@ -143,13 +145,8 @@ def _segmented(fit: Fit, x: Any) -> Evidence:
         inference=InferenceEvidence(restricted=False),
         structure=shape,
         loadings=check_loadings(model),
-        invariance=None,
-        data=None,
         why_no_data=found.why_no_tests,
         precision=found.precision,
-        profile=None,
-        model_frame=None,
-        adaptive_frame=None,
         segments=found,
     )
 
@@ -203,13 +200,6 @@ def _scores(
         nothing = torch.zeros(model.latents, model.latents, dtype=torch.float64)
         return Scores(sources, nothing, torch.zeros(len(rows), dtype=torch.float64)), reason
     return model.sufficient_scores(rows), reason
-
-
-def _count(rows: Tensor | None, data: DataEvidence | None) -> int:
-    """Return how many rows were looked at, also where they served one test only."""
-    if rows is not None:
-        return len(rows)
-    return 0 if data is None or data.gaussian is None else data.gaussian.samples
 
 
 def _too_few(model: LinearFactorModel, x: Any, reason: str, seed: int) -> DataEvidence | None:

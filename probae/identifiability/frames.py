@@ -168,9 +168,21 @@ def axes_angle(rotation: Float[Tensor, "k k"]) -> float:
     >>> round(axes_angle(givens(3, 0, 2, math.radians(70.0))), 9)         # 20 degrees short of an exchange of axes
     20.0
     """
-    identity = torch.eye(len(rotation), dtype=torch.float64)
-    matched = match_columns(identity, rotation).matched
-    if torch.linalg.det(matched) < 0:
+    return float(rotation_angle(nearest_axes(rotation)))
+
+
+def nearest_axes(rotation: Float[Tensor, "k k"]) -> Float[Tensor, "k k"]:
+    """Return the rotation to the same axes, in the order and with the signs of those they are closest to.
+
+    Examples
+    --------
+    >>> from probae.linalg import givens
+    >>> nearest_axes(givens(2, 0, 1, math.radians(90.0))).round(decimals=9) + 0.0
+    tensor([[1., 0.],
+            [0., 1.]], dtype=torch.float64)
+    """
+    matched = match_columns(torch.eye(len(rotation), dtype=torch.float64), rotation).matched
+    if torch.linalg.det(matched) < 0:  # half a turn away in every sense: turn back the column furthest off
         matched = matched.clone()
-        matched[:, 0] *= -1
-    return float(rotation_angle(matched))
+        matched[:, int(matched.diagonal().argmin())] *= -1
+    return matched

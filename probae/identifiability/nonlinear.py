@@ -71,12 +71,6 @@ def nonlinear_evidence(fit: Fit, x: Any) -> Evidence:
         inference=InferenceEvidence(restricted=True),
         structure=unknown,
         loadings=LoadingsCheck(0, False, 0.0, ()),
-        invariance=None,
-        data=None,
         why_no_data="The tests ask for scores, and a decoder that is not linear has none.",
-        precision=(),
-        profile=None,
-        model_frame=None,
-        adaptive_frame=None,
         nonlinear=why,
     )

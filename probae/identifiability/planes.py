@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 
-from probae.identifiability.data_test import DataTest
+from probae.identifiability.data_test import DataTest, holm
 from probae.identifiability.power import POWER_80, detectable
 from probae.identifiability.structure import connected, describe_blocks
 
@@ -94,12 +93,13 @@ class RotationInformation:
         """Whether at least one plane rejects, at familywise level alpha."""
         return bool(self.rejected(alpha))
 
+    def some_direction(self, alpha: float = 0.01) -> bool:
+        """Whether a plane rejects, or over all latents one of the two degrees, each at alpha / 2."""
+        return self.some_plane(alpha) or any(test.p_value < alpha / 2 for test in self.overall)
+
     def rejected(self, alpha: float = 0.01) -> tuple[tuple[int, int], ...]:
         """Return the planes that reject at familywise level alpha (Holm 1979)."""
-        order = sorted(self.planes, key=lambda plane: plane.p_value)
-        gates = (alpha / (len(order) - place) for place in range(len(order)))
-        passed = itertools.takewhile(lambda pair: pair[0].p_value < pair[1], zip(order, gates, strict=True))
-        return tuple(sorted(plane.plane for plane, _ in passed))
+        return tuple(sorted(holm({plane.plane: plane.p_value for plane in self.planes}, alpha)))
 
     def blocks(self, alpha: float = 0.01) -> tuple[tuple[int, ...], ...]:
         """Group latents joined by planes that do not reject: inside a group the data leave the rotation free."""

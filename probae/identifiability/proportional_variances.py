@@ -26,11 +26,8 @@ from torch import Tensor
 
 from probae.identifiability.segment_information import SegmentFit
 
-PERMUTATIONS, FEWEST, ROWS = (
-    999,
-    299,
-    20_000_000,
-)  # permutations, and rows of them all beyond which there are fewer
+PERMUTATIONS, FEWEST = 999, 299
+ROWS = 20_000_000  # of all permutations together, beyond which there are fewer
 SINGULAR = 1e-9  # share of the largest eigenvalue of Cov(g) below which a direction is left out
 
 

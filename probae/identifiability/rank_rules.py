@@ -41,7 +41,8 @@ def _unsupported_factor(evidence: Evidence) -> Decision | None:
         f"The data do not support the last of the factors, and where one is too many no rotation has a meaning. "
         f"{found.describe()} Fit {found.factors - 1}."
     )
-    return decision(Verdict.RANK_DEFICIENT, evidence, reason)
+    meaning = "the data do not support as many factors"
+    return decision(Verdict.RANK_DEFICIENT, evidence, reason, meaning=meaning)
 
 
 def _noise_takes_a_factor(evidence: Evidence) -> bool:

@@ -21,11 +21,11 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-from probae.checks import DataError, ParameterError, check_count, check_data
+from probae.checks import ParameterError, check_count, check_data
 from probae.inference import MaximumLikelihood
 from probae.inference.fit import fit
 from probae.models import FactorAnalysis, LinearFactorModel, ProbabilisticPCA
-from probae.statistics import SufficientStatistics
+from probae.statistics import SufficientStatistics, check_features
 
 __all__ = ["RankTest", "rank_test"]
 
@@ -159,10 +159,7 @@ def _spare(features: int, factors: int, noise: str) -> int:
 
 def _complete(model: LinearFactorModel, x: Any) -> SufficientStatistics | None:
     if isinstance(x, SufficientStatistics):
-        if x.features != model.features:
-            raise DataError(
-                f"The statistics have {x.features} features, the model was built for {model.features}."
-            )
+        check_features(x, model.features)
         return x
     rows = check_data(x, features=model.features, missing="allow").values
     rows = rows[~rows.isnan().any(1)]

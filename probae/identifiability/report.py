@@ -66,7 +66,7 @@ def audit(
     Raises
     ------
     ParameterError
-        If ``fit`` is nothing of that.
+        If ``fit`` is nothing of that, ``restarts`` hold no fits of its model, or ``bootstrap`` or ``seed`` is no count.
     DataError
         If loadings, draws and rows do not go together.
 
@@ -112,6 +112,11 @@ class Report:
         return self.decision.group
 
     @property
+    def meaning(self) -> str:
+        """What the verdict says of this fit, in words."""
+        return self.decision.meaning or self.verdict.value
+
+    @property
     def separable(self) -> bool:
         """Whether x determines the factors up to noise: loadings of full column rank."""
         return self.evidence.loadings.separable
@@ -138,9 +143,7 @@ class Report:
         lines = [f"Identifiability of {self.model}, {self.evidence.samples} rows"]
         for section in sections:
             lines += section(self.evidence)
-        lines.append(
-            f" VERDICT     {self.verdict.name}  {self.group}: {self.decision.meaning or self.verdict.value}."
-        )
+        lines.append(f" VERDICT     {self.verdict.name}  {self.group}: {self.meaning}.")
         return "\n".join(lines + [f"             - {reason}" for reason in self.reasons])
 
     def _repr_html_(self) -> str:

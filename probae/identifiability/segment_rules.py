@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from probae.identifiability.data_test import ALPHA
+from probae.identifiability.data_test import ALPHA, holm
 from probae.identifiability.decision import Decision, Verdict, decision
 from probae.identifiability.evidence import Evidence
 from probae.identifiability.precision import LARGEST_ERROR
@@ -39,20 +39,15 @@ def segments_rule(evidence: Evidence) -> Decision | None:
         f"{largest:.2g}), and the worst plane is known to {evidence.worst_error:.1f} degrees."
     )
     meaning = "identified up to sign and order by the variances of the segments"
-    return Decision(Verdict.IDENTIFIED_SP, evidence.structure.group, (reason,), meaning)
+    return decision(Verdict.IDENTIFIED_SP, evidence, reason, meaning=meaning)
 
 
 def _some_segments(evidence: Evidence, found: SegmentEvidence) -> Decision:
     """Give the verdict when the variances of some plane may be proportional: which axes are separated, if any."""
-    ordered = sorted(found.tests, key=lambda test: test.p_value)
-    rejected: set[tuple[int, int]] = set()
-    for step, test in enumerate(ordered):  # Holm
-        if test.p_value * (len(ordered) - step) >= ALPHA:
-            break
-        rejected.add(test.plane)
+    rejected = holm({test.plane: test.p_value for test in found.tests}, ALPHA)
     if not rejected:
         return _no_segments(evidence, found)
-    weakest = ordered[-1]
+    weakest = max(found.tests, key=lambda test: test.p_value)
     i, j = weakest.plane
     why = (
         f"The variances of z[{i}] and z[{j}] may be proportional over the {found.segments} segments (p = "

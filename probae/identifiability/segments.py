@@ -84,8 +84,8 @@ def segment_structure(posterior: SegmentPosterior, shares: Float[Tensor, " segme
     return Structure(connected(latents, null), len(null), min(rest, default=0.0), exact=True)
 
 
-def segment_evidence(fit: Fit, x: Any) -> tuple[SegmentEvidence, Structure, int]:
-    """Collect the evidence of a fit with segments; x is the rows it was fitted to."""
+def segment_evidence(fit: Fit, x: Any, seed: int = 0) -> tuple[SegmentEvidence, Structure, int]:
+    """Collect the evidence of a fit with segments; x is the rows it was fitted to, the seed that of permutations."""
     posterior, labels = fit.posterior, fit.method.segments  # type: ignore[attr-defined]
     assert isinstance(posterior, SegmentPosterior)
     place = posterior.levels.positions(labels, len(labels))
@@ -115,10 +115,10 @@ def segment_evidence(fit: Fit, x: Any) -> tuple[SegmentEvidence, Structure, int]
     all_at_once = 2 < latents <= LARGEST_OVERALL
     evidence = SegmentEvidence(
         count,
-        tuple(plane_tests(found)),
+        tuple(plane_tests(found, seed)),
         tuple(segment_angle_errors(found)),
         _row_dependence(found),
-        overall=proportion_test(found, tuple(range(latents))) if all_at_once else None,
+        overall=proportion_test(found, tuple(range(latents)), seed) if all_at_once else None,
     )
     return evidence, shape, len(rows)
 

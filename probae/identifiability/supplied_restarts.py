@@ -44,16 +44,12 @@ def with_restarts(evidence: Evidence, restarts: Any, x: Any, seed: int) -> Evide
         raise ParameterError(f"{what}, got {restarts!r:.80}.")
     if x is None or isinstance(x, SufficientStatistics):
         raise ParameterError("restarts are compared by their likelihood: pass the rows of x with them.")
-    size = evidence.features, evidence.factors
-    others = [
-        (one.model.features, one.model.latents)
-        for one in restarts
-        if (one.model.features, one.model.latents) != size
-    ]
-    if others:
-        raise ParameterError(
-            f"{what}: it has {size[0]} features and {size[1]} latents, a restart {others[0][0]} and {others[0][1]}."
-        )
+    for one in restarts:
+        if (one.model.features, one.model.latents) != (evidence.features, evidence.factors):
+            raise ParameterError(
+                f"{what}: it has {evidence.features} features and {evidence.factors} latents, a restart "
+                f"{one.model.features} and {one.model.latents}."
+            )
     error = evidence.worst_error
     tolerance = max(1.0, 2 * error) if error <= LARGEST_ERROR else 1.0
     ladder = restart_ladder([linear_fit(one) for one in restarts], x, tolerance=tolerance, seed=seed)

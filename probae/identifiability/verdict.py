@@ -6,6 +6,7 @@ import math
 
 from probae.identifiability.data_test import ALPHA
 from probae.identifiability.decision import (
+    WOULD_IDENTIFY,
     Decision,
     Verdict,
     data_would_identify,
@@ -67,9 +68,7 @@ def _nonlinear(evidence: Evidence) -> Decision | None:
 def _no_frame(evidence: Evidence) -> bool:
     """Whether no plane and no test over all scores shows axes, so that finishing a rotation would not help."""
     information = None if evidence.data is None else evidence.data.information
-    if information is None or not information.overall or information.some_plane(ALPHA):
-        return False
-    return min(test.p_value for test in information.overall) >= ALPHA / 2
+    return information is not None and bool(information.overall) and not information.some_direction(ALPHA)
 
 
 def _noise_identified(evidence: Evidence) -> Decision | None:
@@ -112,13 +111,10 @@ def _structural(evidence: Evidence) -> Decision | None:
             "told apart by a model of it, which this one is not."
         )
     elif data_would_identify(evidence):
-        reasons.append(
-            "The data carry rotation information (directions of the scores are not uniform): "
-            "a model with non-Gaussian factors would be identified from them."
-        )
+        reasons.append(WOULD_IDENTIFY)
     elif evidence.data is not None and evidence.data.tails_without_axes and not noise_rejected(evidence):
         reasons.append(TAILS)
-    return Decision(Verdict.NOT_IDENTIFIED, evidence.structure.group, tuple(reasons))
+    return decision(Verdict.NOT_IDENTIFIED, evidence, *reasons)
 
 
 def _guide(evidence: Evidence) -> Decision | None:
@@ -181,8 +177,8 @@ def _frame(evidence: Evidence) -> Decision | None:
         f"({other.gain:.3f} +- {other.error:.3f} nats per held-out row): the assumed law points at the wrong axes."
     )
     signs = data.curvature
-    reasons = (reason, signs.describe()) if signs is not None and signs.reversed else (reason,)
-    return Decision(Verdict.MISSPECIFIED_FRAME, evidence.structure.group, reasons)
+    more = [signs.describe()] if signs is not None and signs.reversed else []
+    return decision(Verdict.MISSPECIFIED_FRAME, evidence, reason, *more)
 
 
 def _curvature(evidence: Evidence) -> Decision | None:
@@ -195,7 +191,8 @@ def _curvature(evidence: Evidence) -> Decision | None:
         f"The data show axes in the plane of z[{i}] and z[{j}], but the assumed law has no clear maximum there, so "
         f"that what it fits is not what the data know: choose a law of the factors' shape. {data.curvature.describe()}"
     )
-    return decision(Verdict.INCONCLUSIVE, evidence, reason)
+    meaning = "the data show axes that the assumed law does not see"
+    return decision(Verdict.INCONCLUSIVE, evidence, reason, meaning=meaning)
 
 
 def _data_support(evidence: Evidence) -> Decision:
@@ -218,7 +215,7 @@ def _data_support(evidence: Evidence) -> Decision:
             f"The data show rotation information, but the worst plane is known only to {evidence.worst_error:.0f} "
             f"degrees ({LARGEST_ERROR:.0f} is the most that means anything)."
         )
-        return Decision(Verdict.MODEL_ONLY, evidence.structure.group, (reason, *weak_factor(evidence)))
+        return decision(Verdict.MODEL_ONLY, evidence, reason, *weak_factor(evidence))
     reason = (
         f"Every plane shows rotation information (largest p = {largest:.2g}), the noise and the rows pass their "
         f"checks, and the worst plane is known to {evidence.worst_error:.1f} degrees."
@@ -233,10 +230,8 @@ def _some_support(evidence: Evidence, information: RotationInformation) -> Decis
             f"The model identifies the axes, the data do not: no plane shows rotation information "
             f"(smallest p = {information.smallest:.2g}). {information.power}"
         )
-        without = evidence.data is not None and evidence.data.tails_without_axes
-        return Decision(
-            Verdict.MODEL_ONLY, evidence.structure.group, (reason, TAILS) if without else (reason,)
-        )
+        tails = [TAILS] if evidence.data is not None and evidence.data.tails_without_axes else []
+        return decision(Verdict.MODEL_ONLY, evidence, reason, *tails)
     free = {plane.plane for plane in information.planes} - set(information.rejected(ALPHA))
     free |= {plane.plane for plane in information.planes if _together(plane.plane, evidence.structure.blocks)}
     blocks = connected(evidence.factors, free)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from probae.identifiability.data_test import ALPHA
 from probae.identifiability.decision import (
+    WOULD_IDENTIFY,
     Decision,
     Verdict,
     data_would_identify,
@@ -52,13 +53,10 @@ def zeros_rotation(evidence: Evidence, zeros: Zeros) -> Decision | None:
             f"The columns of {kept} are the same under all of them: identified, if the zeros hold."
         )
     if data_would_identify(evidence):
-        reasons.append(
-            "The data carry rotation information (directions of the scores are not uniform): "
-            "a model with non-Gaussian factors would be identified from them."
-        )
+        reasons.append(WOULD_IDENTIFY)
     verdict = Verdict.PARTIAL if turned.fixed else Verdict.NOT_IDENTIFIED
     meaning = "" if turned.fixed else "the likelihood is the same for rotations that the zeros allow"
-    return Decision(verdict, evidence.structure.group, tuple(reasons), meaning)
+    return decision(verdict, evidence, *reasons, meaning=meaning)
 
 
 def zeros_rule(evidence: Evidence) -> Decision | None:
@@ -66,32 +64,31 @@ def zeros_rule(evidence: Evidence) -> Decision | None:
     zeros = evidence.zeros
     if zeros is None or evidence.factors == 1:
         return None
-    group, test = evidence.structure.group, zeros.test
+    test = zeros.test
     assumed = "The zeros of the loadings identify the axes up to sign, if they hold."
     if test is None:
         why = evidence.why_no_data or "These data allow no test of them."
-        return Decision(Verdict.INCONCLUSIVE, group, (assumed, why))
+        return decision(Verdict.INCONCLUSIVE, evidence, assumed, why)
     if test.degrees_of_freedom == 0:
         reason = (
             f"The zeros of the loadings choose axes, but {test.against} have the same likelihood: no data can refute "
             "the choice, which is a convention."
         )
         meaning = "the zeros choose the axes, and no data could contradict them"
-        return Decision(Verdict.MODEL_ONLY, group, (reason,), meaning)
+        return decision(Verdict.MODEL_ONLY, evidence, reason, meaning=meaning)
     rows = evidence.data.rows if evidence.data else None
     if rows is not None and rows.p_value < ALPHA:
         reason = (
             f"Dependent rows (p = {rows.p_value:.2g}): the test of the zeros and the standard errors count rows as "
             f"independent. {_first_capital(test.describe())}."
         )
-        return Decision(Verdict.INCONCLUSIVE, group, (reason, assumed))
+        return decision(Verdict.INCONCLUSIVE, evidence, reason, assumed)
     return _zeros_tested(evidence, test)
 
 
 def _zeros_tested(evidence: Evidence, test: ZerosTest) -> Decision:
     """Give the verdict on zeros that the data could have refuted."""
-    group, result = evidence.structure.group, f"{_first_capital(test.describe())}."
-    reasons = [result]
+    reasons = [f"{_first_capital(test.describe())}."]
     if noise_rejected(evidence):
         reasons.append("The rows are not normal, so the size of the test is not the stated one.")
     if test.p_value < ALPHA:
@@ -99,19 +96,19 @@ def _zeros_tested(evidence: Evidence, test: ZerosTest) -> Decision:
             0, "The data refute the zeros, so the axes rest on a wrong assumption: free some of them."
         )
         meaning = "the data refute the zeros that the axes rest on"
-        return Decision(Verdict.MISSPECIFIED_FRAME, group, tuple(reasons), meaning)
+        return decision(Verdict.MISSPECIFIED_FRAME, evidence, *reasons, meaning=meaning)
     if evidence.worst_error > LARGEST_ERROR:
         reason = (
             f"The zeros identify the axes, but the worst plane is known only to {evidence.worst_error:.0f} degrees "
             f"({LARGEST_ERROR:.0f} is the most that means anything)."
         )
-        return Decision(Verdict.MODEL_ONLY, group, (reason, *reasons))
+        return decision(Verdict.MODEL_ONLY, evidence, reason, *reasons)
     reason = (
         f"The zeros of the loadings identify the axes up to sign: an assumption that these data could have refuted and "
         f"do not. The worst plane is known to {evidence.worst_error:.1f} degrees."
     )
     meaning = "identified up to sign by the zeros of the loadings, which the data do not refute"
-    return Decision(Verdict.IDENTIFIED_SP, group, (reason, *reasons), meaning)
+    return decision(Verdict.IDENTIFIED_SP, evidence, reason, *reasons, meaning=meaning)
 
 
 def _first_capital(text: str) -> str:

@@ -36,7 +36,7 @@ from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorM
 from probae.moments import NotFinite, of_table
 from probae.parameter_priors import Fixed, ParameterPrior
 from probae.priors import MultivariateStudentT
-from probae.statistics import SufficientStatistics, is_dask
+from probae.statistics import SufficientStatistics, check_features, is_dask
 
 ALL_CONSTANT = "x needs at least one column that varies, but every column is constant."
 
@@ -253,10 +253,7 @@ def _warn_covariance(array: np.ndarray) -> None:
 
 
 def _check_statistics(model: LatentModel, statistics: SufficientStatistics) -> SufficientStatistics:
-    if len(statistics.mean) != model.features:
-        raise DataError(
-            f"The statistics have {len(statistics.mean)} features, the model was built for {model.features}."
-        )
+    check_features(statistics, model.features)
     if statistics.count < 2:
         raise DataError(f"A fit needs at least 2 rows, the statistics have {statistics.count}.")
     constant = torch.nonzero(statistics.variances == 0).flatten().tolist()

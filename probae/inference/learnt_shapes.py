@@ -80,11 +80,10 @@ def start_shapes(laws: Iterable[Prior], shapes: list[Shape]) -> list[Float[Tenso
         if isinstance(module, GeneralizedNormal)
     }
     own = logs_of(shapes)
-    above = [shape() >= 2 for shape in shapes]
     other = own.clone()
     for index, shape in enumerate(shapes):
         if id(shape) in exponents:
-            other[index] = math.log(OTHER_SIDE[0] if above[index] else OTHER_SIDE[1])
+            other[index] = math.log(OTHER_SIDE[bool(shape() < 2)])
     return [own] if torch.equal(own, other) else [own, other]
 
 

@@ -67,12 +67,14 @@ def _require_scores(model: LinearFactorModel) -> None:
 
 
 def _normal(model: LinearFactorModel) -> bool:
-    """Whether each factor is normal, of whatever variance: the likelihood is then flat along rotations.
+    """Whether each factor is normal, of whatever variance, and stays so: the likelihood is flat along rotations.
 
     A likelihood by draws would have a slope there that is nothing but its error.
     """
     laws = model.prior.coordinates(model.latents)
-    return laws is not None and all(information_of(law) * spread_of(law) ** 2 < 1 + 1e-9 for law in laws)
+    if laws is None or learnt_shapes(laws):
+        return False
+    return all(information_of(law) * spread_of(law) ** 2 < 1 + 1e-9 for law in laws)
 
 
 def _fit_normal(model: LinearFactorModel, data: Data, seed: int, draws: int | None) -> Outcome:

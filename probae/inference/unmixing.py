@@ -29,10 +29,6 @@ from probae.inference.source_laws import Block, SourceLaw, source_law
 from probae.priors import Prior
 
 BLOCK = 64_000  # entries of a block for each thread: a few such blocks stay in the second cache
-OTHER_SIDE = (
-    1.0,
-    4.0,
-)  # exponents of the generalised normal law to start from, below and above the Gaussian's 2
 CURVATURE = 4  # blocks of which one is used for h, once there are many
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from probae.identifiability.evidence import Evidence
 from probae.identifiability.likelihood_ratio import RotationProfile
 from probae.identifiability.restarts import CLASSES, RestartLadder
+from probae.plots.audit_planes import ALONE
 from probae.plots.canvas import legend_above, mark_beyond
 from probae.plots.profiles import rotation
 
@@ -74,7 +75,7 @@ def _no_profile(evidence: Evidence) -> str:
     if evidence.nonlinear:
         return "A decoder that is not linear has no loadings to turn."
     if evidence.factors == 1:
-        return "One factor alone has no axes to turn."
+        return ALONE
     if evidence.zeros is not None:
         test = evidence.zeros.test
         return f"The zeros are not kept by a rotation. In its place: {test.describe()}." if test else (

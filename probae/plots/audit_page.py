@@ -108,7 +108,7 @@ def _head(ax: Axes, report: Report) -> None:
     """Write the verdict, what it means, and as many of its reasons as have room."""
     ax.set_axis_off()
     letters = int(room(ax)[0] / (LETTER * SIZE))
-    meaning = report.decision.meaning or report.verdict.value
+    meaning = f"{report.meaning[:1].upper()}{report.meaning[1:]}"
     rows = f"{report.evidence.samples:,} rows" if report.evidence.samples else "no rows"
     ax.text(
         0.0, 1.0, textwrap.shorten(f"Identifiability of {report.model}, {rows}", letters), fontsize=SIZE, va="top",
@@ -119,8 +119,8 @@ def _head(ax: Axes, report: Report) -> None:
         transform=ax.transAxes,
     )  # fmt: skip
     ax.text(
-        0.0, 0.66, "\n".join([f"{meaning[:1].upper()}{meaning[1:]}.", *_reasons(report, letters)]), fontsize=SIZE,
-        va="top", linespacing=1.25, transform=ax.transAxes,
+        0.0, 0.66, "\n".join([f"{meaning}.", *_reasons(report, letters)]), fontsize=SIZE, va="top", linespacing=1.25,
+        transform=ax.transAxes,
     )  # fmt: skip
 
 

@@ -9,11 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from probae.identifiability.data_test import ALPHA
+from probae.identifiability.data_test import ALPHA, holm
 from probae.identifiability.evidence import Evidence
 from probae.identifiability.precision import LARGEST_ERROR, AngleError
 from probae.plots.canvas import SMALLEST_LABEL, legend_above, mark_beyond, room
 
+ALONE = "One factor alone has no axes to turn."
 SMALLEST_P = 1e-12  # what is smaller is drawn here, with an arrow
 LARGEST_ANGLE = 90.0  # degrees; axes that are known no better are drawn here, with an arrow
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
@@ -56,10 +57,9 @@ def harmonics(ax: Axes, evidence: Evidence) -> str:
     ax.set_xlim(10 ** (1.1 * low - 0.1), 2.0)
     mark_beyond(ax, places[[row.p < SMALLEST_P for row in rows]].tolist(), SMALLEST_P, "<")
     _name(ax, [row.name for row in rows], places, sum(row.marker == "o" for row in rows))
-    kind = "variances of the segments" if evidence.segments is not None else "harmonics of the scores"
-    ax.set_xlabel(
-        f"p-value ({kind}; asymptotic)\ndashed: level {ALPHA:g}, by Holm over the planes", fontsize=8.5
-    )
+    segments = evidence.segments is not None
+    kind = "segments' variances; permuted labels" if segments else "harmonics of the scores; asymptotic"
+    ax.set_xlabel(f"p-value ({kind})\ndashed: level {ALPHA:g}, by Holm over the planes", fontsize=8.5)
     legend_above(ax, columns=2, handle=1.0, size=LEGEND)
     return ""
 
@@ -104,37 +104,35 @@ def angles(ax: Axes, evidence: Evidence) -> str:
 
 def _rows(evidence: Evidence) -> list[Row] | str:
     """Return the p-values of an audit, or why it has none."""
+    if evidence.factors == 1 and not evidence.nonlinear:
+        return ALONE
     if evidence.segments is not None:
-        tests = sorted(evidence.segments.tests, key=lambda test: -test.p_value)
-        return [Row(_plane(t.plane), t.p_value, t.p_value < ALPHA) for t in tests] or (
-            "One factor alone has no axes to turn."
-            if evidence.factors == 1
-            else evidence.segments.why_no_tests
-        )
+        overall = evidence.segments.overall
+        all_at_once = [] if overall is None else [Row("all", overall.p_value, overall.p_value < ALPHA, "D")]
+        tests = {test.plane: test.p_value for test in evidence.segments.tests}
+        return _planes(tests) + all_at_once or evidence.segments.why_no_tests
     if evidence.data is None:
         return evidence.why_no_data
     found = evidence.data.information
     if found is None:
-        alone = "One factor alone has no axes to turn."
-        return evidence.data.why_no_information or (
-            alone if evidence.factors == 1 else "The tests were not run."
-        )
-    rejected = set(found.rejected(ALPHA))
-    planes = sorted(found.planes, key=lambda plane: -plane.p_value)
-    rows = [Row(_plane(plane.plane), plane.p_value, plane.plane in rejected) for plane in planes]
-    level = ALPHA / max(len(found.overall), 1)
-    overall = [
-        Row(f"all, degree {3 + i}", test.p_value, test.p_value < level, "D")
+        return evidence.data.why_no_information or "The tests were not run."
+    return _planes({test.plane: test.p_value for test in found.planes}) + [
+        Row(f"all, degree {3 + i}", test.p_value, test.p_value < ALPHA / 2, "D")
         for i, test in enumerate(found.overall)
     ]
-    return rows + overall
+
+
+def _planes(p_values: dict[tuple[int, int], float]) -> list[Row]:
+    rejected = holm(p_values, ALPHA)
+    ordered = sorted(p_values.items(), key=lambda one: -one[1])
+    return [Row(_plane(plane), p, plane in rejected) for plane, p in ordered]
 
 
 def _no_angles(evidence: Evidence) -> str:
     if evidence.nonlinear:
         return "A decoder that is not linear has no axes whose angle could have an error."
     if evidence.factors == 1:
-        return "One factor alone has no axes to turn."
+        return ALONE
     group = evidence.structure.group
     if not evidence.structure.identified and all(len(block) > 1 for block in evidence.structure.blocks):
         return f"The likelihood is the same along {group}: no number of rows makes an angle known."

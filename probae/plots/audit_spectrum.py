@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,31 +40,21 @@ def spectrum(ax: Axes, evidence: Evidence) -> str:
         )
     values, place = np.maximum(np.abs(one.values), FLOOR), np.arange(1, len(one.values) + 1)
     null = place <= one.found
-    size = float(np.clip(60.0 / np.sqrt(len(place)), 2.5, 7.0))
+    style: dict[str, Any] = {
+        "linestyle": "none",
+        "markersize": float(np.clip(60.0 / np.sqrt(len(place)), 2.5, 7.0)),
+    }
     if null.any():
+        label = f"{one.found} flat; {one.expected} expected of {_free(evidence)}"
         ax.plot(
-            place[null], values[null], linestyle="none", marker="D", markersize=size, color=NULL,
-            markerfacecolor="white", label=f"{one.found} flat; {one.expected} expected of {_free(evidence)}",
-        )  # fmt: skip
-    label = (
-        f"{len(place) - one.found} that the likelihood sees"
-        if null.any()
-        else f"none flat; {one.expected or 'none'} expected"
-    )
-    if not null.all():
-        ax.plot(
-            place[~null],
-            values[~null],
-            linestyle="none",
-            marker="o",
-            markersize=size,
-            color=SEEN,
-            label=label,
+            place[null], values[null], marker="D", color=NULL, markerfacecolor="white", label=label, **style
         )
+    if not null.all():
+        seen = f"{len(place) - one.found} that the likelihood sees"
+        label = seen if null.any() else f"none flat; {one.expected or 'none'} expected"
+        ax.plot(place[~null], values[~null], marker="o", color=SEEN, label=label, **style)
         if one.error:
-            ax.errorbar(
-                place[~null], values[~null], yerr=one.error, linestyle="none", color=SEEN, elinewidth=0.9
-            )
+            ax.errorbar(place[~null], values[~null], one.error, linestyle="none", color=SEEN, elinewidth=0.9)
     ax.set_yscale("log")
     ax.set_ylim(FLOOR / 8 if null.any() else min(1e-3, values.min() / 8), 8 * values.max())
     if null.any() and not null.all():

@@ -62,7 +62,7 @@ def legend_above(ax: Axes, columns: int = 1, handle: float = 2.0, size: float = 
     )
 
 
-def mark_beyond(ax: Axes, places: Sequence[int], at: float, marker: str) -> None:
+def mark_beyond(ax: Axes, places: Sequence[float], at: float, marker: str) -> None:
     """Put an arrowhead, "<" or ">", beside points that stand at ``at`` because their value is beyond the axis."""
     if len(places):
         aside = offset_copy(

@@ -7,8 +7,10 @@ import torch
 
 from probae import priors
 from probae.checks import ParameterError
-from probae.identifiability.axes_bootstrap import _plane_angles, axes_bootstrap
+from probae.identifiability.axes_bootstrap import axes_bootstrap
+from probae.identifiability.frames import nearest_axes
 from probae.linalg import givens
+from probae.matching import plane_angles
 from probae.models.marginal import Scores
 
 
@@ -57,7 +59,7 @@ def test_planes_of_three_factors_are_told_apart():
 
 def test_angles_forget_signs_and_order():
     turned = givens(2, 0, 1, 0.3)[:, [1, 0]] * torch.tensor([1.0, -1.0])
-    assert abs(float(_plane_angles(turned)[1, 0])) == pytest.approx(math.degrees(0.3))
+    assert abs(float(plane_angles(nearest_axes(turned))[1, 0])) == pytest.approx(math.degrees(0.3))
 
 
 def test_one_seed_is_one_result_and_one_factor_is_refused():

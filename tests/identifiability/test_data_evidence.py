@@ -72,6 +72,7 @@ def test_one_factor_too_many_is_named(prior):
     assert report.evidence.loadings.rank == 3
     assert report.verdict is Verdict.RANK_DEFICIENT
     assert "Fit 2." in report.reasons[0]
+    assert report.meaning == "the data do not support as many factors"
 
 
 def test_a_law_that_does_not_see_the_axes_gets_no_verdict_on_them():

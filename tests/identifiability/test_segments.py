@@ -169,6 +169,14 @@ def test_the_statistic_is_that_of_any_axes_and_any_names_of_the_segments():
     assert len({one.p_value > 0.01 for one in found}) == 1
 
 
+def test_the_seed_of_an_audit_is_that_of_the_permuted_labels():
+    x, labels, _ = simulate(ALIKE[:, :2], 200, 0)
+    run = fit(LinearFactorModel(2, 2, noise="none"), x, SegmentedLikelihood(labels))
+    p = [pa.audit(run, x, seed=seed).evidence.segments.tests[0].p_value for seed in (0, 0, 1, 2)]
+    assert p[0] == p[1]
+    assert len(set(p)) > 1
+
+
 def test_different_variances_are_found():
     x, labels, mixing = simulate(APART, 800, 1)
     assert all(test.p_value < 1e-6 for test in plane_tests(fitted(x, labels, APART, mixing)))

@@ -1,14 +1,13 @@
 """How often verdicts are wrong over many data sets of one kind. All of it is slow.
 
-False verdicts may not exceed their level, .01 a gate, by more than chance: of 500 data sets at most 28 may be called
-identified, and the exact 99.9 % interval of Clopper and Pearson for the rate must reach down to the level. The tests of
-axes take the largest p-value over planes, so the rate is far below. Power is read off the same intervals.
+False verdicts may not exceed their level, .01 a gate, by more than chance: the exact 99.9 % interval of Clopper and
+Pearson for the rate must reach down to the level, which it does for at most 14 of 500. The tests of axes take the
+largest p-value over planes, so the rate is far below.
 """
 
 import warnings
 
 import pytest
-import torch
 from sklearn.decomposition import FastICA
 
 import probae as pa
@@ -46,7 +45,6 @@ def verdicts(make, runs):
 def test_axes_are_not_invented(law, model, right, interval):
     """Other verdicts are those of a gate at .01 (rank, noise, rows, planes): at most 5 of them."""
     names = [name for name, _ in verdicts(lambda seed: report(law, model, seed, 500), 500)]
-    assert names.count("IDENTIFIED_SP") <= 28
     assert interval(names.count("IDENTIFIED_SP"), 500)[0] <= 0.01
     assert interval(500 - names.count(right), 500)[0] <= 0.05
 
@@ -69,11 +67,10 @@ def test_five_point_items_have_no_axes():
     ],
     ids=["4 laplace", "6 two gaussian of four"],
 )
-def test_axes_are_found(law, latents, samples, right, power, interval):
+def test_axes_are_found(law, latents, samples, right, power):
     """The share is at least the target; with all of 60 right, the exact interval begins at .88."""
     found = verdicts(lambda seed: report(law, law, seed, samples, latents), 60)
     assert found.count(right) / 60 >= power
-    assert interval(found.count(right), 60)[0] >= 0.75  # 56 of 60, the fewest that .93 allows
 
 
 @pytest.mark.parametrize(("features", "latents"), [(10, 3), (4, 4)])
@@ -98,4 +95,3 @@ def test_the_interval_of_clopper_and_pearson_is_exact_at_its_ends(interval):
     low, high = interval(0, 100)
     assert low == 0
     assert (1 - high) ** 100 == pytest.approx(5e-4)
-    assert torch.tensor(interval(28, 500)).diff() > 0

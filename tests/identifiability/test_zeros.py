@@ -9,6 +9,7 @@ import torch
 
 import probae as pa
 from probae import ConfirmatoryFactorAnalysis, LinearFactorModel, SufficientStatistics, Verdict, audit, fit
+from probae.commands import pages
 from probae.identifiability.structure import structure
 from probae.identifiability.zeros import mixing_errors, zeros_test
 from probae.priors import CorrelatedGaussian, Laplace
@@ -51,9 +52,9 @@ def right(rows):
 def test_right_zeros_identify_the_axes(right):
     assert (right.verdict, right.group) == (Verdict.IDENTIFIED_SP, "SP(3)")
     assert "an assumption that these data could have refuted and do not" in right.reasons[0]
-    assert "VERDICT     IDENTIFIED_SP  SP(3): identified up to sign by the zeros of the loadings" in str(
-        right
-    )
+    assert right.meaning.startswith("identified up to sign by the zeros of the loadings")
+    assert f"VERDICT     IDENTIFIED_SP  SP(3): {right.meaning}." in str(right)
+    assert pages.verdict_text(right).startswith(f"**IDENTIFIED_SP**, SP(3): {right.meaning}.")
     assert right.evidence.zeros.test.degrees_of_freedom == 12
     plain = json.loads(json.dumps(right.to_dict()))["zeros"]
     assert (plain["fixed"], plain["flat_directions"], plain["identified_factors"]) == (18, 0, [0, 1, 2])

@@ -194,7 +194,7 @@ def test_normal_factors_of_unequal_variances_have_the_covariance_of_factor_analy
     assert torch.allclose(run.model.noise_variance, unit.model.noise_variance, atol=1e-12)
 
 
-@pytest.mark.parametrize(("shape", "start"), [(6.0, 1.5), (1.0, 4.0)])
+@pytest.mark.parametrize(("shape", "start"), [(6.0, 1.5), (6.0, 2.0), (1.0, 4.0)])
 def test_a_learnt_exponent_finds_the_axes_from_the_wrong_side_of_the_gaussian(shape, start):
     """Axes within 15 degrees, four standard errors or more; a log shape has one of about .1 at the true axes."""
     data = linear_factors(1000, 6, 2, prior=GeneralizedNormal(shape), communality=0.85, seed=4)

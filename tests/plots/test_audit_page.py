@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,13 @@ from matplotlib.figure import Figure
 
 import probae as pa
 from probae.checks import ParameterError
+from probae.identifiability.group_information import GroupInformation
 from probae.identifiability.guide import inference_evidence
 from probae.identifiability.guide_profile import GuideProfile
+from probae.identifiability.nullity import fisher_nullity
 from probae.identifiability.precision import AngleError
+from probae.identifiability.proportional_variances import ProportionTest
+from probae.identifiability.segments import SegmentEvidence
 from probae.plots import audit_curves, audit_page, audit_planes, audit_spectrum
 
 COLUMNS = [[3.0, 0.0], [3.0, 0.0], [3.0, 1.0], [0.0, 3.0], [0.0, 3.0], [1.0, 3.0]]
@@ -131,8 +136,6 @@ def test_the_spectrum_is_that_of_the_likelihood(gaussian):
 
 
 def test_the_nullity_holds_its_spectrum(factors):
-    from probae.identifiability.nullity import fisher_nullity
-
     found = fisher_nullity(factors.model)
     assert len(found.spectrum) == found.parameters
     assert found.spectrum[found.dimension - 1] == found.largest_null
@@ -162,8 +165,6 @@ def test_gaussian_factors_are_flat_beside_a_bound_that_is_not(gaussian):
 
 
 def test_a_profile_of_the_guide_is_drawn_where_there_is_one(laplace):
-    from dataclasses import replace
-
     angles = torch.arange(0.0, 181.0, 45.0)
     curve = torch.tensor([0.0, -5.0, 0.0, -5.0, 0.0])
     found = GuideProfile((0, 1), angles, curve, 0.1 * curve.abs(), -curve, 2 * curve, curve, 50, False)
@@ -210,6 +211,22 @@ def test_filled_marks_are_what_holm_rejects(laplace):
     assert (circle.get_markerfacecolor() == circle.get_color()) == rejects
 
 
+def test_tests_of_segments_are_drawn_with_that_of_all_factors_and_filled_by_holm(laplace):
+    """.006 is below .01, yet not a second of three at that level over all of them: .006 > .01 / 2."""
+    planes = ((0, 1), 0.001), ((0, 2), 0.006), ((1, 2), 0.3)
+    tests = tuple(ProportionTest(plane, 1.0, p, 999) for plane, p in planes)
+    found = SegmentEvidence(2, tests, (), None, overall=ProportionTest((0, 1, 2), 1.0, 0.002, 999))
+    ax = Figure().add_subplot()
+    assert audit_planes.harmonics(ax, replace(laplace.evidence, segments=found, factors=3)) == ""
+    drawn = {line.get_label(): line.get_xdata() for line in ax.lines[:3]}
+    assert {name: list(p) for name, p in drawn.items()} == {
+        "plane of two, rejects": [0.001],
+        "plane of two": [0.3, 0.006],
+        "all factors, rejects": [0.002],
+    }
+    assert "permuted labels" in ax.get_xlabel()
+
+
 def test_the_ladder_is_that_of_the_restarts(gaussian):
     ax = panel(pa.plots.audit(gaussian), TITLES[3])
     found = gaussian.evidence.inference.restarts
@@ -220,8 +237,6 @@ def test_the_ladder_is_that_of_the_restarts(gaussian):
 
 
 def errors(evidence, *found):
-    from dataclasses import replace
-
     ax = Figure(figsize=(4, 3)).add_subplot()
     assert audit_planes.angles(ax, replace(evidence, precision=found)) == ""
     return ax
@@ -256,10 +271,6 @@ def test_many_planes_are_counted_not_named(laplace):
 
 
 def test_noisy_eigenvalues_have_their_error(laplace):
-    from dataclasses import replace
-
-    from probae.identifiability.group_information import GroupInformation
-
     values = torch.tensor([-1e-17, 0.5, 1.0, 1.0], dtype=torch.float64)
     algebra = torch.tensor([[[0.0, 1.0], [-1.0, 0.0]]], dtype=torch.float64)
     shape = replace(laplace.evidence.structure, blocks=((0, 1),), null_dimension=1,
@@ -272,8 +283,6 @@ def test_noisy_eigenvalues_have_their_error(laplace):
 
 
 def test_long_reasons_are_cut_and_counted(gaussian):
-    from dataclasses import replace
-
     reasons = tuple(f"Reason {i}: {'word ' * 60}." for i in range(6))
     long = replace(gaussian, decision=replace(gaussian.decision, reasons=reasons))
     text = pa.plots.audit(long).axes[0].texts[-1].get_text()
