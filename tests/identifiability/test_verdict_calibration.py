@@ -49,14 +49,16 @@ def test_axes_are_not_invented(law, model, right, interval):
     assert interval(500 - names.count(right), 500)[0] <= 0.05
 
 
-def test_five_point_items_have_no_axes():
+def test_five_point_items_have_no_axes(interval):
+    """The gates of rows and rank may each speak first once in a hundred."""
+
     def items(seed):
         x = pa.datasets.likert(1000, seed=seed).x
         return pa.audit(pa.fit(pa.LinearFactorModel(9, 3, LAPLACE), x), x, seed=seed)
 
     names = [name for name, _ in verdicts(items, 100)]
     assert names.count("IDENTIFIED_SP") == 0
-    assert names.count("MISSPECIFIED_FRAME") == 100
+    assert interval(100 - names.count("MISSPECIFIED_FRAME"), 100)[0] <= 0.02
 
 
 @pytest.mark.parametrize(
