@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from probae.identifiability.held_out_rotation import HeldOutRotation, held_out_r
 from probae.identifiability.noise import NoiseCheck, discrete_columns, noise_check
 from probae.identifiability.planes import RotationInformation
 from probae.identifiability.robust_directions import robust_directions
-from probae.identifiability.rows import RowDependence, row_dependence
+from probae.identifiability.rows import RowDependence, repeated_rows, row_dependence
 from probae.identifiability.split_likelihood import SplitLikelihood, split_likelihood
 from probae.matching import match_columns
 from probae.models import LinearFactorModel
@@ -114,6 +114,7 @@ class DataEvidence:
             "noise_p": None if self.noise is None else self.noise.p_value,
             "discrete_columns": list(self.discrete),
             "rows_p": None if self.rows is None else self.rows.p_value,
+            "rows_repeated": None if self.rows is None else self.rows.repeats,
             "planes": [] if self.information is None else self.information.to_rows(),
             **{name: None if test is None else test.to_dict() for name, test in self._others().items()},
         }
@@ -156,7 +157,7 @@ def data_evidence(
         return DataEvidence(
             checked,
             discrete,
-            row_dependence(scores.values),
+            replace(row_dependence(scores.values), repeats=repeated_rows(rows)),
             information,
             gaussian=gaussian,
             held_out=_held_out(model, rows, scores, seed),

@@ -55,9 +55,9 @@ def noise_rejected(evidence: Evidence) -> bool:
 
 
 def rows_depend(evidence: Evidence) -> bool:
-    """Whether a row helps to predict the next ones, which alone makes Gaussian factors look as if they had axes."""
+    """Whether rows follow from others or copy them, which alone makes Gaussian factors look as if they had axes."""
     rows = None if evidence.data is None else evidence.data.rows
-    return rows is not None and rows.p_value < ALPHA
+    return rows is not None and rows.dependent
 
 
 def data_would_identify(evidence: Evidence) -> bool:

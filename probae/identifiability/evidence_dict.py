@@ -9,17 +9,19 @@ from probae.identifiability.evidence import Evidence
 
 
 def evidence_dict(evidence: Evidence) -> dict[str, Any]:
-    """Return each layer of the evidence as plain values, None where it was not run, infinity as None."""
-    return {
-        "structure": _structure(evidence),
-        "data": None if evidence.data is None else evidence.data.to_dict(),
-        "zeros": _zeros(evidence),
-        "segments": None if evidence.segments is None else evidence.segments.to_dict(),
-        "likelihood_ratio": _profile(evidence),
-        "precision": _precision(evidence),
-        "frames": _frames(evidence),
-        "inference": evidence.inference.to_dict(),
-    }
+    """Return each layer of the evidence as plain values, None where it was not run or is not finite."""
+    return _finite(
+        {
+            "structure": _structure(evidence),
+            "data": None if evidence.data is None else evidence.data.to_dict(),
+            "zeros": _zeros(evidence),
+            "segments": None if evidence.segments is None else evidence.segments.to_dict(),
+            "likelihood_ratio": _profile(evidence),
+            "precision": _precision(evidence),
+            "frames": _frames(evidence),
+            "inference": evidence.inference.to_dict(),
+        }
+    )
 
 
 def _structure(evidence: Evidence) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def _structure(evidence: Evidence) -> dict[str, Any]:
         "rank": evidence.loadings.rank,
         "rank_test": None if evidence.rank is None else evidence.rank.to_dict(),
         "degrees_of_freedom": evidence.loadings.degrees_of_freedom,
-        "condition": _finite(evidence.loadings.condition),
+        "condition": evidence.loadings.condition,
         "empty_columns": list(evidence.loadings.empty),
         "parallel_columns": [list(pair) for pair in evidence.loadings.parallel],
         "heywood": list(evidence.loadings.heywood),
@@ -62,12 +64,12 @@ def _precision(evidence: Evidence) -> list[dict[str, Any]]:
     return [
         {
             "plane": list(error.plane),
-            "cramer_rao_degrees": _finite(error.cramer_rao),
-            "sandwich_degrees": _finite(error.sandwich),
-            "effective_degrees": None if error.effective is None else _finite(error.effective),
+            "cramer_rao_degrees": error.cramer_rao,
+            "sandwich_degrees": error.sandwich,
+            "effective_degrees": error.effective,
             "effective_error": error.effective_error,
-            "samples_for_5_degrees": _finite(error.samples_for(5.0)),
-            "samples_for_1_degree": _finite(error.samples_for(1.0)),
+            "samples_for_5_degrees": error.samples_for(5.0),
+            "samples_for_1_degree": error.samples_for(1.0),
         }
         for error in evidence.precision
     ]
@@ -111,5 +113,10 @@ def _zeros(evidence: Evidence) -> dict[str, Any] | None:
     }
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _finite(value: Any) -> Any:
+    """Return plain values with None for every number that is not finite, which JSON does not know."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-r"""Are the rows independent? The strongest lag of the ranks of each score, and of the directions of all.
+r"""Are the rows independent? The strongest lag of the ranks of each score and of the directions of all, and copies.
 
 Rates of rejection at level .01, by simulation (runs in brackets):
 
@@ -18,28 +18,53 @@ from scipy import stats
 from torch import Tensor
 
 from probae.checks import DataError
-from probae.identifiability.data_test import DataTest, checked_rows
+from probae.identifiability.data_test import ALPHA, DataTest, checked_rows
+from probae.identifiability.noise import FEW_VALUES
 from probae.identifiability.tyler import spherize
 
 MINIMUM_ROWS = 30
+MOST_REPEATS = 0.05  # copies a row; T1 is 1.05 times too large then, and rejects at .013 for a level of .01
 
 
 @dataclass(frozen=True)
 class RowDependence:
-    """Whether a row helps to predict the next ones: the strongest lag of each score and of the directions."""
+    """Whether a row helps to predict the next ones: the strongest lag of each score and of the directions.
+
+    ``repeats`` is the mean number of copies of a row, 0 where they may be chance (`repeated_rows`).
+    """
 
     tests: tuple[DataTest, ...]
     lags: int
+    repeats: float = 0.0
 
     @property
     def p_value(self) -> float:
         """Bonferroni over the scores and the directions."""
         return min(1.0, len(self.tests) * min(test.p_value for test in self.tests))
 
+    @property
+    def repeated(self) -> bool:
+        """Whether rows are copies of others, often enough to matter."""
+        return self.repeats > MOST_REPEATS
+
+    @property
+    def dependent(self) -> bool:
+        """Whether the tests of axes do not hold for these rows."""
+        return self.repeated or self.p_value < ALPHA
+
+    @property
+    def why(self) -> str:
+        """In what way they depend."""
+        if self.repeated:
+            return f"Repeated rows ({self.repeats:.2g} copies a row)"
+        return f"Dependent rows (p = {self.p_value:.2g})"
+
     def describe(self) -> str:
         """Say the result in a sentence."""
         strongest = min(self.tests, key=lambda test: test.p_value)
-        return f"Rows independent up to lag {self.lags}: p = {self.p_value:.3g}. Strongest: {strongest.describe()}"
+        copies = f" Copies of a row: {self.repeats:.2g} on average." if self.repeats else ""
+        said = f"Rows independent up to lag {self.lags}: p = {self.p_value:.3g}."
+        return f"{said} Strongest: {strongest.describe()}{copies}"
 
 
 def row_dependence(scores: Float[Tensor, "samples latents"]) -> RowDependence:
@@ -96,6 +121,33 @@ def row_dependence(scores: Float[Tensor, "samples latents"]) -> RowDependence:
     if samples >= 10 * latents:
         tests.append(_directions(spherize(y).directions, lags))
     return RowDependence(tuple(tests), lags)
+
+
+def repeated_rows(x: Float[Tensor, "samples features"]) -> float:
+    """Return how many other rows are the same as a row, on average; 0 where rounding may have made them so.
+
+    Rows of a continuous law never agree by chance. Where values are rounded they may, but seldom in every column: rows
+    count as copies if more pairs of rows agree in all columns than in the finest column alone, and that has more than
+    10 values.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.randn(100, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> repeated_rows(x), repeated_rows(x.repeat(3, 1)), repeated_rows(x.sign())
+    (0.0, 2.0, 0.0)
+    """
+    finest = min(x.T, key=_pairs)
+    if _pairs(finest) == 0 or len(finest.unique()) <= FEW_VALUES:
+        return 0.0
+    whole = _pairs(x)
+    return whole / len(x) if 2 * whole > _pairs(finest) else 0.0
+
+
+def _pairs(values: Tensor) -> float:
+    """Return the number of ordered pairs of equal entries."""
+    counts = torch.unique(values, dim=0, return_counts=True)[1].double()
+    return float((counts * (counts - 1)).sum())
 
 
 def _rank_deviate(ranks: Tensor, total: Tensor, lag: int) -> Tensor:

@@ -9,6 +9,14 @@ from probae.identifiability.precision import LARGEST_ERROR
 from probae.identifiability.segments import SegmentEvidence
 from probae.identifiability.structure import connected, describe_blocks
 
+CONTRADICTED = {
+    "means": "The segments have means of their own, and the model has one: to it, means that differ are variances. "
+    "Subtract from each row the mean of its segment, and fit again.",
+    "noise": "The noise differs between the segments, and the model has one: to it, noise that changes is a variance "
+    "of the factors nearest to it.",
+    "axes": "No axes make the factors uncorrelated in every segment: more changes than their variances.",
+}
+
 
 def segments_rule(evidence: Evidence) -> Decision | None:
     """Give the verdict where Gaussian factors have known segments with variances of their own."""
@@ -17,12 +25,14 @@ def segments_rule(evidence: Evidence) -> Decision | None:
         return None
     if not found.tests:
         return decision(Verdict.INCONCLUSIVE, evidence, found.why_no_tests)
-    if found.rows is not None and found.rows.p_value < ALPHA:
+    if found.rows is not None and found.rows.dependent:
         reason = (
-            f"Dependent rows (p = {found.rows.p_value:.2g}): the tests and the standard errors count rows as "
-            "independent. Thin the rows."
+            f"{found.rows.why}: the tests and the standard errors count rows as independent. "
+            f"{'Pass each row once' if found.rows.repeated else 'Thin the rows'}."
         )
-        return decision(Verdict.INCONCLUSIVE, evidence, reason)
+        return Decision(Verdict.INCONCLUSIVE, evidence.structure.group, (reason, *_contradictions(found)))
+    if contradictions := _contradictions(found):
+        return Decision(Verdict.MISSPECIFIED_FRAME, evidence.structure.group, contradictions)
     largest = max(test.p_value for test in found.tests)
     if found.overall is not None and found.overall.p_value >= ALPHA:
         return _no_segments(evidence, found)
@@ -40,6 +50,16 @@ def segments_rule(evidence: Evidence) -> Decision | None:
     )
     meaning = "identified up to sign and order by the variances of the segments"
     return decision(Verdict.IDENTIFIED_SP, evidence, reason, meaning=meaning)
+
+
+def _contradictions(found: SegmentEvidence) -> tuple[str, ...]:
+    """Say what the rows contradict of the model of segments (Bonferroni over the checks)."""
+    gate = ALPHA / max(len(found.checks), 1)
+    return tuple(
+        f"{CONTRADICTED[name]} {test.describe()}"
+        for name, test in found.checks.items()
+        if test.p_value < gate
+    )
 
 
 def _some_segments(evidence: Evidence, found: SegmentEvidence) -> Decision:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,10 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probae.checks import DataError, check_data
+from probae.identifiability.data_test import DataTest
 from probae.identifiability.lie_algebra import NULL
 from probae.identifiability.precision import AngleError
 from probae.identifiability.proportional_variances import ProportionTest, plane_tests, proportion_test
-from probae.identifiability.rows import MINIMUM_ROWS, RowDependence, row_dependence
+from probae.identifiability.rows import MINIMUM_ROWS, RowDependence, repeated_rows, row_dependence
+from probae.identifiability.segment_checks import segment_checks
 from probae.identifiability.segment_information import LARGEST, SegmentFit, segment_angle_errors
 from probae.identifiability.structure import Structure, connected
 from probae.inference import Fit
@@ -29,7 +31,7 @@ class SegmentEvidence:
     """What the segments say: tests of each plane and of all factors at once, and the precision of the angles.
 
     The planes are those of the fitted axes, which were chosen to be far apart; the test of all factors does not know
-    them, so that it guards the planes from that choice where no plane has axes.
+    them, so that it guards the planes from that choice where no plane has axes. The checks are of the model itself.
     """
 
     segments: int
@@ -38,6 +40,7 @@ class SegmentEvidence:
     rows: RowDependence | None
     why_no_tests: str = ""
     overall: ProportionTest | None = None
+    checks: dict[str, DataTest] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """Say the results in sentences."""
@@ -53,7 +56,8 @@ class SegmentEvidence:
             lines.append(
                 f"All {len(self.overall.factors)} at once: p = {self.overall.p_value:.2g} (the same)."
             )
-        return lines + ([] if self.rows is None else [self.rows.describe()])
+        lines += [] if self.rows is None else [self.rows.describe()]
+        return lines + [test.describe() for test in self.checks.values()]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -61,6 +65,7 @@ class SegmentEvidence:
             "segments": self.segments,
             "rows_p": None if self.rows is None else self.rows.p_value,
             "overall_p": None if self.overall is None else self.overall.p_value,
+            "checks": {name: test.p_value for name, test in self.checks.items()},
             "planes": [
                 {
                     "plane": list(test.plane),
@@ -119,6 +124,7 @@ def segment_evidence(fit: Fit, x: Any, seed: int = 0) -> tuple[SegmentEvidence, 
         tuple(segment_angle_errors(found)),
         _row_dependence(found),
         overall=proportion_test(found, tuple(range(latents)), seed) if all_at_once else None,
+        checks=segment_checks(found),
     )
     return evidence, shape, len(rows)
 
@@ -144,4 +150,4 @@ def _row_dependence(fit: SegmentFit) -> RowDependence | None:
     for level in range(len(fit.variances)):
         here = fit.place == level
         scores[here] = scores[here] / scores[here].square().mean(0).sqrt().clamp_min(1e-300)
-    return row_dependence(scores)
+    return replace(row_dependence(scores), repeats=repeated_rows(fit.rows))

@@ -106,10 +106,13 @@ def _structural(evidence: Evidence) -> Decision | None:
     found = evidence.inference, evidence.model_frame, evidence.worst_error
     reasons += [why for read in (guide_reason, prior_reason) if (why := read(*found, identified=False))]
     if rows_depend(evidence):
-        reasons.append(
-            "Dependent rows: the tests of axes do not hold for them. Factors whose serial dependence differs could be "
-            "told apart by a model of it, which this one is not."
-        )
+        assert evidence.data is not None
+        assert evidence.data.rows is not None
+        reasons.append(f"{evidence.data.rows.why}: the tests of axes do not hold for them.")
+        if not evidence.data.rows.repeated:
+            reasons.append(
+                "Factors whose serial dependence differs could be told apart by a model of it, which this one is not."
+            )
     elif data_would_identify(evidence):
         reasons.append(WOULD_IDENTIFY)
     elif evidence.data is not None and evidence.data.tails_without_axes and not noise_rejected(evidence):
@@ -141,11 +144,16 @@ def _no_data(evidence: Evidence) -> Decision | None:
 
 def _rows(evidence: Evidence) -> Decision | None:
     rows = evidence.data.rows if evidence.data else None
-    if rows is None or rows.p_value >= ALPHA:
+    if rows is None or not rows.dependent:
         return None
+    cause, advice = (
+        ("copies alone make", "Pass each row once.")
+        if rows.repeated
+        else ("serial dependence alone makes", "Thin the rows or model the dependence.")
+    )
     reason = (
-        f"Dependent rows (p = {rows.p_value:.2g}): the tests count rows as independent, and serial dependence "
-        "alone makes Gaussian sources look non-Gaussian. Thin the rows or model the dependence."
+        f"{rows.why}: the tests count rows as independent, and {cause} Gaussian sources look non-Gaussian. "
+        f"{advice}"
     )
     return decision(Verdict.INCONCLUSIVE, evidence, reason)
 

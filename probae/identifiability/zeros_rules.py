@@ -77,9 +77,9 @@ def zeros_rule(evidence: Evidence) -> Decision | None:
         meaning = "the zeros choose the axes, and no data could contradict them"
         return decision(Verdict.MODEL_ONLY, evidence, reason, meaning=meaning)
     rows = evidence.data.rows if evidence.data else None
-    if rows is not None and rows.p_value < ALPHA:
+    if rows is not None and rows.dependent:
         reason = (
-            f"Dependent rows (p = {rows.p_value:.2g}): the test of the zeros and the standard errors count rows as "
+            f"{rows.why}: the test of the zeros and the standard errors count rows as "
             f"independent. {_first_capital(test.describe())}."
         )
         return decision(Verdict.INCONCLUSIVE, evidence, reason, assumed)

@@ -473,6 +473,11 @@ def outliers(x, generator):
     return x[torch.randperm(len(x), generator=generator)]
 
 
+def bootstrap(x, generator):
+    """Rows drawn with replacement, four times as many: each has four copies on average."""
+    return x[torch.randint(len(x), (4 * len(x),), generator=generator)]
+
+
 def by_first(x, generator):
     return x[x[:, 0].argsort()]
 
@@ -504,6 +509,18 @@ VARIANTS = {
     "shared volatility, gaussian": changed(common_scale, "MISSPECIFIED_FRAME", AXES, GAUSSIAN, samples=1000),
     "heavy noise, gaussian factors": changed(heavy_noise, "MISSPECIFIED_FRAME", AXES, GAUSSIAN, samples=1000),
     "outliers, gaussian factors": changed(outliers, "MISSPECIFIED_FRAME", AXES, GAUSSIAN, samples=1000),
+    "copies of rows, gaussian factors": changed(
+        bootstrap, "INCONCLUSIVE", AXES, GAUSSIAN, seen=lambda f: f.says("Repeated rows"), samples=250
+    ),
+    "copies of rows, gaussian model": changed(
+        bootstrap,
+        "NOT_IDENTIFIED",
+        FREE,
+        LAPLACE,
+        GAUSSIAN,
+        lambda f: f.says("Repeated rows") and not f.says("would be identified"),
+        samples=250,
+    ),
     "sorted rows": changed(by_first, "INCONCLUSIVE", AXES, samples=1000),
     "binary items": Case(items(LAPLACE, levels=2), "MISSPECIFIED_FRAME", AXES),
     "items, gaussian model": Case(
@@ -559,6 +576,7 @@ SLOW = (  # ten seconds each, or near it
     "29 equal laws and different ones",
 )
 FAST_VARIANTS = (
+    "copies of rows, gaussian model",
     "items, gaussian model",
     "known proportional columns",
     "one entry of a hundred missing, gaussian model",

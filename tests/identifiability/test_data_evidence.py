@@ -1,6 +1,8 @@
 """T2 to T6 and the test of the last factor inside an audit: what each adds, and what none of them may decide."""
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -29,6 +31,15 @@ def test_every_test_stands_in_the_report_and_in_the_dict(laplace):
     assert all(found[part] is not None for part in PARTS)
     for name in ("T2", "T3", "T4", "T5", "T6", "2 factors against 1"):
         assert name in str(laplace)
+
+
+def test_what_is_not_finite_is_none_in_the_dict(laplace):
+    """An e-value of 0, as of a law whose support the other half of the rows leaves, has the logarithm -inf."""
+    data = laplace.evidence.data
+    none = replace(data, split=replace(data.split, log_e_values=(-math.inf, -math.inf)))
+    found = replace(laplace, evidence=replace(laplace.evidence, data=none)).to_dict()
+    assert found["data"]["split_likelihood"]["log_e_value"] is None
+    json.dumps(found, allow_nan=False)
 
 
 def test_laplace_factors_pass_them_all(laplace):

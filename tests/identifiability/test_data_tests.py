@@ -5,6 +5,7 @@ The short runs leave a right test a chance of about 1e-4 to fail and find gross 
 
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from probae.identifiability.data_test import DataTest
 from probae.identifiability.data_tests import rotation_information
 from probae.identifiability.noise import discrete_columns, noise_check
 from probae.identifiability.planes import PlaneTest, RotationInformation
-from probae.identifiability.rows import row_dependence
+from probae.identifiability.rows import repeated_rows, row_dependence
 from probae.identifiability.spherical import (
     harmonic_statistic,
     moment_norm,
@@ -483,6 +484,37 @@ def test_rank_moments_are_those_over_all_orders():
         deviates = rows._rank_deviate(orders, orders.square().sum(0), lag)
         assert float(deviates.mean()) == pytest.approx(0, abs=1e-12)
         assert float(deviates.square().mean()) == pytest.approx(1, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda x: x, 0.0),
+        (lambda x: x[torch.arange(999) // 3], 2.0),
+        (lambda x: ((1000 * x).round() / 1000)[torch.arange(1000) % 500], 1.0),
+        (
+            lambda x: (2 * x[:, :2]).round(),
+            0.0,
+        ),  # rounding alone: half of a standard deviation, in two columns
+        (lambda x: x.sign(), 0.0),
+        (lambda x: torch.cat([x, x[:1]]), 2 / 1001),
+    ],
+    ids=["continuous", "thrice", "rounded, twice", "rounded", "signs", "one row twice"],
+)
+def test_copies_of_rows_are_told_from_rounding(change, expected):
+    x = torch.randn(1000, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert repeated_rows(change(x)) == pytest.approx(expected)
+
+
+def test_a_bootstrap_sample_is_not_taken_for_rows():
+    """Drawn with replacement a row has (n - 1) / n copies on average, whose order no lag gives away."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(1000, 4, generator=g, dtype=torch.float64)[torch.randint(1000, (1000,), generator=g)]
+    found = replace(row_dependence(x), repeats=repeated_rows(x))
+    assert found.repeats == pytest.approx(0.999, abs=0.2)  # standard deviation sqrt(2) / sqrt(1000)
+    assert found.p_value > 0.01
+    assert found.dependent
+    assert "Repeated rows" in found.why
 
 
 def test_rows_of_ties_and_few_rows_are_handled():
