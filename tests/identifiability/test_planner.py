@@ -100,7 +100,7 @@ def test_table_says_what_it_cannot_give():
 
 def test_table_shows_the_information_of_both_laws():
     pair = str(plan_angles(priors.Gaussian(), priors.Laplace(), noise=[0.0]))
-    assert "0, 1 " in pair  # kappa - 1 of a Gaussian law, which alone hides why angles are known, and of Laplace's
+    assert "0, 1 " in pair  # kappa - 1 of both laws: the smaller alone says nothing of the angle
 
 
 def test_table_prints_and_goes_into_json():
