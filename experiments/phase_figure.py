@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 Rows = list[dict[str, Any]]
 
@@ -18,7 +19,7 @@ MARKERS = ("o", "s", "^", "x")
 def draw_diagram(
     recovery: Rows, models: Rows, predicted: Callable[[float, int], float], transition: float
 ) -> Figure:
-    """Draw data sets, means by model and the predicted recovery at (information, latents); axes begin at transition."""
+    """Draw all data sets, those of each model, and what is predicted; axes begin at ``transition``."""
     figure = Figure(figsize=(14.0, 5.2), layout="constrained")
     first, second, third = figure.subplots(1, 3, width_ratios=(1.15, 1.0, 1.1))
     _plot_collapse(first, recovery, predicted, transition)
@@ -44,7 +45,7 @@ def _plot_collapse(ax: Axes, rows: Rows, predicted: Callable[[float, int], float
     ax.axhline(0, color="#999999", linewidth=0.8)
     ax.set(xscale="log", xlabel="n (2 kappa - 2), information on the angle of a plane", xlim=(0.02, None))
     ax.set_ylabel("recovery of the axes (1 perfect, 0 chance)")
-    ax.set_title("every law, number of rows and noise", fontsize=10)
+    ax.set_title("every law but the Gaussian, all rows and noises", fontsize=10)
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.13), ncols=2, frameon=False)
 
 
@@ -78,12 +79,21 @@ def _plot_map(figure: Figure, ax: Axes, rows: Rows, transition: float) -> None:
         past = sizes[j] * (2 * _kappa_of(some, laws[i]) - 2) >= transition
         before = j > 0 and sizes[j - 1] * (2 * _kappa_of(some, laws[i]) - 2) >= transition
         if past and not before:  # the predicted border
-            ax.plot([j - 0.5, j - 0.5], [i - 0.5, i + 0.5], color="#D55E00", linewidth=2.5)
+            edge = [withStroke(linewidth=5.0, foreground="white")]  # seen on dark cells in grey, too
+            ax.plot(
+                [j - 0.5, j - 0.5],
+                [i - 0.5, i + 0.5],
+                color="#D55E00",
+                linewidth=2.5,
+                clip_on=False,
+                zorder=3,
+                path_effects=edge,
+            )
     ax.set_xticks(range(len(sizes)), [f"{size:,}" for size in sizes])
     ax.set_yticks(range(len(laws)), laws, fontsize=8)
     ax.set(xlabel="rows", ylabel="law of the factors, least Gaussian first")
     ax.set_title(f"recovery, noise {noise:g} (bars: n (2 kappa - 2) passes {transition:g})", fontsize=10)
-    figure.colorbar(image, ax=ax, aspect=40).set_label("1 perfect, 0 chance")
+    figure.colorbar(image, ax=ax, aspect=40, extend="min").set_label("1 perfect, 0 chance")
 
 
 def _kappa_of(rows: Rows, law: str) -> float:
@@ -95,10 +105,17 @@ def _plot_models(ax: Axes, lines: Rows) -> None:
     names = list(dict.fromkeys(line["model"] for line in lines))
     colours = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7")
     for index, name in enumerate(names):
-        some = {line["shape"]: line for line in lines if line["model"] == name}
-        at = [place + 0.13 * (index - 2) for place in range(len(shapes))]
-        values = [some[shape]["corrected"] for shape in shapes]
-        ax.plot(at, values, "os^Dv"[index % 5], color=colours[index % 5], markersize=6.5, label=name)
+        some = [line for line in lines if line["model"] == name]
+        at = [shapes.index(line["shape"]) + 0.13 * (index - 2) for line in some]
+        ax.plot(
+            at,
+            [line["corrected"] for line in some],
+            "os^Dv"[index % 5],
+            color=colours[index % 5],
+            markersize=6.0,
+            markerfacecolor="none",
+            label=name,
+        )
     best = [next(line["best possible"] for line in lines if line["shape"] == shape) for shape in shapes]
     ax.hlines(
         best, np.arange(len(shapes)) - 0.4, np.arange(len(shapes)) + 0.4, color="#666666", label="predicted"
@@ -109,5 +126,5 @@ def _plot_models(ax: Axes, lines: Rows) -> None:
     ax.set_xticks(range(len(shapes)), [f"{shape:g}" for shape in shapes])
     ax.set(xlabel="shape b of the factors (1 Laplace, 2 Gaussian)")
     ax.set_ylabel("recovery of the axes (1 perfect, 0 chance)")
-    ax.set_title("five models of the same data", fontsize=10)
+    ax.set_title("five models of the same data, each data set", fontsize=10)
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.13), ncols=3, frameon=False)

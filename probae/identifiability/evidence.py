@@ -62,11 +62,19 @@ class Evidence:
     rank: RankTest | None = None
     nonlinear: str = ""
     rotation_unfinished: bool = False  # all but the rotation of the factors had converged
+    incomplete: int = 0  # rows with missing entries: they serve the fit, not the audit
 
     @property
     def worst_error(self) -> float:
         """Standard error of the least certain plane, in degrees."""
         return max((error.degrees for error in self.precision), default=math.inf if self.factors > 1 else 0.0)
+
+    @property
+    def rows(self) -> str:
+        """How many rows were looked at, in words."""
+        if self.incomplete:
+            return f"{self.samples:,} complete rows of {self.samples + self.incomplete:,}"
+        return f"{self.samples:,} rows" if self.samples else "no rows"
 
 
 def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
@@ -128,6 +136,7 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
         uniqueness=noise_identification(model) if exploratory else None,
         principal=_principal(model, x, rows) if exploratory and model.latents > 1 else None,
         rank=rank_test(model, x, seed=seed) if exploratory and x is not None else None,
+        incomplete=0 if rows is None else len(x) - len(rows),
     )
 
 

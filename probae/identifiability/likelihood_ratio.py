@@ -40,7 +40,7 @@ class RotationProfile:
     change : Tensor (A,)
         Nats, summed over ``samples`` rows.
     error : Tensor (A,)
-        Monte Carlo standard error; zeros when exact.
+        Monte Carlo standard error; zeros when exact, as of Gaussian and of spherical factors.
     samples : int
     exact : bool
     """
@@ -101,7 +101,10 @@ def rotation_profile(
         return RotationProfile(plane, degrees, change, torch.zeros_like(change), len(rows), exact=True)
     rows = sample_rows(rows[~rows.isnan().any(1)], ROWS, seed)
     change, error = paired_change(model, rows, rotations, seed)
-    return RotationProfile(plane, degrees, change, error, len(rows), exact=model.invertible)
+    exact = model.invertible or model.prior.spherical  # p(R' z) = p(z): every draw gives the same ratio, 1
+    return RotationProfile(
+        plane, degrees, change, torch.zeros_like(error) if exact else error, len(rows), exact
+    )
 
 
 def gaussian_change(model: LinearFactorModel, x: Tensor, rotations: Tensor) -> Float[Tensor, "rotations"]:

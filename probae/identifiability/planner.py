@@ -111,20 +111,24 @@ class AnglePlan:
         heads += [f"n for {target:g} deg" for target in self.targets]
         lines = [heads]
         for row in self.rows:
-            excess = min(row.kappa) - 1
+            pair = row.kappa[:1] if self.laws[0] == self.laws[1] else row.kappa
             lines.append(
                 [
                     f"{row.noise:g}",
                     "inf" if row.noise == 0 else f"{row.decibels:.1f}",
-                    "inf" if math.isinf(excess) else f"{excess:.3g}",
+                    ", ".join(f"{value - 1:.3g}" for value in pair),
                     f"{row.degrees:.2f}" if row.degrees <= LARGEST_ERROR else "saturated",
-                    *("inf" if math.isinf(n) else f"{math.ceil(n):,}" for n in row.samples_for),
+                    *("inf" if math.isinf(n) else f"{math.ceil(n):,}" if n else "-" for n in row.samples_for),
                 ]
             )
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = ["  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in lines]
-        note = "Cramer-Rao bounds, asymptotic: below 5,000 rows plan for a fourth to a half more."
-        return "\n".join([f"Angle between two factors: {self.label}", *table, note])
+        notes = ["Cramer-Rao bounds, asymptotic: below 5,000 rows plan for a fourth to a half more."]
+        if any(row.degrees > LARGEST_ERROR for row in self.rows):
+            notes.append(f"saturated: an error above {LARGEST_ERROR:g} degrees means nothing.")
+        if any(row.degrees == 0 for row in self.rows):
+            notes.append("kappa inf: the error falls faster than 1 / sqrt(n), so there is no bound.")
+        return "\n".join([f"Angle between two factors: {self.label}", *table, *notes])
 
 
 def plan_angles(

@@ -140,7 +140,7 @@ class Report:
 
     def __str__(self) -> str:
         sections = [_structure_lines, _data_lines, _inference_lines, _precision_lines]
-        lines = [f"Identifiability of {self.model}, {self.evidence.samples} rows"]
+        lines = [f"Identifiability of {self.model}, {self.evidence.rows}"]
         for section in sections:
             lines += section(self.evidence)
         lines.append(f" VERDICT     {self.verdict.name}  {self.group}: {self.meaning}.")

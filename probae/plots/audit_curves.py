@@ -115,7 +115,7 @@ def ladder(ax: Axes, evidence: Evidence) -> str:
 
 
 def _mark_ladder(ax: Axes, found: RestartLadder, values: NDArray[np.float64]) -> None:
-    ax.axvline(found.tolerance, color="#D55E00", linewidth=1.3, linestyle="--", zorder=0)
+    ax.axvline(found.tolerance, color="#D55E00", linewidth=1.3, linestyle="--", zorder=0.6)  # above the grid
     ax.set_xscale("log")
     ax.set_xlim(LEAST_ANGLE / 3, 200.0)
     small = [i for i, value in enumerate(values) if value < LEAST_ANGLE]
@@ -128,9 +128,16 @@ def _mark_ladder(ax: Axes, found: RestartLadder, values: NDArray[np.float64]) ->
     ax.grid(axis="x", color="0.9", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.set_xlabel(
-        f"largest difference of loadings (degrees); dashed: {found.tolerance:.3g}\n"
-        f"{len(found.kept)} of {len(found.shortfall)} fits within 2 nats of the best; axes differ by "
-        f"{found.turn:.1f}°,\nrandom ones by {found.chance:.0f}°. Agreement alone proves nothing.",
+        f"largest difference of loadings (degrees); dashed: limit {found.tolerance:.3g}\n"
+        f"{len(found.kept)} of {len(found.shortfall)} fits within 2 nats of the best{_turned(found)}"
+        "Agreement alone proves nothing.",
         fontsize=8.5,
     )
     legend_above(ax, columns=2, handle=1.0, size=8.0)
+
+
+def _turned(found: RestartLadder) -> str:
+    """Say how far the axes of the fits differ, beside random ones; one factor has none."""
+    if not found.chance:
+        return ".\n"
+    return f"; axes differ by {found.turn:.1f}°,\nrandom ones by {found.chance:.0f}°. "

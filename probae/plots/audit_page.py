@@ -109,10 +109,9 @@ def _head(ax: Axes, report: Report) -> None:
     ax.set_axis_off()
     letters = int(room(ax)[0] / (LETTER * SIZE))
     meaning = f"{report.meaning[:1].upper()}{report.meaning[1:]}"
-    rows = f"{report.evidence.samples:,} rows" if report.evidence.samples else "no rows"
     ax.text(
-        0.0, 1.0, textwrap.shorten(f"Identifiability of {report.model}, {rows}", letters), fontsize=SIZE, va="top",
-        transform=ax.transAxes,
+        0.0, 1.0, textwrap.shorten(f"Identifiability of {report.model}, {report.evidence.rows}", letters),
+        fontsize=SIZE, va="top", transform=ax.transAxes,
     )  # fmt: skip
     ax.text(
         0.0, 0.87, f"{report.verdict.name}   {report.group}", fontsize=14.0, fontweight="bold", va="top",

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from probae.identifiability.data_test import ALPHA, holm
+from probae.identifiability.decision import noise_rejected, rows_depend
 from probae.identifiability.evidence import Evidence
 from probae.identifiability.precision import LARGEST_ERROR, AngleError
 from probae.plots.canvas import SMALLEST_LABEL, legend_above, mark_beyond, room
@@ -50,7 +51,7 @@ def harmonics(ax: Axes, evidence: Evidence) -> str:
                     shown, places[chosen], linestyle="none", marker=marker, markersize=size, color="#0072B2",
                     markerfacecolor="#0072B2" if rejects else "white", label=f"{what}{', rejects' if rejects else ''}",
                 )  # fmt: skip
-    ax.axvline(ALPHA, color="#D55E00", linewidth=1.3, linestyle="--", zorder=0)
+    ax.axvline(ALPHA, color="#D55E00", linewidth=1.3, linestyle="--", zorder=0.6)  # above the grid
     ax.set_xscale("log")
     least = min((max(row.p, SMALLEST_P) for row in rows), default=ALPHA)
     low = np.log10(min(least, ALPHA))
@@ -59,7 +60,9 @@ def harmonics(ax: Axes, evidence: Evidence) -> str:
     _name(ax, [row.name for row in rows], places, sum(row.marker == "o" for row in rows))
     segments = evidence.segments is not None
     kind = "segments' variances; permuted labels" if segments else "harmonics of the scores; asymptotic"
-    ax.set_xlabel(f"p-value ({kind})\ndashed: level {ALPHA:g}, by Holm over the planes", fontsize=8.5)
+    ax.set_xlabel(
+        f"p-value ({kind})\ndashed: level {ALPHA:g}, by Holm over the planes{_doubt(evidence)}", fontsize=8.5
+    )
     legend_above(ax, columns=2, handle=1.0, size=LEGEND)
     return ""
 
@@ -91,7 +94,7 @@ def angles(ax: Axes, evidence: Evidence) -> str:
         min([*known, LARGEST_ERROR]) / 1.5, 1.6 * max(min(max(known), LARGEST_ANGLE), 2 * LARGEST_ERROR)
     )
     mark_beyond(ax, places[[error.degrees > LARGEST_ANGLE for error in errors]].tolist(), LARGEST_ANGLE, ">")
-    ax.axvline(LARGEST_ERROR, color="#D55E00", linewidth=1.3, linestyle="--", zorder=0)
+    ax.axvline(LARGEST_ERROR, color="#D55E00", linewidth=1.3, linestyle="--", zorder=0.6)  # above the grid
     low, high = ax.get_xlim()
     ticks = [tick for tick in TICKS if low < tick < high]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -100,6 +103,18 @@ def angles(ax: Axes, evidence: Evidence) -> str:
     _print_rows(ax, errors)
     legend_above(ax, columns=2, handle=1.0, size=LEGEND)
     return ""
+
+
+def _doubt(evidence: Evidence) -> str:
+    """Return a line that says which check failed without which small p-values prove nothing."""
+    failed = (
+        "noise not Gaussian"
+        if noise_rejected(evidence)
+        else "dependent rows"
+        if rows_depend(evidence)
+        else ""
+    )
+    return f"\n{failed}: small p-values prove nothing" if failed else ""
 
 
 def _rows(evidence: Evidence) -> list[Row] | str:
@@ -167,7 +182,7 @@ def _error_bars(ax: Axes, errors: list[AngleError]) -> None:
 
 def _print_rows(ax: Axes, errors: list[AngleError]) -> None:
     """Write the rows for 5 and for 1 degree beside each plane, or those of the worst alone below the plot."""
-    label = f"standard error (degrees, asymptotic); dashed: {LARGEST_ERROR:g}"
+    label = f"standard error (degrees, asymptotic); dashed: limit {LARGEST_ERROR:g}"
     if len(errors) > NAMED:
         worst = errors[0]
         label += (

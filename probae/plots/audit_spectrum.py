@@ -59,8 +59,10 @@ def spectrum(ax: Axes, evidence: Evidence) -> str:
     ax.set_ylim(FLOOR / 8 if null.any() else min(1e-3, values.min() / 8), 8 * values.max())
     if null.any() and not null.all():
         _mark_gap(ax, float(values[null].max()), float(values[~null].min()))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlim(0.5, len(place) + 0.5) if len(place) > 1 else ax.set_xlim(0.0, 2.0)
+    edge = max(0.5, 0.025 * len(place))  # room for whole marks
+    ax.set_xlim(1 - edge, len(place) + edge)
+    ticks = MaxNLocator(integer=True).tick_values(1, len(place))
+    ax.set_xticks([tick for tick in ticks if 1 <= tick <= len(place)])
     ax.set_xlabel("direction", fontsize=8.5)
     ax.set_ylabel(one.label, fontsize=8.5)
     legend_above(ax, columns=2, handle=1.0, size=8.0)
@@ -73,10 +75,14 @@ def _free(evidence: Evidence) -> str:
 
 
 def _mark_gap(ax: Axes, low: float, high: float) -> None:
-    """Shade what lies between the largest null value and the smallest other one, and say how wide it is."""
+    """Shade what lies between the largest null value and the smallest other one, and say how wide it is.
+
+    Of exact zeros, which stand at the floor, it is wider than drawn.
+    """
+    wide = f"{'more than ' * (low == FLOOR)}{np.log10(high / low):.0f}"
     ax.axhspan(low, high, color="0.92", linewidth=0.0, zorder=0)
     ax.text(
-        0.98, np.sqrt(low * high), f"gap: {np.log10(high / low):.0f} decades", transform=ax.get_yaxis_transform(),
+        0.98, np.sqrt(low * high), f"gap: {wide} decades", transform=ax.get_yaxis_transform(),
         ha="right", va="center", fontsize=8.5, color="0.25",
     )  # fmt: skip
 
@@ -101,5 +107,5 @@ def _of_actions(found: GroupInformation, evidence: Evidence) -> Spectrum:
     blocks = evidence.structure.blocks
     expected = sum(len(block) * (len(block) - 1) // 2 for block in blocks)
     kind = "Monte Carlo, 1 SE" if found.error else "exact"
-    label = f"information on changes of the axes\n(eigenvalues, noise-free limit; {kind})"
+    label = f"information on changes of axes\n(noise-free limit; {kind})"
     return Spectrum(found.eigenvalues.numpy(), found.dimension, expected, label, found.error)

@@ -21,7 +21,7 @@ def plan(plan: AnglePlan | Sequence[AnglePlan], ax: Axes | None = None) -> Axes:
     """Draw the rows that each target angle needs against the signal-to-noise ratio of a feature.
 
     One line for each plan and target. Rows without noise stand at the right end, on a place of their own; targets that
-    no number of rows reaches are left out.
+    no number of rows reaches are left out, and so are laws without noise that have no bound (Uniform).
 
     Parameters
     ----------
@@ -88,10 +88,11 @@ def _points(one: AnglePlan, place: int) -> list[tuple[float, float]]:
 
 def _mark_no_noise(ax: Axes, finite: list[float], end: float) -> None:
     """Label the place of no noise on the horizontal axis."""
-    low = min(finite, default=end)
-    ticks = [tick for tick in ax.get_xticks() if low - 0.1 <= tick <= end - GAP + 0.1]
+    low, _ = ax.get_xlim()
+    ticks = [tick for tick in ax.get_xticks() if low <= tick <= end - GAP + 0.1] if finite else []
     ax.set_xticks([*ticks, end], [*(f"{tick:g}".replace("-", "−") for tick in ticks), "none"])
-    ax.axvline(end - 0.5 * GAP, color="#999999", linewidth=0.8, linestyle=(0, (2, 2)))
+    if finite:
+        ax.axvline(end - 0.5 * GAP, color="#999999", linewidth=0.8, linestyle=(0, (2, 2)))
     ax.set_xlabel("signal-to-noise ratio of a feature (dB); none: no noise")
 
 

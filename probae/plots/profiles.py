@@ -64,7 +64,7 @@ def rotation(profile: Profiles, ax: Axes | None = None) -> Axes:
     for index, (label, one) in enumerate(labelled):
         _draw(ax, one, index, describe(label, one, with_plane=len(planes) > 1, with_rows=len(rows) > 1))
     ax.set_xlabel(f"rotation of {plane_name(*planes) if len(planes) == 1 else 'two factors'} (degrees)")
-    ax.set_ylabel(f"change in log-likelihood\n(nats{f' over {rows.pop()} rows' if len(rows) == 1 else ''})")
+    ax.set_ylabel(f"change in log-likelihood\n(nats{f' over {rows.pop():,} rows' if len(rows) == 1 else ''})")
     _widen(ax)
     legend_above(ax, handle=4.0)
     return ax
@@ -83,7 +83,7 @@ def plane_name(plane: tuple[int, int]) -> str:
 
 def describe(label: str, profile: RotationProfile, with_plane: bool, with_rows: bool) -> str:
     """Return a legend entry: the label, what differs between the lines, and how exact the values are."""
-    different = [plane_name(profile.plane)] * with_plane + [f"{profile.samples} rows"] * with_rows
+    different = [plane_name(profile.plane)] * with_plane + [f"{profile.samples:,} rows"] * with_rows
     before = ", ".join([label] * bool(label) + different)
     how = "exact" if profile.exact else "Monte Carlo, 95 % shaded"
     return f"{before}: {how}" if before else how

@@ -57,6 +57,10 @@ def test_spherical_non_gaussian_factors_are_flat_too():
     model = pa.LinearFactorModel(6, 2, priors.MultivariateStudentT(5.0))
     change, _ = paired_change(model, x, givens(2, 0, 1, torch.tensor([0.3, 0.9])), seed=0)
     assert change.abs().max() < 1e-9
+    profile = rotation_profile(pa.fit(model, x), x)
+    assert profile.exact  # every draw gives the same ratio, 1
+    assert profile.range < 1e-9
+    assert profile.error.abs().max() == 0
 
 
 def test_noise_free_ratio_is_the_change_of_variables():

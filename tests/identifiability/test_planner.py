@@ -91,11 +91,23 @@ def test_a_law_without_finite_information_needs_next_to_no_rows():
     assert plan.to_rows()[0]["kappa"] == [None, None]
 
 
+def test_table_says_what_it_cannot_give():
+    unbounded = str(plan_angles(priors.Uniform(), noise=[0.0]))
+    assert unbounded.splitlines()[2].split()[-2:] == ["-", "-"]
+    assert "there is no bound" in unbounded
+    assert "there is no bound" not in str(plan_angles(priors.Laplace(), noise=[0.0]))
+
+
+def test_table_shows_the_information_of_both_laws():
+    pair = str(plan_angles(priors.Gaussian(), priors.Laplace(), noise=[0.0]))
+    assert "0, 1 " in pair  # kappa - 1 of both laws: the smaller alone says nothing of the angle
+
+
 def test_table_prints_and_goes_into_json():
     plan = plan_angles(priors.Laplace(), features=3, noise=[0.0, 1.0, 30.0], samples=200)
     assert json.loads(json.dumps(plan.to_rows()))[1]["noise"] == 1.0
     text = str(plan)
-    assert "saturated" in text
+    assert "saturated: an error above 13 degrees means nothing." in text
     assert "Laplace(), 3 features" in text
     assert "asymptotic" in text
 

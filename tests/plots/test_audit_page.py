@@ -227,6 +227,63 @@ def test_tests_of_segments_are_drawn_with_that_of_all_factors_and_filled_by_holm
     assert "permuted labels" in ax.get_xlabel()
 
 
+def test_small_p_values_of_rows_that_fail_a_check_are_said_to_prove_nothing(laplace):
+    def below(evidence):
+        ax = Figure().add_subplot()
+        assert audit_planes.harmonics(ax, evidence) == ""
+        return ax.get_xlabel()
+
+    data = laplace.evidence.data
+    sound = replace(data, discrete=(), noise=None, rows=None)
+    assert "prove nothing" not in below(replace(laplace.evidence, data=sound))
+    items = replace(sound, discrete=("item",))
+    assert "noise not Gaussian: small p-values prove nothing" in below(replace(laplace.evidence, data=items))
+    one = replace(data.rows, tests=(replace(data.rows.tests[0], p_value=1e-9),))
+    serial = replace(sound, rows=one)
+    assert "dependent rows: small p-values prove nothing" in below(replace(laplace.evidence, data=serial))
+
+
+def test_rows_that_were_left_out_are_counted(factors, pupils):
+    x = pupils.x.clone()
+    x[:7, 0] = math.nan
+    report = pa.audit(pa.fit(pa.FactorAnalysis(9, 3), x), x)
+    assert "294 complete rows of 301" in str(report).splitlines()[0]
+    assert "294 complete rows of 301" in words(pa.plots.audit(report).axes[0])
+
+
+def test_marks_at_the_edges_are_whole(gaussian, reports):
+    """Half a diamond, 5 points, has room beside the first and the last of 36 values; one value stands alone."""
+    ax = panel(pa.plots.audit(gaussian), TITLES[0])
+    low, high = ax.get_xlim()
+    width = ax.get_position().width * ax.figure.get_figwidth() * 72
+    for edge in (1 - low, high - 36):
+        assert edge / (high - low) * width > 5.5
+    assert 1 <= ax.get_xticks()[0]
+    alone = Figure().add_subplot()
+    assert (
+        audit_spectrum.spectrum(alone, replace_structure(reports["spherical"].evidence, torch.ones(1))) == ""
+    )
+    assert alone.get_xticks().tolist() == [1]
+
+
+def test_the_gap_above_exact_zeros_is_a_bound(reports):
+    evidence = reports["spherical"].evidence
+    for zero, words_of_gap in ((0.0, "gap: more than 18 decades"), (1e-16, "gap: 16 decades")):
+        ax = Figure().add_subplot()
+        values = torch.tensor([zero, 1.0, 1.0, 1.0], dtype=torch.float64)
+        assert audit_spectrum.spectrum(ax, replace_structure(evidence, values, dimension=1)) == ""
+        assert [text.get_text() for text in ax.texts] == [words_of_gap]
+
+
+def replace_structure(evidence, values, dimension=0):
+    """Return evidence on factors with these eigenvalues, of which so many are null."""
+    from probae.identifiability.group_information import GroupInformation
+
+    algebra = torch.tensor([[[0.0, 1.0], [-1.0, 0.0]]], dtype=torch.float64)[:dimension]
+    found = GroupInformation(values.double(), algebra, draws=0, error=0.0)
+    return replace(evidence, structure=replace(evidence.structure, spectrum=found))
+
+
 def test_the_ladder_is_that_of_the_restarts(gaussian):
     ax = panel(pa.plots.audit(gaussian), TITLES[3])
     found = gaussian.evidence.inference.restarts

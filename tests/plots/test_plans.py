@@ -24,6 +24,14 @@ def test_no_noise_has_a_place_of_its_own():
     assert ax.lines[0].get_xdata()[-1] > 10.0
 
 
+def test_levels_on_both_sides_of_zero_are_labelled():
+    ax = pa.plots.plan(pa.plan_angles(pa.priors.Laplace()))  # from -9.5 to 30 dB, and no noise
+    ticks = [label.get_text() for label in ax.get_xticklabels()]
+    assert ticks[0].startswith("−")
+    assert "0" in ticks
+    assert ticks[-1] == "none"
+
+
 def test_several_plans_share_a_figure_and_differ_in_grey():
     plans = [pa.plan_angles(law, noise=[0.1, 1.0]) for law in (pa.priors.Laplace(), pa.priors.Logistic())]
     ax = pa.plots.plan(plans)
