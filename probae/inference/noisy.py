@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import scipy.optimize
@@ -23,12 +24,16 @@ from probae.inference.importance import (
 from probae.inference.learnt_shapes import learnt_shapes, logs_of, search_frame_and_shapes, write
 from probae.inference.relative_newton import BOUNDS
 from probae.inference.rotation_search import RotationSearch
+from probae.inference.score_information import information_root, row_scores
 from probae.models import LinearFactorModel
 from probae.models.pyro_context import local_parameters
 from probae.priors.information import information_of, spread_of
 
-ROWS = 20_000  # rows that refine the likelihood; more change the answer by less than its standard error
+ROWS = 20_000  # that refine the likelihood first
+BLOCK = 20_000  # rows whose draws are held at once
 MAX_STEPS = 400
+SETTLED = 1e-5  # nats of all rows together: a step that adds less is the last
+LEAST_NOISE = math.exp(-6.0)  # a noise variance stays above this part of where it starts
 
 
 @local_parameters
@@ -132,84 +137,122 @@ def _turn_to_best_frame(model: LinearFactorModel, data: Data, seed: int) -> Rota
 
 
 class _Coordinates:
-    """Loadings, noise and mean free of units, and the logarithms of learnt shapes, as one vector."""
+    """Loadings, log noise, mean and logarithms of learnt shapes as one vector, in which the likelihood is round.
 
-    def __init__(self, model: LinearFactorModel, spread: Tensor) -> None:
-        self.model, self.spread = model, spread
+    The noise is floor + exp(v); all but the shapes are theta = theta_0 + L^-T u, L L' the information of a row.
+    """
+
+    def __init__(self, model: LinearFactorModel) -> None:
+        self.model = model
         self.sizes = [tuple(getattr(model, name).shape) for name in model.parameter_names]
         self.learnt = learnt_shapes(model.prior.coordinates(model.latents) or [])
         self.exponents = [shape.log_excess.requires_grad_() for shape in self.learnt]
+        self.floor = LEAST_NOISE * model.noise_variance.detach()
+        above = (model.noise_variance.detach() - self.floor).log()
+        self.origin = torch.cat([model.loadings.detach().flatten(), above.flatten(), model.mean.detach()])
+
+    @torch.no_grad()
+    def make_round(self, x: Tensor, draws: Tensor) -> None:
+        """Take the information from these rows."""
+        model = self.model
+        loadings, noise, mean = (getattr(model, name).detach() for name in model.parameter_names)
+        noise = noise.expand(model.features)
+        of_loadings, of_noise, of_mean = row_scores(model.prior, x, loadings, noise, mean, draws)
+        if model.noise_variance.ndim == 0:
+            of_noise = of_noise.sum(1, keepdim=True)
+        self.root = information_root(torch.cat([of_loadings.flatten(1), of_noise, of_mean], 1))
 
     def start(self) -> np.ndarray:
         """Return the vector of the model as it is."""
-        model, spread = self.model, self.spread
-        parts = [model.loadings / spread.unsqueeze(1), model.noise_variance.log(), model.mean / spread]
-        return torch.cat([part.detach().flatten() for part in [*parts, logs_of(self.learnt)]]).numpy()
+        return torch.cat([torch.zeros_like(self.origin), logs_of(self.learnt)]).numpy()
 
     def parts(self, vector: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return loadings, noise variance and mean, and write the shapes into the laws."""
-        counts = [math.prod(size) for size in self.sizes]
-        *parts, logs = vector.split([*counts, len(self.learnt)])
+        moved, logs = vector.split([len(self.origin), len(self.learnt)])
         write(self.learnt, logs.detach())
-        loadings, noise, mean = (part.view(size) for part, size in zip(parts, self.sizes, strict=True))
-        return loadings * self.spread.unsqueeze(1), noise.exp(), mean * self.spread
+        away = torch.linalg.solve_triangular(self.root.mT, moved.unsqueeze(1), upper=True).squeeze(1)
+        parts = (self.origin + away).split([math.prod(size) for size in self.sizes])
+        loadings, above, mean = (part.view(size) for part, size in zip(parts, self.sizes, strict=True))
+        return loadings, self.floor + above.exp(), mean
 
-    def bounds(self, start: np.ndarray) -> list[tuple[float | None, float | None]]:
-        """Keep noise variances above exp(-6) of where they start, and shapes in their range."""
-        first = math.prod(self.sizes[0])
-        last = first + math.prod(self.sizes[1])
-        found: list[tuple[float | None, float | None]] = [(None, None)] * (len(start) - len(self.learnt))
-        found[first:last] = [(float(low) - 6.0, None) for low in start[first:last]]
-        return found + [BOUNDS] * len(self.learnt)
+    def bounds(self) -> list[tuple[float | None, float | None]]:
+        """Keep shapes in their range."""
+        return [(None, None)] * len(self.origin) + [BOUNDS] * len(self.learnt)
+
+
+class _Likelihood:
+    """The importance-sampled log-likelihood per row, a smooth function of the coordinates: its draws stay fixed."""
+
+    def __init__(self, coordinates: _Coordinates, x: Tensor, draws: Tensor) -> None:
+        self.coordinates = coordinates
+        self.blocks = list(zip(x.split(BLOCK), draws.split(BLOCK, 1), strict=True))
+        self.rows = len(x)
+
+    def loss(self, vector: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return its negative and the gradient of that."""
+        coordinates = self.coordinates
+        point = torch.from_numpy(vector).requires_grad_()
+        total, slope = 0.0, torch.zeros_like(point)
+        for x, draws in self.blocks:
+            loadings, noise, mean = coordinates.parts(point)
+            scores = differentiable_scores(x, loadings, noise.expand(len(loadings)), mean)
+            _, weights = weighted_draws(coordinates.model.prior, scores, draws)
+            value = (scores.remainder + weights.logsumexp(0) - math.log(len(draws))).sum() / self.rows
+            gradient, *slopes = torch.autograd.grad(value, [point, *coordinates.exponents])
+            if slopes:
+                gradient[-len(slopes) :] = torch.stack(slopes)
+            total, slope = total + value.item(), slope + gradient
+        return -total, -slope.numpy()
 
 
 def _refine(model: LinearFactorModel, data: Data, seed: int, count: int) -> tuple[list[float], bool, bool]:
-    """Run L-BFGS on the importance-sampled log-likelihood per row; draws stay fixed, so it is a smooth function."""
+    """Climb the importance-sampled log-likelihood: of some rows first where there are many, then of all."""
     generator = torch.Generator().manual_seed(seed)
     x = data.values
     if len(x) > ROWS:
-        x = x[torch.randperm(len(x), generator=generator)[:ROWS]]
+        x = x[torch.randperm(len(x), generator=generator)]
     draws = standard_draws(count, len(x), model.latents, generator)
-    spread = x.std(0).clamp_min(1e-12)
     history: list[float] = []
-    coordinates = _Coordinates(model, spread)
-
-    def objective(vector: np.ndarray) -> tuple[float, np.ndarray]:
-        point = torch.from_numpy(vector).requires_grad_()
-        loadings, noise, mean = coordinates.parts(point)
-        scores = differentiable_scores(x, loadings, noise.expand(model.features), mean)
-        _, weights = weighted_draws(model.prior, scores, draws)
-        value = (scores.remainder + weights.logsumexp(0)).mean() - math.log(count)
-        gradient, *slopes = torch.autograd.grad(value, [point, *coordinates.exponents])
-        if slopes:
-            gradient[-len(slopes) :] = torch.stack(slopes)
-        return -value.item(), -gradient.numpy()
-
-    best = coordinates.start()
     converged = False
     with Loop("likelihood") as loop:
         ticks = loop.steps(MAX_STEPS)
+        for rows in sorted({min(len(x), ROWS), len(x)}):
+            history.clear()
+            converged = _climb(model, x[:rows], draws[:, :rows], history, loop, ticks)
+    return history, converged, loop.interrupted
 
-        def record(state: scipy.optimize.OptimizeResult) -> None:
-            nonlocal best
-            best = state.x.copy()
-            history.append(-float(state.fun))
-            loop.value = history[-1]
-            next(ticks, None)
 
+def _climb(
+    model: LinearFactorModel, x: Tensor, draws: Tensor, history: list[float], loop: Loop, ticks: Iterator[int]
+) -> bool:
+    """Run L-BFGS and leave the model at the best point, when interrupted too; return whether it converged."""
+    coordinates = _Coordinates(model)
+    coordinates.make_round(x[:BLOCK], draws[:, :BLOCK])
+    likelihood = _Likelihood(coordinates, x, draws)
+    best = coordinates.start()
+    level = max(1.0, abs(likelihood.loss(best)[0]))
+
+    def record(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+        nonlocal best
+        best = intermediate_result.x.copy()
+        history.append(-float(intermediate_result.fun))
+        loop.value = history[-1]
+        next(ticks, None)
+
+    try:
         answer = scipy.optimize.minimize(
-            lambda v: objective(v),
+            likelihood.loss,
             best,
             jac=True,
             method="L-BFGS-B",
-            bounds=coordinates.bounds(best),
-            callback=lambda intermediate_result: record(intermediate_result),
-            options={"maxiter": MAX_STEPS, "ftol": 1e-7, "gtol": 1e-6},
+            bounds=coordinates.bounds(),
+            callback=record,
+            options={"maxiter": MAX_STEPS, "ftol": SETTLED / (len(x) * level), "gtol": 1e-9},
         )
-        converged = bool(answer.success)
-    loadings, noise, mean = coordinates.parts(torch.from_numpy(best.copy()))
-    model.loadings, model.noise_variance, model.mean = loadings.clone(), noise.clone(), mean.clone()
-    return history, converged, loop.interrupted
+    finally:
+        loadings, noise, mean = coordinates.parts(torch.from_numpy(best.copy()))
+        model.loadings, model.noise_variance, model.mean = loadings.clone(), noise.clone(), mean.clone()
+    return bool(answer.success)
 
 
 def _poor_weights(posterior: ImportancePosterior, data: Data) -> bool:

@@ -3,6 +3,7 @@
 import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from probae import ConvergenceWarning, NotExactError, fit
 from probae.datasets import linear_factors
 from probae.inference import MaximumLikelihood, noisy
 from probae.inference.importance import ImportancePosterior
+from probae.linalg import givens
 from probae.matching import match_columns
 from probae.models import FactorAnalysis, LinearFactorModel, SparseCoding
 from probae.priors import (
@@ -153,13 +155,34 @@ def test_more_draws_change_little(planted):
     assert match_columns(run.model.loadings, more.loadings).distance < 0.05
 
 
-def test_rows_beyond_the_limit_are_sampled(monkeypatch):
-    """With many rows the refinement uses some of them; the answer stays near that of all."""
+def test_many_rows_are_all_used(monkeypatch):
+    """The refinement begins with some of them, and ends where that of all does: a hundredth of a standard error."""
     data = linear_factors(1500, 5, 1, communality=0.7, seed=4)
-    full = fit(LinearFactorModel(5, 1, prior=Laplace()), data.x).model
+    full = fit(LinearFactorModel(5, 1, prior=Laplace()), data.x, MaximumLikelihood(draws=64)).model
     monkeypatch.setattr(noisy, "ROWS", 600)
-    part = fit(LinearFactorModel(5, 1, prior=Laplace()), data.x).model
-    assert match_columns(full.loadings, part.loadings).distance < 0.15
+    monkeypatch.setattr(noisy, "BLOCK", 400)
+    part = fit(LinearFactorModel(5, 1, prior=Laplace()), data.x, MaximumLikelihood(draws=64)).model
+    assert match_columns(full.loadings, part.loadings).distance < 0.02
+
+
+def test_nearly_gaussian_factors_are_turned_all_the_way():
+    """Turned by 3 degrees either way, the exact likelihood falls; it is 5 nats lower at 45 degrees."""
+    law = StudentT(20.0)
+    x = linear_factors(8000, 5, 2, prior=law, seed=4).x
+    model = fit(LinearFactorModel(5, 2, prior=law), x).model
+    scores = model.sufficient_scores(x)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(9)
+    grid = torch.cartesian_prod(*2 * [torch.from_numpy(nodes)])
+    share = torch.from_numpy(np.outer(weights, weights).ravel() / weights.sum() ** 2).log()
+    z = scores.values.unsqueeze(1) - grid @ torch.linalg.cholesky(scores.covariance).mT
+
+    def likelihood(degrees):
+        turned = z @ givens(2, 0, 1, math.radians(degrees))
+        return float((law.joint_log_prob(turned) + share).logsumexp(1).sum())
+
+    here = likelihood(0.0)
+    assert max(likelihood(3.0), likelihood(-3.0)) < here
+    assert here - likelihood(45.0) > 5
 
 
 def test_a_superfluous_factor_does_no_harm():
