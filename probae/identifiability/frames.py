@@ -62,7 +62,7 @@ def adaptive_frame(scores: Scores, seed: int) -> FrameComparison:
     for them, chosen on the first half too. The search starts from the fitted axes and from the best axes of each common
     law; in turn each axis takes its best law and the axes turn under these, until no law changes: the mean density
     never falls. An axis may be Gaussian: else axes that chance shows the better of two wrong laws would win on Gaussian
-    factors.
+    factors. Those that are have no axes among them, and stand as close to the fitted ones as they can.
     """
     values, covariance = scores.values, scores.covariance
     order = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))
@@ -77,7 +77,21 @@ def adaptive_frame(scores: Scores, seed: int) -> FrameComparison:
         key=lambda frame: frame.contrast,
     )
     own, there = [tables[index] for index in here], [tables[index] for index in found.laws]
-    return _compare(second, covariance, own, there, found.rotation, repr(law_of(found.laws)))
+    free = [axis for axis, index in enumerate(found.laws) if index == len(tables) - 1]
+    rotation = _settled(found.rotation, free)
+    return _compare(second, covariance, own, there, rotation, repr(law_of(found.laws)))
+
+
+def _settled(rotation: Float[Tensor, "k k"], free: list[int]) -> Float[Tensor, "k k"]:
+    """Turn these columns within their span to the unit vectors that it comes closest to."""
+    if len(free) < 2:
+        return rotation
+    span = rotation[:, free]
+    closest = span.square().sum(1).topk(len(free)).indices
+    left, _, right = torch.linalg.svd(span[closest].T)
+    settled = rotation.clone()
+    settled[:, free] = span @ (left @ right)
+    return settled
 
 
 @dataclass(frozen=True, eq=False)

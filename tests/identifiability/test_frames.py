@@ -50,6 +50,17 @@ def test_right_axes_are_not_beaten(laws):
     assert not adaptive_frame(scores_of(laws, 2000, 2), 0).wins(5.0)
 
 
+def test_gaussian_axes_stand_where_the_fitted_ones_do():
+    """All axes are alike to Gaussian factors: two of them are no other frame, and beside a third they turn with it."""
+    found = [adaptive_frame(scores_of([Gaussian()] * 2, 4000, seed), seed) for seed in range(4)]
+    alone = [one for one in found if one.law == "Gaussian()"]
+    assert len(alone) > 1
+    assert max(one.degrees for one in alone) < 1e-6
+    beside = adaptive_frame(scores_of([Laplace(), Gaussian(), Gaussian()], 4000, 0, 30.0), 0)
+    assert beside.law.count("Gaussian()") == 2
+    assert beside.degrees == pytest.approx(30.0, abs=4.0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gaussian", "laplace", "mixed", "light"])
 def test_size_of_the_win(name):
