@@ -21,6 +21,9 @@ from torch import Tensor
 from probae.checks import ParameterError
 
 BLOCK = 4_000_000  # numbers in the matrices that are factored at once
+ROUNDING = (
+    8 * torch.finfo(torch.float64).eps
+)  # a pivot below this part of its diagonal entry, a column, is rounding
 TABLE = 8_000_000  # numbers in the table of outer products of the features of V
 
 
@@ -156,9 +159,10 @@ class ScaleConditional:
         else:
             scaled = self.whitened * root.unsqueeze(-2)
             matrix = scaled @ scaled.mT
-        matrix.diagonal(dim1=-2, dim2=-1).add_(1.0)
+        diagonal = matrix.diagonal(dim1=-2, dim2=-1).add_(1.0)
         factor, info = torch.linalg.cholesky_ex(matrix)
-        if bool(info.any()) or not bool(factor.isfinite().all()):
+        pivots = factor.diagonal(dim1=-2, dim2=-1).square()
+        if bool(info.any()) or not bool((pivots > ROUNDING * diagonal.shape[-1] * diagonal).all()):
             raise ParameterError(
                 "The noise variance is too small for the loadings: their ratio leaves the range of float64. Raise "
                 "noise_variance to at least 1e-14 of the largest squared loading."

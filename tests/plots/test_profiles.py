@@ -66,7 +66,7 @@ def test_laplace_sources_peak_at_their_axes():
     assert laplace[9] == pytest.approx(-0.1213 * 2000, abs=4 * 0.51 * 2000**0.5)
     assert laplace[[0, 18, 36]] == pytest.approx(0.0, abs=1e-8)  # 0, 90 and 180 degrees
     assert np.ptp(flat) == 0
-    assert entries(ax) == ["Laplace, 2000 rows: exact", "flat, 100 rows: exact"]
+    assert entries(ax) == ["Laplace, 2,000 rows: exact", "flat, 100 rows: exact"]
 
 
 def test_several_profiles_are_distinguishable_without_colour():
