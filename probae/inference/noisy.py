@@ -158,9 +158,12 @@ class _Coordinates:
         loadings, noise, mean = (getattr(model, name).detach() for name in model.parameter_names)
         noise = noise.expand(model.features)
         of_loadings, of_noise, of_mean = row_scores(model.prior, x, loadings, noise, mean, draws)
+        half = torch.full_like(noise, 0.5)
         if model.noise_variance.ndim == 0:
-            of_noise = of_noise.sum(1, keepdim=True)
-        self.root = information_root(torch.cat([of_loadings.flatten(1), of_noise, of_mean], 1))
+            of_noise, half = of_noise.sum(1, keepdim=True), half.sum(0, keepdim=True)
+        scores = torch.cat([of_loadings.flatten(1), of_noise, of_mean], 1)
+        complete = torch.cat([(1 / noise).repeat_interleave(model.latents), half, 1 / noise])
+        self.root = information_root(scores, complete)
 
     def start(self) -> np.ndarray:
         """Return the vector of the model as it is."""

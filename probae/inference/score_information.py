@@ -23,6 +23,7 @@ from probae.priors import Prior
 __all__ = ["information_root", "row_scores"]
 
 RIDGE = 1e-6  # of the information in units of its diagonal: directions without any information stay finite
+LEAST = 1e-3  # of the standard deviation of a score with z observed
 LARGEST = 1500  # parameters; beyond, the factorization would cost more than it saves
 
 
@@ -59,19 +60,23 @@ def row_scores(
     return of_loadings, 0.5 * (squares / noise - 1), (centred - fitted) / noise
 
 
-def information_root(scores: Float[Tensor, "samples size"]) -> Float[Tensor, "size size"]:
+def information_root(
+    scores: Float[Tensor, "samples size"], complete: Float[Tensor, " size"]
+) -> Float[Tensor, "size size"]:
     """Return lower-triangular L with L L' the mean square of the scores, its diagonal a little raised.
 
-    With more than 1,500 parameters, or fewer than two rows for each, L is diagonal.
+    No coordinate counts as less than a thousandth as well known as with z observed, ``complete`` being its information
+    then: at a column that does not vary all scores may be 0. With more than 1,500 parameters, or fewer than two rows
+    for each, L is diagonal.
 
     Examples
     --------
     >>> scores = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    >>> root = information_root(scores)
+    >>> root = information_root(scores, torch.ones(3, dtype=torch.float64))
     >>> bool((root @ root.T - scores.T @ scores / 50).abs().max() < 1e-4)
     True
     """
-    sizes = scores.square().mean(0).sqrt().clamp_min(1e-12)
+    sizes = torch.hypot(scores.square().mean(0).sqrt(), LEAST * complete.sqrt())
     if scores.shape[1] > min(LARGEST, len(scores) // 2):
         return torch.diag(sizes)
     units = scores / sizes
