@@ -89,7 +89,8 @@ def test_fast_ica_of_gaussian_data_never_has_axes(features, latents):
 
     names = [name for name, _ in verdicts(components, 100)]
     assert "IDENTIFIED_SP" not in names
-    assert sum(name not in ("MODEL_ONLY", "NOT_IDENTIFIED") for name in names) <= 5
+    without = ("MODEL_ONLY", "NOT_IDENTIFIED", "NOT_CONVERGED")  # FastICA may not settle where nothing singles out axes
+    assert sum(name not in without for name in names) <= 5
 
 
 def test_the_interval_of_clopper_and_pearson_is_exact_at_its_ends(interval):
