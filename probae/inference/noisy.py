@@ -31,7 +31,7 @@ from probae.priors.information import information_of, spread_of
 
 ROWS = 20_000  # that refine the likelihood first
 BLOCK = 20_000  # rows whose draws are held at once
-MAX_STEPS = 400
+MAX_STEPS = 2000
 SETTLED = 1e-5  # nats of all rows together: a step that adds less is the last
 LEAST_NOISE = math.exp(-6.0)  # a noise variance stays above this part of where it starts
 

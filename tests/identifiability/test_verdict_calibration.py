@@ -89,7 +89,11 @@ def test_fast_ica_of_gaussian_data_never_has_axes(features, latents):
 
     names = [name for name, _ in verdicts(components, 100)]
     assert "IDENTIFIED_SP" not in names
-    without = ("MODEL_ONLY", "NOT_IDENTIFIED", "NOT_CONVERGED")  # FastICA may not settle where nothing singles out axes
+    without = (
+        "MODEL_ONLY",
+        "NOT_IDENTIFIED",
+        "NOT_CONVERGED",
+    )  # FastICA may not settle where nothing singles out axes
     assert sum(name not in without for name in names) <= 5
 
 
