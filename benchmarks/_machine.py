@@ -12,10 +12,13 @@ import probae as pa
 from probae import io
 
 
-def save(path: Path, settings: Any, rows: list[dict[str, Any]], *peers: str, **more: Any) -> None:
-    """Write rows as JSON with their settings, the versions of what made them, and what else is named."""
+def save(
+    path: Path, settings: Any, rows: list[dict[str, Any]], *peers: str, claims: dict[str, Any] | None = None
+) -> None:
+    """Write rows as JSON with their settings, the versions of what made them, and what was claimed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = {"settings": asdict(settings), "versions": versions(*peers), **more, "rows": rows}
+    claimed = {} if claims is None else {"claims": claims}
+    found = {"settings": asdict(settings), "versions": versions(*peers), **claimed, "rows": rows}
     io.write_json(found, path)
 
 
