@@ -142,7 +142,7 @@ class _Coordinates:
     The noise is floor + exp(v); all but the shapes are theta = theta_0 + L^-T u, L L' the information of a row.
     """
 
-    def __init__(self, model: LinearFactorModel) -> None:
+    def __init__(self, model: LinearFactorModel, x: Tensor, draws: Tensor) -> None:
         self.model = model
         self.sizes = [tuple(getattr(model, name).shape) for name in model.parameter_names]
         self.learnt = learnt_shapes(model.prior.coordinates(model.latents) or [])
@@ -150,10 +150,11 @@ class _Coordinates:
         self.floor = LEAST_NOISE * model.noise_variance.detach()
         above = (model.noise_variance.detach() - self.floor).log()
         self.origin = torch.cat([model.loadings.detach().flatten(), above.flatten(), model.mean.detach()])
+        self.root = self._root(x, draws)
 
     @torch.no_grad()
-    def make_round(self, x: Tensor, draws: Tensor) -> None:
-        """Take the information from these rows."""
+    def _root(self, x: Tensor, draws: Tensor) -> Tensor:
+        """Return L, from these rows."""
         model = self.model
         loadings, noise, mean = (getattr(model, name).detach() for name in model.parameter_names)
         noise = noise.expand(model.features)
@@ -163,7 +164,7 @@ class _Coordinates:
             of_noise, half = of_noise.sum(1, keepdim=True), half.sum(0, keepdim=True)
         scores = torch.cat([of_loadings.flatten(1), of_noise, of_mean], 1)
         complete = torch.cat([(1 / noise).repeat_interleave(model.latents), half, 1 / noise])
-        self.root = information_root(scores, complete)
+        return information_root(scores, complete)
 
     def start(self) -> np.ndarray:
         """Return the vector of the model as it is."""
@@ -229,8 +230,7 @@ def _climb(
     model: LinearFactorModel, x: Tensor, draws: Tensor, history: list[float], loop: Loop, ticks: Iterator[int]
 ) -> bool:
     """Run L-BFGS and leave the model at the best point, when interrupted too; return whether it converged."""
-    coordinates = _Coordinates(model)
-    coordinates.make_round(x[:BLOCK], draws[:, :BLOCK])
+    coordinates = _Coordinates(model, x[:BLOCK], draws[:, :BLOCK])
     likelihood = _Likelihood(coordinates, x, draws)
     best = coordinates.start()
     level = max(1.0, abs(likelihood.loss(best)[0]))

@@ -21,9 +21,7 @@ from torch import Tensor
 from probae.checks import ParameterError
 
 BLOCK = 4_000_000  # numbers in the matrices that are factored at once
-ROUNDING = (
-    8 * torch.finfo(torch.float64).eps
-)  # a pivot below this part of its diagonal entry, a column, is rounding
+ROUNDING = 2.0**-49  # a pivot below this part of its diagonal entry, times the size, is rounding
 TABLE = 8_000_000  # numbers in the table of outer products of the features of V
 
 
