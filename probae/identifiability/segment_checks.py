@@ -38,6 +38,11 @@ def segment_checks(fit: SegmentFit) -> dict[str, DataTest]:
     The first and the last are self-normalised, so that neither tails nor segments of few rows make them reject. All
     are asymptotic.
 
+    Parameters
+    ----------
+    fit : SegmentFit
+        Centred rows (N, D), their segments, and the fitted loadings, noise and variances (S, K).
+
     Returns
     -------
     dict of str to DataTest
