@@ -79,6 +79,7 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_data",
+    "check_features",
     "check_positive",
     "check_table",
     "warn",
@@ -192,6 +193,24 @@ def check_table(
     check_numeric(opened.array, labels)
     rows = None if opened.rows is None else tuple(map(str, opened.rows))
     return Table(opened.array, labels, rows, opened.dtype or result_dtype(opened.array))
+
+
+def check_features(features: int, wanted: int) -> None:
+    """Refuse statistics of another number of features than the model's.
+
+    Raises
+    ------
+    DataError
+
+    Examples
+    --------
+    >>> check_features(2, wanted=3)
+    Traceback (most recent call last):
+    ...
+    probae.errors.DataError: The statistics have 2 features, the model was built for 3.
+    """
+    if features != wanted:
+        raise DataError(f"The statistics have {features} features, the model was built for {wanted}.")
 
 
 def check_count(name: str, value: Any, minimum: int = 1) -> int:

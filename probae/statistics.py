@@ -262,22 +262,6 @@ class SufficientStatistics:
         return moments.Moments(self.count, self.mean.numpy(), scatter, root)
 
 
-def check_features(statistics: SufficientStatistics, features: int) -> None:
-    """Refuse statistics of another number of features than a model's.
-
-    Examples
-    --------
-    >>> check_features(SufficientStatistics.from_data([[1.0, 2.0], [3.0, 5.0]]), features=3)
-    Traceback (most recent call last):
-    ...
-    probae.errors.DataError: The statistics have 2 features, the model was built for 3.
-    """
-    if statistics.features != features:
-        raise DataError(
-            f"The statistics have {statistics.features} features, the model was built for {features}."
-        )
-
-
 def is_dask(x: Any) -> bool:
     """Whether x is a Dask array or data frame: made of chunks that may live elsewhere."""
     return hasattr(x, "__dask_graph__") and hasattr(x, "to_delayed")

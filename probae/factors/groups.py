@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probae.checks import DataError, check_data
+from probae.checks import DataError, check_data, check_features
 from probae.inference import Fit
 from probae.models.marginal import missing_patterns
-from probae.statistics import SufficientStatistics, check_features
+from probae.statistics import SufficientStatistics
 
 BLOCK = 2**22  # numbers held at a time while rows stream by: 32 MB
 
@@ -100,7 +100,7 @@ def check_statistics(run: Fit, statistics: SufficientStatistics, weights: Any) -
         raise DataError(
             "weights need the rows of x, got SufficientStatistics: make them by from_data(x, weights=...)."
         )
-    check_features(statistics, run.model.features)
+    check_features(statistics.features, run.model.features)
 
 
 def check_weights(weights: Any, count: int) -> Float[Tensor, " samples"]:

@@ -21,11 +21,11 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-from probae.checks import ParameterError, check_count, check_data
+from probae.checks import ParameterError, check_count, check_data, check_features
 from probae.inference import MaximumLikelihood
 from probae.inference.fit import fit
 from probae.models import FactorAnalysis, LinearFactorModel, ProbabilisticPCA
-from probae.statistics import SufficientStatistics, check_features
+from probae.statistics import SufficientStatistics
 
 __all__ = ["RankTest", "rank_test"]
 
@@ -159,7 +159,7 @@ def _spare(features: int, factors: int, noise: str) -> int:
 
 def _complete(model: LinearFactorModel, x: Any) -> SufficientStatistics | None:
     if isinstance(x, SufficientStatistics):
-        check_features(x, model.features)
+        check_features(x.features, model.features)
         return x
     rows = check_data(x, features=model.features, missing="allow").values
     rows = rows[~rows.isnan().any(1)]

@@ -19,6 +19,7 @@ from probae.checks import (
     ProbaeWarning,
     check_count,
     check_data,
+    check_features,
     check_table,
     warn,
     warn_degenerate,
@@ -36,7 +37,7 @@ from probae.models import ConfirmatoryFactorAnalysis, LatentModel, LinearFactorM
 from probae.moments import NotFinite, of_table
 from probae.parameter_priors import Fixed, ParameterPrior
 from probae.priors import MultivariateStudentT
-from probae.statistics import SufficientStatistics, check_features, is_dask
+from probae.statistics import SufficientStatistics, is_dask
 
 ALL_CONSTANT = "x needs at least one column that varies, but every column is constant."
 
@@ -253,7 +254,7 @@ def _warn_covariance(array: np.ndarray) -> None:
 
 
 def _check_statistics(model: LatentModel, statistics: SufficientStatistics) -> SufficientStatistics:
-    check_features(statistics, model.features)
+    check_features(statistics.features, model.features)
     if statistics.count < 2:
         raise DataError(f"A fit needs at least 2 rows, the statistics have {statistics.count}.")
     constant = torch.nonzero(statistics.variances == 0).flatten().tolist()
