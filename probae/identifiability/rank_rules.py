@@ -31,11 +31,16 @@ def rank_rule(evidence: Evidence) -> Decision | None:
 
 
 def _unsupported_factor(evidence: Evidence) -> Decision | None:
-    """Judge loadings whose rank is full only because an estimate of too many columns always is."""
+    """Judge loadings whose rank is full only because an estimate of too many columns always is.
+
+    Who claims has to show it: axes need a last factor that is seen, and where no axes are claimed anyway, that a
+    factor is missing needs data that would show one.
+    """
     found = evidence.rank
     if found is None or found.supported(ALPHA):
         return None
-    if not evidence.gaussian and evidence.worst_error > LARGEST_ERROR:  # no axes are claimed
+    claimed = evidence.worst_error <= LARGEST_ERROR
+    if not claimed and not (evidence.gaussian and found.refuted()):
         return None
     reason = (
         f"The data do not support the last of the factors, and where one is too many no rotation has a meaning. "

@@ -103,6 +103,7 @@ def _structural(evidence: Evidence) -> Decision | None:
             "The factors have known, unequal variances or correlations: the group is the conjugate of O(k) by the "
             "square root of their covariance."
         )
+    reasons += weak_factor(evidence)
     found = evidence.inference, evidence.model_frame, evidence.worst_error
     reasons += [why for read in (guide_reason, prior_reason) if (why := read(*found, identified=False))]
     if rows_depend(evidence):

@@ -18,6 +18,15 @@ def rows(latents, seed, prior=None, samples=500, features=8):
     return pa.datasets.linear_factors(samples, features, latents, prior=prior, seed=seed).x
 
 
+def weak_second_factor(samples, seed, strength=1 / 3):
+    """Two factors of four features with noise 1, the second of which has w'w = strength."""
+    columns = torch.tensor([[1.0, 1.0], [1.0, -1.0], [1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
+    columns[:, 1] *= math.sqrt(strength) / 2
+    return pa.datasets.linear_factors(
+        samples, 4, 2, prior=priors.Gaussian(), seed=seed, loadings=columns, noise=1.0
+    ).x
+
+
 @pytest.mark.parametrize("prior", [priors.Gaussian(), priors.Laplace()])
 def test_factors_that_exist_are_supported_by_the_bound_alone(prior):
     found = rank_test(pa.LinearFactorModel(8, 2, prior), rows(2, 0, prior))
@@ -35,6 +44,7 @@ def test_a_factor_too_many_is_not_supported():
     found = rank_test(run.model, x)
     assert not found.supported()
     assert found.replicates > 0
+    assert found.refuted()
     assert json.loads(json.dumps(found.to_dict()))["kind"] == "Monte Carlo"
 
 
@@ -87,6 +97,31 @@ def test_there_is_no_test_without_room():
     assert not RankTest(2, 1.0, 0.5, 2).supported()
 
 
+def test_few_rows_refute_neither_one_factor_nor_a_second():
+    """What the data leave open is not said: 60 rows of two factors, the second of which explains little."""
+    found = rank_test(pa.ProbabilisticPCA(4, 2), weak_second_factor(60, 0))
+    assert not found.supported()
+    assert not found.refuted()
+    assert found.p_half > 0.05
+    assert found.to_dict()["p_half"] == found.p_half
+
+
+def test_a_factor_half_seen():
+    """Scores correlate by 1/2 with a factor if w' Psi^-1 w / (1 + w' Psi^-1 w) = 1/4; the others take no part."""
+    model = pa.fit(pa.FactorAnalysis(8, 2), rows(2, 0)).model
+    noise, loadings = model.noise_variance.detach(), model.loadings.detach()
+    column = module._half_seen(loadings, noise, torch.Generator().manual_seed(0))[:, 0]
+    strength = float((column.square() / noise).sum())
+    assert strength / (1 + strength) == pytest.approx(0.25, rel=1e-12)
+    assert torch.allclose(loadings.mT @ (column / noise), torch.zeros(2).double(), atol=1e-12)
+
+
+def test_a_tail_ends_where_no_level_is_reached():
+    hits = iter([False, True, False, True, True])
+    assert module._tail(lambda: next(hits), 99, 2) == (0.5, 4)
+    assert module._tail(lambda: False, 19, 1) == (0.05, 19)
+
+
 @pytest.mark.slow
 def test_size_is_that_of_the_level():
     """A factor too many is supported in at most .01 of tables: 4 or more of 100 have probability .02."""
@@ -94,3 +129,10 @@ def test_size_is_that_of_the_level():
         rank_test(pa.FactorAnalysis(6, 2), rows(1, seed, samples=300, features=6)) for seed in range(100)
     ]
     assert sum(one.supported() for one in found) <= 4
+
+
+@pytest.mark.slow
+def test_a_factor_half_seen_is_refuted_at_the_level():
+    """A second factor of exactly that strength is refuted in at most .05: 11 or more of 100 have probability .01."""
+    found = [rank_test(pa.ProbabilisticPCA(4, 2), weak_second_factor(300, seed)) for seed in range(100)]
+    assert sum(one.refuted() for one in found) <= 10
