@@ -252,6 +252,10 @@ def _climb(
             callback=record,
             options={"maxiter": MAX_STEPS, "ftol": SETTLED / (len(x) * level), "gtol": 1e-9},
         )
+    except (
+        torch.linalg.LinAlgError
+    ):  # noise so small that scores are lost to rounding, as of columns that are copies
+        return False
     finally:
         loadings, noise, mean = coordinates.parts(torch.from_numpy(best.copy()))
         model.loadings, model.noise_variance, model.mean = loadings.clone(), noise.clone(), mean.clone()

@@ -225,3 +225,12 @@ def test_a_learnt_exponent_finds_the_axes_from_the_wrong_side_of_the_gaussian(sh
     assert (match_columns(data.truth["loadings"], run.model.loadings).cosines > 0.966).all()
     assert abs(math.log(float(run.model.prior.shape) / shape)) < 0.5
     assert {report["start_shapes"][0] < 2 for report in run.restarts} == {True, False}
+
+
+@pytest.mark.filterwarnings("ignore::probae.errors.ProbaeWarning")
+def test_a_column_that_is_a_copy_stops_the_climb_without_an_error():
+    x = linear_factors(1000, 10, 3, seed=0).x.clone()
+    x[:, 4] = x[:, 5]
+    run = fit(LinearFactorModel(10, 3, Laplace()), x)
+    assert not run.converged
+    assert bool(run.model.loadings.isfinite().all())
