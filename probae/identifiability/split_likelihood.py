@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from probae.checks import ParameterError, ProbaeWarning
+from probae.checks import DataError, ParameterError, ProbaeWarning
 from probae.identifiability.data_test import table_rows
 from probae.inference.base import Method
 from probae.inference.fit import fit
@@ -114,7 +114,8 @@ def split_likelihood(
     ParameterError
         A model that is Gaussian, or no linear factor model.
     DataError
-        Rows too few for the Gaussian model of a half, or values that are not finite.
+        Rows too few for the Gaussian model of a half, values that are not finite, or as many noisy factors as features,
+        whose likelihood has no estimate.
 
     Notes
     -----
@@ -136,6 +137,11 @@ def split_likelihood(
         raise ParameterError(
             "split_likelihood compares non-Gaussian factors with Gaussian ones: give a linear factor model with a "
             "prior such as Laplace()."
+        )
+    if not model.invertible and model.latents >= model.features:
+        raise DataError(
+            f"split_likelihood needs fewer noisy factors than features, got {model.latents} factors of "
+            f"{model.features} features: their likelihood has no estimate."
         )
     rows = table_rows(x, 4 * (model.latents + 2))
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:ROWS]

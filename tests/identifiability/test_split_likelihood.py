@@ -83,3 +83,10 @@ def test_long_power(draw, rejections, interval):
     model = IndependentComponents(2, 2)
     count = rejections(lambda seed: split_likelihood(model, draw("laplace", 300, 2), seed=seed).p_value, 50)
     assert interval(count, 50)[1] >= 0.95
+
+
+def test_as_many_noisy_factors_as_features_have_no_likelihood_to_split():
+    """Refused before a fit of minutes, and an audit goes on without it."""
+    x = pa.datasets.linear_factors(200, 3, 3, seed=0).x
+    with pytest.raises(pa.errors.DataError, match="fewer noisy factors than features"):
+        split_likelihood(LinearFactorModel(3, 3, priors.Laplace(), noise="isotropic"), x)
