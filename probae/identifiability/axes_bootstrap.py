@@ -20,7 +20,7 @@ from torch import Tensor
 
 from probae.checks import ParameterError, check_count
 from probae.identifiability.frames import MAX_LATENTS, nearest_axes
-from probae.identifiability.precision import AngleError, angle_errors
+from probae.identifiability.precision import AngleError, angle_errors, in_degrees
 from probae.inference.rotation_search import search_rotation, tabulate
 from probae.matching import plane_angles
 from probae.models.marginal import Scores
@@ -81,7 +81,7 @@ class AxesBootstrap:
         i, j = worst.plane
         return (
             f"axes over {self.count} resamples: worst plane (z[{i}], z[{j}]) moves by {worst.degrees:.2f} +- "
-            f"{worst.error:.2f} degrees (Monte Carlo), sandwich {worst.sandwich:.2f} (asymptotic)"
+            f"{worst.error:.2f} degrees (Monte Carlo), sandwich {in_degrees(worst.sandwich)} (asymptotic)"
         )
 
     def to_dict(self) -> dict[str, Any]:

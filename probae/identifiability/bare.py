@@ -194,4 +194,4 @@ def _left_over_of_draws(loadings: Tensor, rows: Tensor) -> Tensor:
 
 def _subject(model: LinearFactorModel, name: str, names: tuple[str, ...] | None, note: str) -> Subject:
     run = given_fit(model, name, names=names)
-    return Subject(run, f"{name} as {model!r}", (note,) if note else ())
+    return Subject(run, f"{name} as {model!r}", (note,) if note else (), laws_chosen=bool(note))

@@ -13,11 +13,16 @@ WOULD_IDENTIFY = (
     "would be identified from them."
 )
 
+TAILS = (
+    "The scores are not Gaussian (T2), yet no direction of theirs stands out (T1): tails without axes, as of "
+    "elliptical data, or axes too weak for the test."
+)
+
 
 class Verdict(Enum):
     """What can be said of the axes of a fitted model."""
 
-    IDENTIFIED_SP = "identified up to sign and order, by the model and by the data"
+    IDENTIFIED_SP = "identified up to sign and, among factors of one law, order, by the model and by the data"
     PARTIAL = "some axes identified, others only as a subspace"
     NOT_IDENTIFIED = "the model's likelihood is the same for every rotation of the axes"
     MODEL_ONLY = "the model picks axes, the data do not support them"
@@ -54,6 +59,20 @@ def noise_rejected(evidence: Evidence) -> bool:
     )
 
 
+def noise_failure(evidence: Evidence) -> str:
+    """Say in what way the noise fails its check; "" where it does not."""
+    data = evidence.data
+    if data is None or not noise_rejected(evidence):
+        return ""
+    if data.discrete:
+        if len(data.discrete) == 1:
+            return f"column {data.discrete[0]} takes few values or piles up at an end"
+        more = " and more" if len(data.discrete) > 6 else ""
+        return f"columns {', '.join(data.discrete[:6])}{more} take few values or pile up at an end"
+    assert data.noise is not None
+    return f"the part of x that the factors do not reach is not Gaussian (p = {data.noise.p_value:.2g})"
+
+
 def rows_depend(evidence: Evidence) -> bool:
     """Whether rows follow from others or copy them, which alone makes Gaussian factors look as if they had axes."""
     rows = None if evidence.data is None else evidence.data.rows
@@ -66,3 +85,27 @@ def data_would_identify(evidence: Evidence) -> bool:
     if information is None or noise_rejected(evidence) or rows_depend(evidence):
         return False
     return information.some_direction(ALPHA)  # the planes of FA alone are arbitrary
+
+
+def data_reasons(evidence: Evidence) -> list[str]:
+    """Say what the data add where the model's likelihood leaves a rotation: the axes of another model, or why not."""
+    data, reasons = evidence.data, []
+    if data is None:
+        return []
+    if data.information is None and data.why_no_information:
+        return [data.why_no_information]
+    repeated = data.rows is not None and data.rows.repeated  # copies of a row look like values that pile up
+    if data.rows is not None and data.rows.dependent:
+        reasons.append(f"{data.rows.why}: the tests of axes do not hold for them.")
+        if not repeated:
+            reasons.append(
+                "Factors whose serial dependence differs could be told apart by a model of it, which this one is not."
+            )
+    if noise_rejected(evidence) and not repeated:
+        reasons.append(
+            f"The noise fails its check (T0): {noise_failure(evidence)}. Such noise can make Gaussian factors look "
+            "non-Gaussian, so these data cannot tell whether the factors have axes."
+        )
+    if reasons:
+        return reasons
+    return [WOULD_IDENTIFY] if data_would_identify(evidence) else [TAILS] if data.tails_without_axes else []

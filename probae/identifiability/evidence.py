@@ -95,6 +95,7 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
     shape = structure(model.prior, model.latents, seed) if zeros is None else zeros.structure
     checked = check_loadings(model)
     count = 0 if rows is None else len(rows)
+    complete, incomplete = _sizes(model, x)
     exploratory, searchable = zeros is None, model.latents <= MAX_LATENTS
     scores = dependence = None
     tested = rows
@@ -109,12 +110,15 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
         precision = tuple(angle_errors(scores, laws, effective_information(model, seed=seed)))
         if searchable:
             own_frame = model_frame(scores, laws, seed)
-            bootstrap = axes_bootstrap(scores, laws, resamples, seed=seed) if resamples else None
+            if resamples and shape.axes:
+                bootstrap = axes_bootstrap(scores, laws, resamples, seed=seed)
     profile = _profile(fit, rows, precision, scores, seed) if exploratory else None
     if tested is None:
         data = _too_few(model, x, reason, seed)
     else:
         data = data_evidence(model, tested, scores, reason, dependence, fit.names, seed)
+        if data.information is None:
+            data = _without_constant(data, tested, fit.names)
         if scores is not None and laws is not None and shape.identified and data.shows_axes and searchable:
             other_frame = adaptive_frame(scores, seed)
             data = replace(data, curvature=curvature(model, scores, other_frame, seed))
@@ -125,7 +129,7 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
     return Evidence(
         features=model.features,
         factors=model.latents,
-        samples=count or (0 if data is None or data.gaussian is None else data.gaussian.samples),
+        samples=complete,
         gaussian=model.gaussian,
         noise=model.noise,
         converged=fit.converged,
@@ -145,7 +149,7 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
         uniqueness=noise_identification(model) if exploratory else None,
         principal=_principal(model, x, rows) if exploratory and model.latents > 1 else None,
         rank=rank_test(model, x, seed=seed) if exploratory and x is not None else None,
-        incomplete=0 if rows is None else len(x) - len(rows),
+        incomplete=incomplete,
     )
 
 
@@ -197,6 +201,29 @@ def _complete_rows(model: LinearFactorModel, x: Any) -> tuple[Tensor | None, str
     if len(rows) < needed:
         return None, f"Only {len(rows)} complete rows: the tests need at least {needed}."
     return rows, ""
+
+
+def _without_constant(data: DataEvidence, rows: Tensor, names: tuple[str, ...] | None) -> DataEvidence:
+    """Say which columns are constant, where that is why no test ran; they are not counted among those of few values."""
+    constant = (rows == rows[0]).all(0).nonzero().flatten().tolist()
+    if not constant:
+        return data
+    found = [str(i) if names is None else names[i] for i in constant]
+    said = f"Column {found[0]} of x is" if len(found) == 1 else f"Columns {', '.join(found[:6])} of x are"
+    why = f"{said} constant, which leaves the tests no noise there: drop what is constant and fit again."
+    return replace(
+        data, discrete=tuple(name for name in data.discrete if name not in found), why_no_information=why
+    )
+
+
+def _sizes(model: LinearFactorModel, x: Any) -> tuple[int, int]:
+    """Return how many rows are complete and how many are not."""
+    if x is None:
+        return 0, 0
+    if isinstance(x, SufficientStatistics):
+        return x.count, 0
+    holes = check_data(x, features=model.features, missing="allow").values.isnan().any(1)
+    return int((~holes).sum()), int(holes.sum())
 
 
 def _scores(

@@ -48,12 +48,16 @@ class Given(Method):
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What an audit is about: a fit, where it is from, and what was assumed to read it."""
+    """What an audit is about: a fit, where it is from, and what was assumed to read it.
+
+    ``laws_chosen`` says that each factor's law was chosen from its scores, so that it goes wherever the factor goes.
+    """
 
     fit: Fit
     name: str
     notes: tuple[str, ...] = ()
     rotation_unfinished: bool = False
+    laws_chosen: bool = False
 
 
 def given_fit(

@@ -42,6 +42,8 @@ class InferenceEvidence:
     carried : CarriedGuide or None
     restarts : RestartLadder or None
     bootstrap : AxesBootstrap or None
+    why_no_bootstrap : str
+        Why there is none although one was asked for.
 
     Examples
     --------
@@ -57,16 +59,18 @@ class InferenceEvidence:
     carried: CarriedGuide | None = None
     restarts: RestartLadder | None = None
     bootstrap: AxesBootstrap | None = None
+    why_no_bootstrap: str = ""
 
     def lines(self) -> list[str]:
         """Say each result in a sentence; what a guide would prefer only where one was used."""
         parts = self._parts() if self.restricted else self._parts() | {"mean_field_gap": None}
-        return [part.describe() for part in parts.values() if part is not None]
+        said = [part.describe() for part in parts.values() if part is not None]
+        return said + ([self.why_no_bootstrap] if self.why_no_bootstrap else [])
 
     def to_dict(self) -> dict[str, Any]:
         """Return each result as plain values, None where it was not run."""
         parts = {name: None if part is None else part.to_dict() for name, part in self._parts().items()}
-        return {"restricted_guide": self.restricted, **parts}
+        return {"restricted_guide": self.restricted, **parts, "why_no_bootstrap": self.why_no_bootstrap}
 
     def _parts(self) -> dict[str, Any]:
         return {

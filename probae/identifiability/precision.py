@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from probae.identifiability.contrast import ContrastMoments, contrast_moments
@@ -62,6 +63,55 @@ class AngleError:
     def samples_for(self, degrees: float) -> float:
         """Rows needed for a standard error of so many degrees."""
         return self.samples * (self.degrees / degrees) ** 2
+
+
+def known_to(degrees: float) -> str:
+    """Say that an angle is not known well enough to mean anything, and how well it is.
+
+    Examples
+    --------
+    >>> known_to(21.3), known_to(math.inf)
+    ('known only to 21 degrees (13 is the most that means anything)', 'not known')
+    """
+    if not math.isfinite(degrees):
+        return "not known"
+    return f"known only to {degrees:.0f} degrees ({LARGEST_ERROR:.0f} is the most that means anything)"
+
+
+def in_degrees(degrees: float, digits: int = 2) -> str:
+    """Say a standard error in degrees, "not known" where it is infinite.
+
+    Examples
+    --------
+    >>> in_degrees(2.345), in_degrees(math.inf)
+    ('2.35', 'not known')
+    """
+    return f"{degrees:.{digits}f}" if math.isfinite(degrees) else "not known"
+
+
+def describe_worst(errors: Sequence[AngleError]) -> str:
+    """Say how well the angle of the least certain plane is known, in a sentence.
+
+    Examples
+    --------
+    >>> describe_worst([AngleError((0, 1), 1.5, math.inf, 1000)])
+    'worst plane (z[0], z[1]): angle not known (Cramer-Rao 1.50, sandwich not known; asymptotic)'
+    """
+    worst = max(errors, key=lambda error: error.degrees)
+    i, j = worst.plane
+    every, rows, known = "", "", "angle not known"
+    if worst.effective is not None:
+        spread = f" +- {worst.effective_error:.2f}" if math.isfinite(worst.effective) else ""
+        every = f", with all parameters estimated {in_degrees(worst.effective)}{spread}"
+    if math.isfinite(worst.degrees):
+        known = f"{worst.degrees:.2f} degrees"
+        rows = (
+            f"; rows for 5 degrees {worst.samples_for(5.0):,.0f}, for 1 degree {worst.samples_for(1.0):,.0f}"
+        )
+    return (
+        f"worst plane (z[{i}], z[{j}]): {known} (Cramer-Rao {in_degrees(worst.cramer_rao)}, sandwich "
+        f"{in_degrees(worst.sandwich)}{every}; asymptotic){rows}"
+    )
 
 
 def angle_errors(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,8 +10,9 @@ from probae.checks import check_count
 from probae.identifiability.decision import Decision, Verdict
 from probae.identifiability.evidence import Evidence, gather
 from probae.identifiability.evidence_dict import evidence_dict
+from probae.identifiability.no_bootstrap import why_no_bootstrap
 from probae.identifiability.nonlinear import nonlinear_evidence
-from probae.identifiability.precision import AngleError
+from probae.identifiability.precision import describe_worst
 from probae.identifiability.subjects import read_subject
 from probae.identifiability.supplied_restarts import with_restarts
 from probae.identifiability.verdict import decide
@@ -54,7 +54,7 @@ def audit(
         is necessary for axes to mean something and never sufficient, so the verdict does not rest on it.
     bootstrap : int
         Resamples of the rows that show, beside the standard errors, how far the axes of factors that are not Gaussian
-        move; 50 take some seconds.
+        move; 50 take some seconds. Where none can be run the report says why.
     seed : int
         Seed of the Monte Carlo parts.
 
@@ -88,7 +88,12 @@ def audit(
     evidence = gather(subject.fit, x, seed, resamples) if linear else nonlinear_evidence(subject.fit, x)
     if subject.rotation_unfinished:
         evidence = replace(evidence, rotation_unfinished=True)
+    if subject.laws_chosen:
+        evidence = replace(evidence, structure=evidence.structure.with_any_order())
     evidence = with_restarts(evidence, restarts, x, seed)
+    if resamples:
+        inference = replace(evidence.inference, why_no_bootstrap=why_no_bootstrap(evidence))
+        evidence = replace(evidence, inference=inference)
     found = decide(evidence)
     return Report(subject.name, evidence, replace(found, reasons=(*found.reasons, *subject.notes)))
 
@@ -108,7 +113,7 @@ class Report:
 
     @property
     def group(self) -> str:
-        """What stays free: SP(k) is signs and order, O(k) any rotation."""
+        """What stays free: SP(k) is signs, and order among factors of one law; O(k) any rotation."""
         return self.decision.group
 
     @property
@@ -158,7 +163,7 @@ def _structure_lines(evidence: Evidence) -> list[str]:
         return [f" STRUCTURE   unknown. {evidence.nonlinear}"]
     kind = "exact" if shape.exact else "Monte Carlo"
     planes = evidence.factors * (evidence.factors - 1) // (1 if shape.family == "GL" else 2)
-    modes = f" ({shape.modes} equivalent modes)" if shape.modes is not None and shape.modes > 1 else ""
+    modes = f" ({shape.modes} equivalent modes: {shape.free} free)" if (shape.modes or 1) > 1 else ""
     lines = [
         f" STRUCTURE   group {shape.group}{modes}; null directions {shape.null_dimension} of {planes} ({kind}); "
         f"loadings of rank {loadings.rank} of {evidence.factors}, {'' if loadings.separable else 'not '}separable"
@@ -189,7 +194,10 @@ def _data_lines(evidence: Evidence) -> list[str]:
         return [(" SEGMENTS    " if i == 0 else "             ") + line for i, line in enumerate(lines)]
     if data is None:
         return [f" DATA        not run. {evidence.why_no_data}".rstrip()]
-    return [(" DATA        " if i == 0 else "             ") + line for i, line in enumerate(data.lines())]
+    found = data.lines()
+    if evidence.factors == 1:
+        found.append("Tests of axes not run: one factor has none to turn.")
+    return [(" DATA        " if i == 0 else "             ") + line for i, line in enumerate(found)]
 
 
 def _inference_lines(evidence: Evidence) -> list[str]:
@@ -228,23 +236,4 @@ def _inference_lines(evidence: Evidence) -> list[str]:
 
 
 def _precision_lines(evidence: Evidence) -> list[str]:
-    if not evidence.precision:
-        return []
-    worst = max(evidence.precision, key=lambda error: error.degrees)
-    i, j = worst.plane
-    return [
-        f" PRECISION   worst plane (z[{i}], z[{j}]): {worst.degrees:.2f} degrees (Cramer-Rao {worst.cramer_rao:.2f}, "
-        f"sandwich {worst.sandwich:.2f}{_effective(worst)}; asymptotic); "
-        f"rows for 5 degrees {_count(worst.samples_for(5.0))}, for 1 degree {_count(worst.samples_for(1.0))}"
-    ]
-
-
-def _effective(error: AngleError) -> str:
-    """Say what the other parameters cost, where it was computed."""
-    if error.effective is None:
-        return ""
-    return f", with all parameters estimated {error.effective:.2f} +- {error.effective_error:.2f}"
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}" if math.isfinite(value) else "without limit"
+    return [f" PRECISION   {describe_worst(evidence.precision)}"] if evidence.precision else []

@@ -113,7 +113,7 @@ def _fast_ica(estimator: Any, x: Any) -> Subject:
     converged = estimator.n_iter_ < estimator.max_iter
     if not converged:
         notes.append(f"Its rotation had not settled after {estimator.n_iter_} steps.")
-    return _subject(estimator, model, converged, tuple(notes), rotation=True)
+    return _subject(estimator, model, converged, tuple(notes), independent=True)
 
 
 def _set(model: LinearFactorModel, loadings: Any, mean: Any, noise: Any = None) -> None:
@@ -137,8 +137,15 @@ def _names(estimator: Any) -> tuple[str, ...] | None:
 
 
 def _subject(
-    estimator: Any, model: LinearFactorModel, converged: bool, notes: tuple[str, ...], rotation: bool = False
+    estimator: Any,
+    model: LinearFactorModel,
+    converged: bool,
+    notes: tuple[str, ...],
+    independent: bool = False,
 ) -> Subject:
     source = f"scikit-learn's {type(estimator).__name__}"
     run = given_fit(model, source, converged=bool(converged), names=_names(estimator))
-    return Subject(run, f"{source} as {model!r}", notes, rotation_unfinished=rotation and not converged)
+    unfinished = independent and not converged
+    return Subject(
+        run, f"{source} as {model!r}", notes, rotation_unfinished=unfinished, laws_chosen=independent
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from probae.identifiability.data_test import ALPHA, holm
 from probae.identifiability.decision import Decision, Verdict, decision
 from probae.identifiability.evidence import Evidence
-from probae.identifiability.precision import LARGEST_ERROR
+from probae.identifiability.precision import LARGEST_ERROR, known_to
 from probae.identifiability.segments import SegmentEvidence
 from probae.identifiability.structure import connected, describe_blocks
 
@@ -40,8 +40,8 @@ def segments_rule(evidence: Evidence) -> Decision | None:
         return _some_segments(evidence, found)
     if evidence.worst_error > LARGEST_ERROR:
         reason = (
-            f"The variances of the segments tell the axes apart, but the worst plane is known only to "
-            f"{evidence.worst_error:.0f} degrees ({LARGEST_ERROR:.0f} is the most that means anything)."
+            f"The variances of the segments tell the axes apart, but the angle of the worst plane is "
+            f"{known_to(evidence.worst_error)}."
         )
         return decision(Verdict.MODEL_ONLY, evidence, reason)
     reason = (
@@ -74,12 +74,13 @@ def _some_segments(evidence: Evidence, found: SegmentEvidence) -> Decision:
         f"{weakest.p_value:.2g}): any rotation of the two fits as well."
     )
     blocks = connected(evidence.factors, {test.plane for test in found.tests} - rejected)
-    group = describe_blocks(blocks)
+    group, meaning = describe_blocks(blocks), ""
     if len(blocks) == 1:
         reason = "The segments tell some planes apart, but no axis from all the others."
+        meaning = "the data know something of the axes, but tell none from all the others"
     else:
         reason = f"The segments tell the axes apart only up to {group} (level {ALPHA:g}, Holm over planes)."
-    return Decision(Verdict.PARTIAL, group, (reason, why))
+    return Decision(Verdict.PARTIAL, group, (reason, why), meaning)
 
 
 def _no_segments(evidence: Evidence, found: SegmentEvidence) -> Decision:

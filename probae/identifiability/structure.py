@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -51,6 +51,8 @@ class Structure:
     modes : int or None
         How many orders and signs of the factors outside the blocks have the same likelihood: those of one law change
         places, those of a symmetric law their sign. None where that is not known.
+    orders : int or None
+        How many orders alone.
     spectrum : GroupInformation or None
         The information on all right actions in the noise-free limit, with the basis of the algebra.
     """
@@ -62,6 +64,7 @@ class Structure:
     equal_scales: bool = True
     family: str = "O"
     modes: int | None = None
+    orders: int | None = None
     spectrum: GroupInformation | None = None
 
     @property
@@ -82,6 +85,49 @@ class Structure:
     def identified(self) -> bool:
         """Whether only signs and order are free."""
         return self.null_dimension == 0
+
+    @property
+    def axes(self) -> bool:
+        """Whether the model tells some axis from all others."""
+        return self.identified or any(len(block) == 1 for block in self.blocks)
+
+    @property
+    def free(self) -> str:
+        """What of the factors that mix with no other the likelihood leaves free, in words.
+
+        Examples
+        --------
+        >>> from probae import priors
+        >>> laplace, t = priors.Laplace(), priors.StudentT(5.0)
+        >>> [structure(law, 2).free for law in (laplace, priors.Independent([laplace, t]))]
+        ['sign and order', 'sign']
+        >>> structure(priors.Independent([laplace, laplace, t]), 3).free
+        'sign and, among factors of one law, order'
+        """
+        single = sum(len(block) == 1 for block in self.blocks)
+        if self.modes is None or self.orders is None:
+            return "sign and, among factors of one law, order"
+        signs = ["sign"] if self.modes > self.orders else []
+        whole = self.orders == math.factorial(single)
+        orders = [] if self.orders == 1 else ["order"] if whole else ["among factors of one law, order"]
+        if signs and orders:
+            return f"sign and {orders[0]}" if whole else f"sign and, {orders[0]}"
+        return "".join(signs + orders) or "nothing"
+
+    def with_any_order(self) -> Structure:
+        """Return it for laws that follow the factors wherever they go: every order of those that mix with no other.
+
+        Examples
+        --------
+        >>> from probae import priors
+        >>> found = structure(priors.Independent([priors.Laplace(), priors.StudentT(5.0)]), 2)
+        >>> found.modes, found.with_any_order().modes
+        (4, 8)
+        """
+        if self.modes is None or self.orders is None:
+            return self
+        orders = math.factorial(sum(len(block) == 1 for block in self.blocks))
+        return replace(self, modes=self.modes // self.orders * orders, orders=orders)
 
 
 def describe_blocks(blocks: tuple[tuple[int, ...], ...], family: str = "O") -> str:
@@ -107,13 +153,16 @@ def structure(prior: Prior, latents: int, seed: int = 0) -> Structure:
     laws = prior.coordinates(latents)
     blocks = found.blocks
     whole = (latents**2 - latents) // 2 == found.dimension
+    known = laws is not None or whole
+    orders, signs = _modes(laws, blocks) if laws is not None else (1, 1)
     return Structure(
         blocks,
         found.dimension,
         0.0 if whole and latents > 1 else min(found.smallest_other, 1.0),
         exact=found.draws == 0 or whole,
         equal_scales=prior.spherical if laws is None else _equal_scales(laws, blocks),
-        modes=_modes(laws, blocks) if laws is not None else 1 if whole else None,
+        modes=orders * signs if known else None,
+        orders=orders if known else None,
         spectrum=found,
     )
 
@@ -122,11 +171,16 @@ def _equal_scales(laws: list[Prior], blocks: tuple[tuple[int, ...], ...]) -> boo
     return all(len({round(spread_of(laws[i]), 12) for i in block}) == 1 for block in blocks)
 
 
-def _modes(laws: list[Prior], blocks: tuple[tuple[int, ...], ...]) -> int:
-    """Count orders within equal laws times signs of symmetric laws, of factors that mix with no other."""
+def _modes(laws: list[Prior], blocks: tuple[tuple[int, ...], ...]) -> tuple[int, int]:
+    """Count orders within equal laws, and signs of symmetric laws, of factors that mix with no other."""
     alone = [laws[block[0]] for block in blocks if len(block) == 1]
-    orders = math.prod(math.factorial(count) for count in Counter(repr(law) for law in alone).values())
-    return int(orders * 2 ** sum(is_symmetric(law) for law in alone))
+    orders = math.prod(math.factorial(count) for count in Counter(map(_kind, alone)).values())
+    return orders, int(2 ** sum(is_symmetric(law) for law in alone))
+
+
+def _kind(law: Prior) -> str:
+    """Name a law: laws whose shapes are learnt are of one kind, whatever was learnt."""
+    return str([type(part).__name__ for part in law.modules()]) if list(law.parameters()) else repr(law)
 
 
 @dataclass(frozen=True)

@@ -6,27 +6,21 @@ import math
 
 from probae.identifiability.data_test import ALPHA
 from probae.identifiability.decision import (
-    WOULD_IDENTIFY,
+    TAILS,
     Decision,
     Verdict,
-    data_would_identify,
+    data_reasons,
     decision,
     noise_rejected,
-    rows_depend,
 )
 from probae.identifiability.evidence import Evidence
 from probae.identifiability.guide import guide_reason, prior_reason
 from probae.identifiability.planes import RotationInformation
-from probae.identifiability.precision import LARGEST_ERROR
+from probae.identifiability.precision import LARGEST_ERROR, known_to
 from probae.identifiability.rank_rules import rank_rule, weak_factor
 from probae.identifiability.segment_rules import segments_rule
 from probae.identifiability.structure import connected, describe_blocks
 from probae.identifiability.zeros_rules import zeros_noise, zeros_rotation, zeros_rule
-
-TAILS = (
-    "The scores are not Gaussian (T2), yet no direction of theirs stands out (T1): tails without axes, as of "
-    "elliptical data, or axes too weak for the test."
-)
 
 
 def decide(evidence: Evidence) -> Decision:
@@ -90,7 +84,7 @@ def _noise_identified(evidence: Evidence) -> Decision | None:
 def _structural(evidence: Evidence) -> Decision | None:
     if evidence.zeros is not None:
         return zeros_rotation(evidence, evidence.zeros)
-    if evidence.structure.identified or any(len(block) == 1 for block in evidence.structure.blocks):
+    if evidence.structure.axes:
         return None
     normal = evidence.uniqueness is not None and len(evidence.uniqueness.gaussian) == evidence.factors
     law = "Gaussian" if evidence.gaussian or normal else "spherical"
@@ -106,18 +100,7 @@ def _structural(evidence: Evidence) -> Decision | None:
     reasons += weak_factor(evidence)
     found = evidence.inference, evidence.model_frame, evidence.worst_error
     reasons += [why for read in (guide_reason, prior_reason) if (why := read(*found, identified=False))]
-    if rows_depend(evidence):
-        assert evidence.data is not None
-        assert evidence.data.rows is not None
-        reasons.append(f"{evidence.data.rows.why}: the tests of axes do not hold for them.")
-        if not evidence.data.rows.repeated:
-            reasons.append(
-                "Factors whose serial dependence differs could be told apart by a model of it, which this one is not."
-            )
-    elif data_would_identify(evidence):
-        reasons.append(WOULD_IDENTIFY)
-    elif evidence.data is not None and evidence.data.tails_without_axes and not noise_rejected(evidence):
-        reasons.append(TAILS)
+    reasons += data_reasons(evidence)
     return decision(Verdict.NOT_IDENTIFIED, evidence, *reasons)
 
 
@@ -134,7 +117,10 @@ def _prior(evidence: Evidence) -> Decision | None:
 def _no_data(evidence: Evidence) -> Decision | None:
     if evidence.factors == 1:
         return decision(
-            Verdict.IDENTIFIED_SP, evidence, "One factor alone has no axes to turn: its sign is free."
+            Verdict.IDENTIFIED_SP,
+            evidence,
+            "One factor alone has no axes to turn: its sign is free.",
+            meaning="identified up to sign, as one factor is",
         )
     if evidence.data is None:
         return decision(Verdict.INCONCLUSIVE, evidence, evidence.why_no_data)
@@ -220,16 +206,15 @@ def _data_support(evidence: Evidence) -> Decision:
         )
         return decision(Verdict.PARTIAL, evidence, reason)
     if evidence.worst_error > LARGEST_ERROR:
-        reason = (
-            f"The data show rotation information, but the worst plane is known only to {evidence.worst_error:.0f} "
-            f"degrees ({LARGEST_ERROR:.0f} is the most that means anything)."
-        )
+        known = known_to(evidence.worst_error)
+        reason = f"The data show rotation information, but the angle of the worst plane is {known}."
         return decision(Verdict.MODEL_ONLY, evidence, reason, *weak_factor(evidence))
     reason = (
         f"Every plane shows rotation information (largest p = {largest:.2g}), the noise and the rows pass their "
         f"checks, and the worst plane is known to {evidence.worst_error:.1f} degrees."
     )
-    return decision(Verdict.IDENTIFIED_SP, evidence, reason)
+    meaning = f"identified up to {structure.free}, by the model and by the data"
+    return decision(Verdict.IDENTIFIED_SP, evidence, reason, meaning=meaning)
 
 
 def _some_support(evidence: Evidence, information: RotationInformation) -> Decision:
@@ -244,12 +229,13 @@ def _some_support(evidence: Evidence, information: RotationInformation) -> Decis
     free = {plane.plane for plane in information.planes} - set(information.rejected(ALPHA))
     free |= {plane.plane for plane in information.planes if _together(plane.plane, evidence.structure.blocks)}
     blocks = connected(evidence.factors, free)
-    group = describe_blocks(blocks)
+    group, meaning = describe_blocks(blocks), ""
     if len(blocks) == 1:
         reason = "Some planes show rotation information, but no axis is separated from all the others."
+        meaning = "the data know something of the axes, but tell none from all the others"
     else:
         reason = f"The data support the axes only up to {group} (level {ALPHA:g}, Holm over planes)."
-    return Decision(Verdict.PARTIAL, group, (reason, information.power))
+    return Decision(Verdict.PARTIAL, group, (reason, information.power), meaning)
 
 
 def _together(plane: tuple[int, int], blocks: tuple[tuple[int, ...], ...]) -> bool:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from probae.identifiability.data_test import ALPHA
 from probae.identifiability.decision import (
-    WOULD_IDENTIFY,
     Decision,
     Verdict,
-    data_would_identify,
+    data_reasons,
     decision,
     noise_rejected,
 )
 from probae.identifiability.evidence import Evidence
-from probae.identifiability.precision import LARGEST_ERROR
+from probae.identifiability.precision import LARGEST_ERROR, known_to
 from probae.identifiability.zeros import Zeros, ZerosTest
 
 
@@ -52,8 +51,7 @@ def zeros_rotation(evidence: Evidence, zeros: Zeros) -> Decision | None:
         reasons.append(
             f"The columns of {kept} are the same under all of them: identified, if the zeros hold."
         )
-    if data_would_identify(evidence):
-        reasons.append(WOULD_IDENTIFY)
+    reasons += data_reasons(evidence)
     verdict = Verdict.PARTIAL if turned.fixed else Verdict.NOT_IDENTIFIED
     meaning = "" if turned.fixed else "the likelihood is the same for rotations that the zeros allow"
     return decision(verdict, evidence, *reasons, meaning=meaning)
@@ -98,10 +96,7 @@ def _zeros_tested(evidence: Evidence, test: ZerosTest) -> Decision:
         meaning = "the data refute the zeros that the axes rest on"
         return decision(Verdict.MISSPECIFIED_FRAME, evidence, *reasons, meaning=meaning)
     if evidence.worst_error > LARGEST_ERROR:
-        reason = (
-            f"The zeros identify the axes, but the worst plane is known only to {evidence.worst_error:.0f} degrees "
-            f"({LARGEST_ERROR:.0f} is the most that means anything)."
-        )
+        reason = f"The zeros identify the axes, but the angle of the worst plane is {known_to(evidence.worst_error)}."
         return decision(Verdict.MODEL_ONLY, evidence, reason, *reasons)
     reason = (
         f"The zeros of the loadings identify the axes up to sign: an assumption that these data could have refuted and "

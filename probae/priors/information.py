@@ -22,7 +22,7 @@ def spread_of(law: Prior) -> float:
     >>> round(spread_of(priors.Laplace()), 9), round(spread_of(priors.Scaled(priors.Laplace(), 2.0)), 9)
     (1.0, 2.0)
     """
-    return float(law.distribution(1).variance.sqrt())
+    return float(law.distribution(1).variance.detach().sqrt())
 
 
 def information_of(law: Prior) -> float:
