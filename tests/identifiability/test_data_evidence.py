@@ -89,13 +89,24 @@ def test_gaussian_scores_are_not_fitted_twice_more():
 @pytest.mark.parametrize("prior", [None, priors.Laplace()])
 def test_one_factor_too_many_is_named(prior):
     """Its loadings have full rank all the same: the likelihood ratio against one fewer tells."""
-    x = factors(prior or priors.Gaussian(), 4, samples=400)
+    x = factors(prior or priors.Gaussian(), 4, samples=1000)
     model = pa.FactorAnalysis(8, 3) if prior is None else pa.LinearFactorModel(8, 3, prior)
     report = pa.audit(pa.fit(model, x), x)
     assert report.evidence.loadings.rank == 3
     assert report.verdict is Verdict.RANK_DEFICIENT
     assert "Fit 2." in report.reasons[0]
     assert report.meaning == "the data do not support as many factors"
+
+
+def test_rows_too_few_to_say_leave_gaussian_factors_their_verdict():
+    """Of 60 rows neither one factor nor a second is refuted: the number stays open, and the rotation is free anyway."""
+    columns = torch.tensor([[1.0, 0.3], [1.0, -0.3], [1.0, 0.3], [1.0, -0.3]], dtype=torch.float64)
+    x = pa.datasets.linear_factors(60, 4, 2, prior=priors.Gaussian(), loadings=columns, noise=1.0).x
+    report = pa.audit(pa.fit(pa.ProbabilisticPCA(4, 2), x), x)
+    assert not report.evidence.rank.supported()
+    assert not report.evidence.rank.refuted()
+    assert report.verdict is Verdict.NOT_IDENTIFIED
+    assert any("The last factor may be none" in reason for reason in report.reasons)
 
 
 def test_a_law_that_does_not_see_the_axes_gets_no_verdict_on_them():
