@@ -42,18 +42,19 @@ def _unsupported_factor(evidence: Evidence) -> Decision | None:
     claimed = evidence.worst_error <= LARGEST_ERROR
     if not claimed and not (evidence.gaussian and found.refuted()):
         return None
+    advice = f"Fit {found.factors - 1}." if found.factors > 1 else "There may be none."
     reason = (
         f"The data do not support the last of the factors, and where one is too many no rotation has a meaning. "
-        f"{found.describe()} Fit {found.factors - 1}."
+        f"{found.describe()} {advice}"
     )
     meaning = "the data do not support as many factors"
     return decision(Verdict.RANK_DEFICIENT, evidence, reason, meaning=meaning)
 
 
 def _noise_takes_a_factor(evidence: Evidence) -> bool:
-    """Whether as many Gaussian factors as features leave one noise variance nothing: the loss of rank is its choice."""
+    """Whether as many Gaussian factors as features leave the noise nothing: the loss of rank is its choice."""
     found = evidence.uniqueness
-    return evidence.noise == "isotropic" and found is not None and len(found.gaussian) >= evidence.features
+    return found is not None and not found.identified and len(found.gaussian) >= evidence.features
 
 
 def _shown(members: tuple[Any, ...]) -> str:

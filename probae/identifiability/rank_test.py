@@ -43,10 +43,8 @@ __all__ = ["RankTest", "rank_test"]
 REPLICATES = 199
 DECIDED = 1e-3  # a bound below this needs no simulation
 HALF = 0.5  # correlation of a factor and its best scores below which it is no loss
-HALF_REPLICATES, HALF_HITS = (
-    99,
-    5,
-)  # at the fifth covariance with a smaller ratio no level below .05 is reached
+HALF_REPLICATES = 99
+ENOUGH = 5  # hits that end the draws: from there on neither .01 of 199 is reached nor .05 of 99
 STARTS = 4  # of every fit, observed or drawn: a local maximum then costs power, not level
 
 
@@ -63,8 +61,8 @@ class RankTest:
     p_value : float
         That k - 1 factors suffice: a bound, or by simulation.
     replicates : int
-        Simulated covariances, 0 where the bound decides. They end at the first that exceeds the statistic, from which
-        on no level below .01 is reached; p is then 1 over their number (Besag & Clifford, 1991).
+        Simulated covariances, 0 where the bound decides. They end at the fifth that exceeds the statistic; p is
+        then 5 over their number (Besag & Clifford, 1991).
     p_half : float or None
         That there is a k-th factor with which its best scores correlate by 1/2, by simulation; None where k - 1
         factors are refuted.
@@ -98,8 +96,8 @@ class RankTest:
         if self.p_half is not None:
             half = f"; a last factor that its scores correlate with by {HALF:g}: p = {self.p_half:.2g}"
         return (
-            f"{self.factors} factors against {self.factors - 1}: likelihood ratio {self.statistic:.2f}, "
-            f"p = {self.p_value:.2g} ({kind}){half}."
+            f"{self.factors} factor{'s' * (self.factors > 1)} against {self.factors - 1}: likelihood ratio "
+            f"{self.statistic:.2f}, p = {self.p_value:.2g} ({kind}){half}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -181,20 +179,20 @@ def rank_test(model: LinearFactorModel, x: Any, *, seed: int = 0) -> RankTest | 
         return _ratio(other, factors, model.noise, seed)
 
     none = torch.zeros(features, 1, dtype=torch.float64)
-    p_value, replicates = _tail(lambda: drawn(none) >= statistic, REPLICATES, 1)
+    p_value, replicates = _tail(lambda: drawn(none) >= statistic, REPLICATES)
     found = RankTest(factors, statistic, p_value, replicates)
     if found.supported():
         return found
-    half, _ = _tail(lambda: drawn(_half_seen(*fewer, generator)) <= statistic, HALF_REPLICATES, HALF_HITS)
+    half, _ = _tail(lambda: drawn(_half_seen(*fewer, generator)) <= statistic, HALF_REPLICATES)
     return replace(found, p_half=half)
 
 
-def _tail(hit: Callable[[], bool], replicates: int, enough: int) -> tuple[float, int]:
+def _tail(hit: Callable[[], bool], replicates: int) -> tuple[float, int]:
     """Return the Monte Carlo p-value of a statistic, and the number of draws: they end where enough exceed it."""
     hits = 0
     for drawn in range(1, replicates + 1):
         hits += hit()
-        if hits == enough:
+        if hits == ENOUGH:
             return hits / drawn, drawn
     return (hits + 1) / (replicates + 1), replicates
 

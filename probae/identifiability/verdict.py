@@ -11,7 +11,7 @@ from probae.identifiability.decision import (
     Verdict,
     data_reasons,
     decision,
-    noise_rejected,
+    noise_failure,
 )
 from probae.identifiability.evidence import Evidence
 from probae.identifiability.guide import guide_reason, prior_reason
@@ -146,16 +146,9 @@ def _rows(evidence: Evidence) -> Decision | None:
 
 
 def _noise_law(evidence: Evidence) -> Decision | None:
-    if not noise_rejected(evidence):
+    cause = noise_failure(evidence)
+    if not cause:
         return None
-    data = evidence.data
-    assert data is not None
-    if data.discrete:
-        columns = ", ".join(data.discrete[:6])
-        cause = f"columns {columns} take few values or pile up at an end, so their noise cannot be Gaussian"
-    else:
-        assert data.noise is not None
-        cause = f"the part of x that the factors do not reach is not Gaussian (p = {data.noise.p_value:.2g})"
     reason = f"Noise: {cause}; non-Gaussian noise can look like non-Gaussian factors, so no rotation verdict is given."
     return decision(Verdict.MISSPECIFIED_FRAME, evidence, reason)
 

@@ -117,9 +117,9 @@ def test_a_factor_half_seen():
 
 
 def test_a_tail_ends_where_no_level_is_reached():
-    hits = iter([False, True, False, True, True])
-    assert module._tail(lambda: next(hits), 99, 2) == (0.5, 4)
-    assert module._tail(lambda: False, 19, 1) == (0.05, 19)
+    hits = iter([False, True, False, True, True, False, True, True, True])
+    assert module._tail(lambda: next(hits), 99) == (5 / 8, 8)
+    assert module._tail(lambda: False, 19) == (0.05, 19)
 
 
 @pytest.mark.slow

@@ -173,3 +173,13 @@ def test_axes_that_no_data_tell_from_all_others_are_not_called_identified():
     )
     assert (found.verdict, found.group) == (Verdict.PARTIAL, "O(3)")
     assert "tell none from all the others" in found.meaning
+
+
+@pytest.mark.parametrize("latents", [4, 5])
+@pytest.mark.filterwarnings("ignore::probae.errors.ProbaeWarning")
+def test_as_many_gaussian_factors_as_features_leave_the_noise_open(latents):
+    """Loadings of lower rank are then the choice of the noise, not a finding about the factors."""
+    x = pa.datasets.linear_factors(500, 4, 2, prior=priors.Gaussian(), seed=1).x
+    report = pa.audit(pa.fit(pa.FactorAnalysis(4, latents), x), x)
+    assert report.evidence.loadings.rank < latents
+    assert report.verdict is Verdict.PSI_NOT_IDENTIFIED
