@@ -22,7 +22,7 @@ from probae.identifiability.held_out_rotation import HeldOutRotation, held_out_r
 from probae.identifiability.noise import NoiseCheck, discrete_columns, noise_check
 from probae.identifiability.planes import RotationInformation
 from probae.identifiability.robust_directions import robust_directions
-from probae.identifiability.rows import MOST_REPEATS, RowDependence, repeated_rows, row_dependence, thinned
+from probae.identifiability.rows import RowDependence, repeated_rows, row_dependence
 from probae.identifiability.split_likelihood import SplitLikelihood, split_likelihood
 from probae.matching import match_columns
 from probae.models import LinearFactorModel
@@ -114,7 +114,6 @@ class DataEvidence:
             "noise_p": None if self.noise is None else self.noise.p_value,
             "discrete_columns": list(self.discrete),
             "rows_p": None if self.rows is None else self.rows.p_value,
-            "rows_every": None if self.rows is None else self.rows.every,
             "rows_repeated": None if self.rows is None else self.rows.repeats,
             "planes": [] if self.information is None else self.information.to_rows(),
             **{name: None if test is None else test.to_dict() for name, test in self._others().items()},
@@ -131,33 +130,17 @@ class DataEvidence:
         }
 
 
-def rows_to_test(
-    rows: Float[Tensor, "samples features"], scores: Scores
-) -> tuple[Float[Tensor, "some features"], Scores, RowDependence | None]:
-    """Return rows far enough apart to be independent, where some are, their scores, and the check."""
-    repeats = repeated_rows(rows)
-    try:
-        found = (row_dependence if repeats > MOST_REPEATS else thinned)(scores.values)
-    except DataError:  # constant scores: the tests say so
-        return rows, scores, None
-    kept = slice(None, None, found.every)
-    fewer = Scores(scores.values[kept], scores.covariance, scores.remainder[kept])
-    return rows[kept], fewer, replace(found, repeats=repeats)
-
-
 def data_evidence(
     model: LinearFactorModel,
     rows: Float[Tensor, "samples features"],
     scores: Scores | None,
     why_no_scores: str,
-    dependence: RowDependence | None,
     names: tuple[str, ...] | None,
     seed: int,
 ) -> DataEvidence:
     """Run every test that these rows and this model allow, but for that of the curvature.
 
-    ``scores`` are those of the rows under the model, or None and why there are none; ``dependence`` is what
-    `rows_to_test` found; ``names`` are those of the columns.
+    ``scores`` are those of the rows under the model, or None and why there are none; ``names`` those of the columns.
     """
     loadings, noise, mean = model._gaussian_parameters()
     labels = names or tuple(str(i) for i in range(model.features))
@@ -174,7 +157,7 @@ def data_evidence(
         return DataEvidence(
             checked,
             discrete,
-            dependence,
+            replace(row_dependence(scores.values), repeats=repeated_rows(rows)),
             information,
             gaussian=gaussian,
             held_out=_held_out(model, rows, scores, seed),

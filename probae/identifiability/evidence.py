@@ -11,13 +11,7 @@ from torch import Tensor
 
 from probae.checks import ParameterError, check_data
 from probae.identifiability.axes_bootstrap import axes_bootstrap
-from probae.identifiability.data_evidence import (
-    DataEvidence,
-    curvature,
-    data_evidence,
-    exact_test,
-    rows_to_test,
-)
+from probae.identifiability.data_evidence import DataEvidence, curvature, data_evidence, exact_test
 from probae.identifiability.effective_information import effective_information
 from probae.identifiability.frames import MAX_LATENTS, FrameComparison, adaptive_frame, model_frame
 from probae.identifiability.guide import InferenceEvidence, inference_evidence
@@ -97,12 +91,9 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
     count = 0 if rows is None else len(rows)
     complete, incomplete = _sizes(model, x)
     exploratory, searchable = zeros is None, model.latents <= MAX_LATENTS
-    scores = dependence = None
-    tested = rows
+    scores = None
     if rows is not None and model.latents > 1:
         scores, reason = _scores(model, rows, checked, reason)
-        if scores is not None:
-            tested, scores, dependence = rows_to_test(rows, scores)
     laws = None if model.gaussian else model.prior.coordinates(model.latents)
     precision: tuple[AngleError, ...] = () if zeros is None else zeros.precision
     own_frame = other_frame = bootstrap = None
@@ -113,12 +104,12 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
             if resamples and shape.axes:
                 bootstrap = axes_bootstrap(scores, laws, resamples, seed=seed)
     profile = _profile(fit, rows, precision, scores, seed) if exploratory else None
-    if tested is None:
+    if rows is None:
         data = _too_few(model, x, reason, seed)
     else:
-        data = data_evidence(model, tested, scores, reason, dependence, fit.names, seed)
+        data = data_evidence(model, rows, scores, reason, fit.names, seed)
         if data.information is None:
-            data = _without_constant(data, tested, fit.names)
+            data = _without_constant(data, rows, fit.names)
         if scores is not None and laws is not None and shape.identified and data.shows_axes and searchable:
             other_frame = adaptive_frame(scores, seed)
             data = replace(data, curvature=curvature(model, scores, other_frame, seed))

@@ -10,7 +10,7 @@ Rates of rejection at level .01, by simulation (runs in brackets):
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -23,8 +23,6 @@ from probae.identifiability.noise import FEW_VALUES
 from probae.identifiability.tyler import spherize
 
 MINIMUM_ROWS = 30
-THINNED_ROWS = 100  # the fewest that are looked at in place of all
-MOST_INFLATION = 1.1  # of degree 2; that of T1, whose degrees are 3 and 4, is 1.02 then if Gaussian
 MOST_REPEATS = 0.05  # copies a row; T1 is 1.05 times too large then, and rejects at .013 for a level of .01
 
 
@@ -32,20 +30,12 @@ MOST_REPEATS = 0.05  # copies a row; T1 is 1.05 times too large then, and reject
 class RowDependence:
     """Whether a row helps to predict the next ones: the strongest lag of each score and of the directions.
 
-    ``repeats`` is the mean number of copies of a row, 0 where they may be chance (`repeated_rows`). Where ``every`` is
-    not 1 only each second or third row was looked at, because ``p_all``, that of all rows, rejects (`thinned`).
-
-    ``inflation`` is about how much the dependence multiplies the variance of a mean over the rows of products of
-    scores: 1 + 2 sum_l r(l)^2, with the largest correlation r(l) at lag l (Mehler 1866, for Gaussian scores; means of
-    products of more scores, as of T1, are multiplied by less). A test of many rows finds dependence that has no effect.
+    ``repeats`` is the mean number of copies of a row, 0 where they may be chance (`repeated_rows`).
     """
 
     tests: tuple[DataTest, ...]
     lags: int
     repeats: float = 0.0
-    every: int = 1
-    p_all: float | None = None
-    inflation: float = math.inf
 
     @property
     def p_value(self) -> float:
@@ -60,7 +50,7 @@ class RowDependence:
     @property
     def dependent(self) -> bool:
         """Whether the tests of axes do not hold for these rows."""
-        return self.repeated or (self.p_value < ALPHA and self.inflation > MOST_INFLATION)
+        return self.repeated or self.p_value < ALPHA
 
     @property
     def why(self) -> str:
@@ -74,13 +64,6 @@ class RowDependence:
         strongest = min(self.tests, key=lambda test: test.p_value)
         copies = f" Copies of a row: {self.repeats:.2g} on average." if self.repeats else ""
         said = f"Rows independent up to lag {self.lags}: p = {self.p_value:.3g}."
-        if self.p_value < ALPHA and not self.dependent:
-            copies += f" Too weak to matter: variances are some {self.inflation:.2f} times those of independent rows."
-        if self.every > 1:
-            said = (
-                f"Rows depend on those before (p = {self.p_all:.2g}): one in {self.every} is looked at. "
-                f"Those are independent up to lag {self.lags}: p = {self.p_value:.3g}."
-            )
         return f"{said} Strongest: {strongest.describe()}{copies}"
 
 
@@ -135,36 +118,9 @@ def row_dependence(scores: Float[Tensor, "samples latents"]) -> RowDependence:
         raise DataError(f"scores should vary, got a constant column {int((total == 0).nonzero()[0])}.")
     deviates = torch.stack([_rank_deviate(ranks, total, lag) for lag in range(1, lags + 1)])
     tests = [_strongest_rank(column, index) for index, column in enumerate(deviates.T)]
-    squares = float((deviates.square() - 1).max(1).values.sum()) / samples
     if samples >= 10 * latents:
-        both = _directions(spherize(y).directions, lags)
-        tests.append(_strongest_direction(both, latents))
-        squares = max(squares, float((both - latents**2).sum()) / samples)
-    return RowDependence(tuple(tests), lags, inflation=1 + 2 * max(squares, 0.0))
-
-
-def thinned(scores: Float[Tensor, "samples latents"]) -> RowDependence:
-    """Return the check of all rows or, where those depend, of every second or third if it passes with 100 or more.
-
-    The tests of axes count rows as independent: on rows that far apart they hold, and errors of angles are those of so
-    few rows. Dependence that reaches further, as of sorted rows or autoregressive ones (.8), stays.
-
-    Examples
-    --------
-    >>> import torch
-    >>> steps = torch.randn(901, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    >>> thinned(steps).every, thinned(steps[1:] + steps[:-1]).every, thinned(steps.cumsum(0)).every
-    (1, 2, 1)
-    """
-    whole = row_dependence(scores)
-    if whole.dependent:
-        for every in (2, 3):
-            if len(scores) < every * THINNED_ROWS:
-                break
-            found = row_dependence(scores[::every])
-            if not found.dependent:
-                return replace(found, every=every, p_all=whole.p_value)
-    return whole
+        tests.append(_directions(spherize(y).directions, lags))
+    return RowDependence(tuple(tests), lags)
 
 
 def repeated_rows(x: Float[Tensor, "samples features"]) -> float:
@@ -212,13 +168,9 @@ def _strongest_rank(deviates: Tensor, index: int) -> DataTest:
     )
 
 
-def _directions(u: Tensor, lags: int) -> Float[Tensor, " lags"]:
+def _directions(u: Tensor, lags: int) -> DataTest:
     n, k = u.shape
-    found = [k * k * (u[lag:].T @ u[:-lag]).square().sum() / (n - lag) for lag in range(1, lags + 1)]
-    return torch.stack(found)
-
-
-def _strongest_direction(found: Tensor, latents: int) -> DataTest:
-    lag, freedom = int(found.argmax()), latents * latents
-    p = min(1.0, len(found) * float(stats.chi2.sf(float(found[lag]), freedom)))
-    return DataTest(f"Directions at lag {lag + 1}", float(found[lag]), freedom, p, "asymptotic")
+    found = [k * k * float((u[lag:].T @ u[:-lag]).square().sum()) / (n - lag) for lag in range(1, lags + 1)]
+    lag = max(range(lags), key=found.__getitem__)
+    p = min(1.0, lags * float(stats.chi2.sf(found[lag], k * k)))
+    return DataTest(f"Directions at lag {lag + 1}", found[lag], k * k, p, "asymptotic")

@@ -54,18 +54,6 @@ def test_laplace_factors_pass_them_all(laplace):
     assert laplace.evidence.rank.supported()
 
 
-def test_rows_that_depend_on_the_last_are_thinned():
-    """Laplace factors of which each row keeps a part for the next: every second row is independent of the others."""
-    data = pa.datasets.linear_factors(4001, 8, 2, prior=priors.Laplace(), seed=1)
-    x = data.x[1:] + 0.5 * data.truth["z"][:-1] @ data.truth["loadings"].mT
-    found = pa.audit(pa.fit(pa.LinearFactorModel(8, 2, priors.Laplace()), x), x)
-    assert found.verdict is Verdict.IDENTIFIED_SP
-    assert found.evidence.data.rows.every == 2
-    assert found.to_dict()["data"]["rows_every"] == 2
-    assert found.evidence.data.gaussian.samples == 2000
-    assert "one in 2 is looked at" in str(found)
-
-
 def test_tails_without_axes_are_named_and_decide_nothing():
     """Elliptical factors reject T2, T4 and T5, and have no axes."""
     x = factors(priors.MultivariateStudentT(5.0), 2)

@@ -20,7 +20,7 @@ from probae.identifiability.data_test import DataTest
 from probae.identifiability.data_tests import rotation_information
 from probae.identifiability.noise import discrete_columns, noise_check
 from probae.identifiability.planes import PlaneTest, RotationInformation
-from probae.identifiability.rows import repeated_rows, row_dependence, thinned
+from probae.identifiability.rows import repeated_rows, row_dependence
 from probae.identifiability.spherical import (
     harmonic_statistic,
     moment_norm,
@@ -473,37 +473,6 @@ def test_one_score_following_another_rejects():
     assert min(test.p_value for test in found.tests[:3]) > 1e-3  # no score remembers itself
     assert "Directions at lag 1" in found.describe()
     assert found.p_value < 0.01
-
-
-@pytest.mark.parametrize(("phi", "latents"), [(0.5, 1), (0.3, 3)])
-def test_inflation_is_that_of_the_variance_of_a_product(phi, latents):
-    """1 + 2 sum_l phi^2l = (1 + phi^2) / (1 - phi^2) if all scores remember alike; ranks remember a little less."""
-    found = row_dependence(autoregressive((phi,) * latents, 20_000))
-    # standard error: 2 sqrt(sum_l 4 phi^2l / n) = .01 and .005, the largest of the scores counts, ranks lose 3 %
-    expected = (1 + phi**2) / (1 - phi**2)
-    by_directions = 1 + latents * (expected - 1)  # the sum over all directions, not the largest
-    assert expected - 0.06 < found.inflation < max(expected, by_directions) + 0.06
-
-
-def test_dependence_without_effect_stops_nothing():
-    """r = .1 in 5,000 rows is seven standard errors, and makes variances of products 1.02 times as large."""
-    found = row_dependence(autoregressive((0.1, 0.1), 5000))
-    assert found.p_value < 1e-6
-    assert not found.dependent
-    assert "Too weak to matter" in found.describe()
-
-
-def test_rows_far_enough_apart_are_looked_at():
-    y = draw("laplace", 2001, 2)
-    moving, sorted_rows = y[1:] + 0.8 * y[:-1], y[y[:, 0].argsort()]
-    found = thinned(moving)
-    assert row_dependence(moving).dependent
-    assert (found.every, found.dependent) == (2, False)
-    assert found.p_all < 1e-6
-    assert "one in 2 is looked at" in found.describe()
-    assert thinned(y).every == thinned(sorted_rows).every == 1
-    assert thinned(sorted_rows).dependent
-    assert thinned(moving[:150]).every == 1  # too few would be left
 
 
 def test_rank_moments_are_those_over_all_orders():
