@@ -114,6 +114,7 @@ class DataEvidence:
             "noise_p": None if self.noise is None else self.noise.p_value,
             "discrete_columns": list(self.discrete),
             "rows_p": None if self.rows is None else self.rows.p_value,
+            "rows_inflation": None if self.rows is None else self.rows.inflation,
             "rows_repeated": None if self.rows is None else self.rows.repeats,
             "planes": [] if self.information is None else self.information.to_rows(),
             **{name: None if test is None else test.to_dict() for name, test in self._others().items()},

@@ -23,6 +23,7 @@ from probae.identifiability.noise import FEW_VALUES
 from probae.identifiability.tyler import spherize
 
 MINIMUM_ROWS = 30
+MOST_INFLATION = 1.1  # of products of two scores; that of T1, of three and four, is 1.02 then if they are Gaussian
 MOST_REPEATS = 0.05  # copies a row; T1 is 1.05 times too large then, and rejects at .013 for a level of .01
 
 
@@ -31,11 +32,17 @@ class RowDependence:
     """Whether a row helps to predict the next ones: the strongest lag of each score and of the directions.
 
     ``repeats`` is the mean number of copies of a row, 0 where they may be chance (`repeated_rows`).
+
+    ``inflation`` is how much dependence multiplies the variance of a mean of products of two scores: the largest over
+    the scores (`variance_inflation`, with standard error ``inflation_error``) and over one following another. A test
+    of many rows finds dependence that has no effect.
     """
 
     tests: tuple[DataTest, ...]
     lags: int
     repeats: float = 0.0
+    inflation: float = math.inf
+    inflation_error: float = 0.0
 
     @property
     def p_value(self) -> float:
@@ -50,7 +57,12 @@ class RowDependence:
     @property
     def dependent(self) -> bool:
         """Whether the tests of axes do not hold for these rows."""
-        return self.repeated or self.p_value < ALPHA
+        return self.repeated or (self.p_value < ALPHA and not self.harmless)
+
+    @property
+    def harmless(self) -> bool:
+        """Whether dependence multiplies variances by less than 1.1, one standard error allowed for."""
+        return self.inflation + self.inflation_error < MOST_INFLATION
 
     @property
     def why(self) -> str:
@@ -64,6 +76,8 @@ class RowDependence:
         strongest = min(self.tests, key=lambda test: test.p_value)
         copies = f" Copies of a row: {self.repeats:.2g} on average." if self.repeats else ""
         said = f"Rows independent up to lag {self.lags}: p = {self.p_value:.3g}."
+        if self.p_value < ALPHA and self.harmless:
+            said += f" Too weak to matter: variances are {self.inflation:.2f} times those of independent rows."
         return f"{said} Strongest: {strongest.describe()}{copies}"
 
 
@@ -118,9 +132,38 @@ def row_dependence(scores: Float[Tensor, "samples latents"]) -> RowDependence:
         raise DataError(f"scores should vary, got a constant column {int((total == 0).nonzero()[0])}.")
     deviates = torch.stack([_rank_deviate(ranks, total, lag) for lag in range(1, lags + 1)])
     tests = [_strongest_rank(column, index) for index, column in enumerate(deviates.T)]
+    inflation = float(variance_inflation(ranks).max())
     if samples >= 10 * latents:
-        tests.append(_directions(spherize(y).directions, lags))
-    return RowDependence(tuple(tests), lags)
+        followed = _followed(spherize(y).directions, lags)
+        tests.append(_strongest_direction(followed, latents))
+        inflation = max(inflation, 1 + 2 * float((followed - latents**2).sum()) / samples)
+    return RowDependence(tuple(tests), lags, inflation=inflation, inflation_error=math.sqrt(2 / samples))
+
+
+def variance_inflation(y: Float[Tensor, "samples latents"]) -> Float[Tensor, " latents"]:
+    r"""Return how much serial dependence multiplies the variance of a mean of products, as of two alike scores.
+
+    For Gaussian scores whose correlations at lag l are r(l) and whose spectrum is S, of mean 1,
+
+        1 + 2 sum_l r(l)^2 = mean_f S(f)^2,   estimated by  mean_f I(f)^2 / (2 (mean_f I(f))^2)
+
+    with the periodogram I at all n / 2 frequencies, because E I^2 = 2 S^2. A drift, blocks of rows and seasons count,
+    however long they are. For independent rows the standard error is (2 / n)^(1/2): I is exponential there.
+
+    References
+    ----------
+    Bartlett (1946), Supplement J. Royal Statistical Society 8:27, for the sum; Parseval's identity for the rest.
+
+    Examples
+    --------
+    >>> import torch
+    >>> steps = torch.randn(10001, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    >>> [round(float(variance_inflation(y)), 1) for y in (steps, steps[1:] + steps[:-1])]  # 1 and 1 + 2 / 4
+    [1.0, 1.5]
+    """
+    n = len(y)
+    periodogram = torch.fft.rfft(y, dim=0).abs().square()[1 : (n - 1) // 2 + 1]
+    return periodogram.square().mean(0) / (2 * periodogram.mean(0).square())
 
 
 def repeated_rows(x: Float[Tensor, "samples features"]) -> float:
@@ -168,9 +211,13 @@ def _strongest_rank(deviates: Tensor, index: int) -> DataTest:
     )
 
 
-def _directions(u: Tensor, lags: int) -> DataTest:
+def _followed(u: Tensor, lags: int) -> Float[Tensor, " lags"]:
+    """Return K^2 ||sum_t u_t u_(t-l)'||^2 / (n-l) for each lag l."""
     n, k = u.shape
-    found = [k * k * float((u[lag:].T @ u[:-lag]).square().sum()) / (n - lag) for lag in range(1, lags + 1)]
-    lag = max(range(lags), key=found.__getitem__)
-    p = min(1.0, lags * float(stats.chi2.sf(found[lag], k * k)))
-    return DataTest(f"Directions at lag {lag + 1}", found[lag], k * k, p, "asymptotic")
+    return torch.stack([k * k * (u[lag:].T @ u[:-lag]).square().sum() / (n - lag) for lag in range(1, lags + 1)])
+
+
+def _strongest_direction(followed: Tensor, latents: int) -> DataTest:
+    lag, freedom = int(followed.argmax()), latents * latents
+    p = min(1.0, len(followed) * float(stats.chi2.sf(float(followed[lag]), freedom)))
+    return DataTest(f"Directions at lag {lag + 1}", float(followed[lag]), freedom, p, "asymptotic")

@@ -64,6 +64,7 @@ class SegmentEvidence:
         return {
             "segments": self.segments,
             "rows_p": None if self.rows is None else self.rows.p_value,
+            "rows_inflation": None if self.rows is None else self.rows.inflation,
             "overall_p": None if self.overall is None else self.overall.p_value,
             "checks": {name: test.p_value for name, test in self.checks.items()},
             "planes": [

@@ -20,7 +20,7 @@ from probae.identifiability.data_test import DataTest
 from probae.identifiability.data_tests import rotation_information
 from probae.identifiability.noise import discrete_columns, noise_check
 from probae.identifiability.planes import PlaneTest, RotationInformation
-from probae.identifiability.rows import repeated_rows, row_dependence
+from probae.identifiability.rows import repeated_rows, row_dependence, variance_inflation
 from probae.identifiability.spherical import (
     harmonic_statistic,
     moment_norm,
@@ -473,6 +473,66 @@ def test_one_score_following_another_rejects():
     assert min(test.p_value for test in found.tests[:3]) > 1e-3  # no score remembers itself
     assert "Directions at lag 1" in found.describe()
     assert found.p_value < 0.01
+
+
+@pytest.mark.parametrize(("phi", "latents"), [(0.5, 1), (0.3, 3)])
+def test_inflation_is_that_of_the_variance_of_a_product(phi, latents):
+    """1 + 2 sum_l phi^2l = (1 + phi^2) / (1 - phi^2) if all scores remember alike; ranks remember a little less."""
+    found = row_dependence(autoregressive((phi,) * latents, 20_000))
+    # standard error of one score .02, the largest of three counts, and ranks lose 3 % of .67 and .20
+    expected = (1 + phi**2) / (1 - phi**2)
+    by_directions = 1 + latents * (expected - 1)  # the sum over all directions, not the largest
+    assert expected - 0.08 < found.inflation < max(expected, by_directions) + 0.08
+
+
+def test_inflation_of_independent_rows_has_the_stated_error():
+    columns, samples = 400, 500
+    values = variance_inflation(torch.randn(samples, columns, dtype=torch.float64))
+    error = row_dependence(draw("gaussian", samples, 1)).inflation_error
+    assert abs(values.mean().item() - 1) < 5 * error / math.sqrt(columns) + 1 / samples  # its bias is of order 1 / n
+    assert values.std().item() == pytest.approx(error, rel=5 / math.sqrt(2 * columns))  # five errors of a deviation
+
+
+def test_inflation_foretells_the_variance_of_a_mean_of_products():
+    """Over 400 pairs of columns: a variance has an error of 7 per cent, five of them allowed."""
+    phi, samples, pairs = 0.6, 1000, 400
+    y = autoregressive((phi,) * (2 * pairs), samples)
+    observed = samples * (y[:, :pairs] * y[:, pairs:]).mean(0).var().item()
+    assert observed == pytest.approx((1 + phi**2) / (1 - phi**2), rel=0.35)
+    assert variance_inflation(y).mean().item() == pytest.approx(observed, rel=0.35)
+
+
+def test_dependence_without_effect_stops_nothing():
+    """r = .1 in 5,000 rows is seven standard errors, and makes variances of products 1.02 times as large."""
+    found = row_dependence(autoregressive((0.1, 0.1), 5000))
+    assert found.p_value < 1e-6
+    assert not found.dependent
+    assert "Too weak to matter" in found.describe()
+
+
+def test_so_few_rows_cannot_show_that_dependence_has_no_effect():
+    found = replace(row_dependence(draw("gaussian", 100, 1)), inflation=1.0)
+    assert not found.dependent
+    weak = replace(found, tests=(replace(found.tests[0], p_value=1e-3),))
+    assert weak.dependent  # the standard error is .14
+    assert not replace(weak, inflation_error=0.09).dependent
+
+
+@pytest.mark.parametrize("pattern", ["two groups", "drift", "season"])
+def test_dependence_over_long_stretches_counts_however_weak(pattern):
+    """Correlations of .04 at each lag: of ten lags they would make 1.03, of all of them hundreds."""
+    samples = 20_000
+    row = torch.arange(samples, dtype=torch.float64)
+    added = {
+        "two groups": (row >= samples / 2).double(),
+        "drift": row / samples,
+        "season": torch.sin(row / 50),
+    }[pattern]
+    y = draw("gaussian", samples, 2)
+    y[:, 0] += 0.2 * (added - added.mean()) / added.std()
+    found = row_dependence(y)
+    assert found.inflation > 2
+    assert found.dependent
 
 
 def test_rank_moments_are_those_over_all_orders():

@@ -238,7 +238,7 @@ def test_small_p_values_of_rows_that_fail_a_check_are_said_to_prove_nothing(lapl
     assert "prove nothing" not in below(replace(laplace.evidence, data=sound))
     items = replace(sound, discrete=("item",))
     assert "noise not Gaussian: small p-values prove nothing" in below(replace(laplace.evidence, data=items))
-    one = replace(data.rows, tests=(replace(data.rows.tests[0], p_value=1e-9),))
+    one = replace(data.rows, tests=(replace(data.rows.tests[0], p_value=1e-9),), inflation=2.0)
     serial = replace(sound, rows=one)
     assert "dependent rows: small p-values prove nothing" in below(replace(laplace.evidence, data=serial))
 
