@@ -20,9 +20,13 @@ Array = NDArray[np.float64]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile into the functions that call it, for the arrays that come."""
+    """Compile into the functions that call it, for the arrays that come.
+
+    Never beside them: rounding would differ between two compiled forms, and a process that has just compiled them may
+    run another one than those that take them from disk.
+    """
     options = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return njit(fastmath=FAST, **options)(inspect.unwrap(function))
+    return njit(fastmath=FAST, forceinline=True, **options)(inspect.unwrap(function))
 
 
 def entry(function: Callable[..., Any]) -> Callable[..., Any]:
