@@ -223,7 +223,7 @@ def check_loadings(model: LinearFactorModel) -> LoadingsCheck:
     singular = torch.linalg.svdvals(whitened)
     rank = int((singular > RANK * singular[0]).sum())
     heywood = (
-        torch.nonzero(noise <= 1.01e-6 * variance).flatten().tolist() if model.noise == "diagonal" else []
+        torch.nonzero(noise <= 2e-6 * variance).flatten().tolist() if model.noise == "diagonal" else []
     )
     length = whitened.norm(dim=0)
     empty = length <= RANK * length.max()

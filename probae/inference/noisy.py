@@ -11,10 +11,10 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from probae.checks import ConvergenceWarning, Data, NotExactError
+from probae.checks import ConvergenceWarning, Data, HeywoodWarning, NotExactError
 from probae.inference import importance
 from probae.inference.base import Loop, Outcome
-from probae.inference.gaussian import fit_diagonal, fit_isotropic, summarize
+from probae.inference.gaussian import fit_diagonal, fit_isotropic, summarize, warn_heywood
 from probae.inference.importance import (
     ImportancePosterior,
     differentiable_scores,
@@ -22,6 +22,7 @@ from probae.inference.importance import (
     weighted_draws,
 )
 from probae.inference.learnt_shapes import learnt_shapes, logs_of, search_frame_and_shapes, write
+from probae.inference.profile import FLOOR
 from probae.inference.relative_newton import BOUNDS
 from probae.inference.rotation_search import RotationSearch
 from probae.inference.score_information import information_root, row_scores
@@ -33,7 +34,8 @@ ROWS = 20_000  # that refine the likelihood first
 BLOCK = 20_000  # rows whose draws are held at once
 MAX_STEPS = 2000
 SETTLED = 1e-5  # nats of all rows together: a step that adds less is the last
-LEAST_NOISE = math.exp(-6.0)  # a noise variance stays above this part of where it starts
+AT_FLOOR = 2 * FLOOR  # of the variance: a noise variance up to here is a Heywood case
+OFF_FLOOR = 0.1  # of the variance: where a noise variance starts that the Gaussian fit left on its floor
 
 
 @local_parameters
@@ -47,11 +49,12 @@ def fit_noisy(model: LinearFactorModel, data: Data, seed: int, draws: int | None
     _require_scores(model)
     if _normal(model):
         return _fit_normal(model, data, seed, draws)
-    _start_from_gaussian(model, data, seed)
+    gaussian = _start_from_gaussian(model, data, seed)
     search = _turn_to_best_frame(model, data, seed)
     count = draws or int(np.clip(1_500_000 // (min(len(data.values), ROWS) * model.latents), 16, 128))
     posterior = ImportancePosterior(model, count=max(count, 128), seed=seed)
     if _poor_weights(posterior, data):
+        model.noise_variance = gaussian.noise_variance.detach().clone()
         history, converged, interrupted = (
             [float(posterior.log_likelihood(data.values[:ROWS]).mean())],
             True,
@@ -59,6 +62,10 @@ def fit_noisy(model: LinearFactorModel, data: Data, seed: int, draws: int | None
         )
     else:
         history, converged, interrupted = _refine(model, data, seed, count)
+    if model.noise == "diagonal":
+        warn_heywood(
+            (model.noise_variance < AT_FLOOR * _variance(model)).nonzero().flatten().tolist(), data.names
+        )
     restarts = search.restarts if search else []
     return Outcome(posterior, history, converged, interrupted, restarts=restarts)
 
@@ -104,9 +111,14 @@ def _fit_gaussian(
     return gaussian, history, converged
 
 
-def _start_from_gaussian(model: LinearFactorModel, data: Data, seed: int) -> None:
-    """Start at the Gaussian model: its subspace and noise are those of any law of z of variance 1."""
-    gaussian, _, _ = _fit_gaussian(model, data, seed)
+def _start_from_gaussian(model: LinearFactorModel, data: Data, seed: int) -> LinearFactorModel:
+    """Start at the Gaussian model, and return it: its subspace and noise are those of any law of z of variance 1."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HeywoodWarning)
+        gaussian, _, _ = _fit_gaussian(model, data, seed)
+    noise, variance = model.noise_variance.detach(), _variance(model)
+    # on the floor scores are lost to rounding, and the likelihood of other laws may have its maximum elsewhere
+    model.noise_variance = torch.where(noise < AT_FLOOR * variance, OFF_FLOOR * variance, noise)
     strength = model.loadings.detach().norm(dim=0)
     weak = strength < 1e-3 * strength.max()
     if (
@@ -121,6 +133,13 @@ def _start_from_gaussian(model: LinearFactorModel, data: Data, seed: int) -> Non
         filled = model.loadings.detach().clone()
         filled[:, weak] = 0.1 * start * gaussian.noise_variance.detach().mean().sqrt()
         model.loadings = filled
+    return gaussian
+
+
+def _variance(model: LinearFactorModel) -> Tensor:
+    """Return the variance of each column, or their mean where all have one noise variance; factors of variance 1."""
+    communalities = model.loadings.detach().square().sum(1)
+    return (communalities.mean() if model.noise_variance.ndim == 0 else communalities) + model.noise_variance.detach()
 
 
 def _turn_to_best_frame(model: LinearFactorModel, data: Data, seed: int) -> RotationSearch | None:
@@ -137,9 +156,10 @@ def _turn_to_best_frame(model: LinearFactorModel, data: Data, seed: int) -> Rota
 
 
 class _Coordinates:
-    """Loadings, log noise, mean and logarithms of learnt shapes as one vector, in which the likelihood is round.
+    """Loadings, noise, mean and logarithms of learnt shapes as one vector, in which the likelihood is round.
 
-    The noise is floor + exp(v); all but the shapes are theta = theta_0 + L^-T u, L L' the information of a row.
+    The noise is floor + (start - floor) (1 + w / 2)^2: w is about the change of its logarithm, and where the maximum is
+    at the floor, w = -2. All but the shapes are theta = theta_0 + L^-T u, L L' the information of a row.
     """
 
     def __init__(self, model: LinearFactorModel, x: Tensor, draws: Tensor) -> None:
@@ -147,9 +167,11 @@ class _Coordinates:
         self.sizes = [tuple(getattr(model, name).shape) for name in model.parameter_names]
         self.learnt = learnt_shapes(model.prior.coordinates(model.latents) or [])
         self.exponents = [shape.log_excess.requires_grad_() for shape in self.learnt]
-        self.floor = LEAST_NOISE * model.noise_variance.detach()
-        above = (model.noise_variance.detach() - self.floor).log()
-        self.origin = torch.cat([model.loadings.detach().flatten(), above.flatten(), model.mean.detach()])
+        noise = model.noise_variance.detach()
+        self.floor = torch.minimum(FLOOR * _variance(model), noise / 2)
+        self.above = noise - self.floor
+        still = torch.zeros_like(noise).flatten()
+        self.origin = torch.cat([model.loadings.detach().flatten(), still, model.mean.detach()])
         self.root = self._root(x, draws)
 
     @torch.no_grad()
@@ -176,8 +198,8 @@ class _Coordinates:
         write(self.learnt, logs.detach())
         away = torch.linalg.solve_triangular(self.root.mT, moved.unsqueeze(1), upper=True).squeeze(1)
         parts = (self.origin + away).split([math.prod(size) for size in self.sizes])
-        loadings, above, mean = (part.view(size) for part, size in zip(parts, self.sizes, strict=True))
-        return loadings, self.floor + above.exp(), mean
+        loadings, change, mean = (part.view(size) for part, size in zip(parts, self.sizes, strict=True))
+        return loadings, self.floor + self.above * (1 + change / 2).square(), mean
 
     def bounds(self) -> list[tuple[float | None, float | None]]:
         """Keep shapes in their range."""
