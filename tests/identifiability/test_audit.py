@@ -44,7 +44,7 @@ def test_without_data_only_the_structure_speaks(laplace_under_gaussian):
     report = pa.audit(run)
     assert report.verdict is Verdict.NOT_IDENTIFIED
     assert "not run" in str(report)
-    laplace = pa.fit(pa.LinearFactorModel(10, 3, LAPLACE), factors(LAPLACE, 1, samples=200))
+    laplace = pa.fit(pa.LinearFactorModel(10, 3, LAPLACE), factors(LAPLACE, 1, samples=500))
     assert pa.audit(laplace).verdict is Verdict.INCONCLUSIVE
 
 
