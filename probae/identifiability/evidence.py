@@ -90,8 +90,7 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
     checked = check_loadings(model)
     count = 0 if rows is None else len(rows)
     complete, incomplete = _sizes(model, x)
-    exploratory, searchable = zeros is None, model.latents <= MAX_LATENTS
-    scores = None
+    exploratory, scores = zeros is None, None
     if rows is not None and model.latents > 1:
         scores, reason = _scores(model, rows, checked, reason)
     laws = None if model.gaussian else model.prior.coordinates(model.latents)
@@ -99,18 +98,14 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
     own_frame = other_frame = bootstrap = None
     if scores is not None and laws is not None:
         precision = tuple(angle_errors(scores, laws, effective_information(model, seed=seed)))
-        if searchable:
+        if model.latents <= MAX_LATENTS:
             own_frame = model_frame(scores, laws, seed)
             if resamples and shape.axes:
                 bootstrap = axes_bootstrap(scores, laws, resamples, seed=seed)
     profile = _profile(fit, rows, precision, scores, seed) if exploratory else None
-    if rows is None:
-        data = _too_few(model, x, reason, seed)
-    else:
-        data = data_evidence(model, rows, scores, reason, fit.names, seed)
-        if data.information is None:
-            data = _without_constant(data, rows, fit.names)
-        if scores is not None and laws is not None and shape.identified and data.shows_axes and searchable:
+    data = _too_few(model, x, reason, seed) if rows is None else _data(fit, rows, scores, reason, seed)
+    if own_frame is not None and scores is not None and data is not None:
+        if shape.identified and data.shows_axes:
             other_frame = adaptive_frame(scores, seed)
             data = replace(data, curvature=curvature(model, scores, other_frame, seed))
     plane = None if profile is None else profile.plane
@@ -129,9 +124,7 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
         loadings=checked,
         why_no_data=reason,
         data=data,
-        invariance=haar_spread(model, rows)
-        if rows is not None and exploratory and model.gaussian and model.noise != "none"
-        else None,
+        invariance=_invariance(model, rows) if exploratory else None,
         precision=precision,
         profile=profile,
         model_frame=own_frame,
@@ -142,6 +135,17 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
         rank=rank_test(model, x, seed=seed) if exploratory and x is not None else None,
         incomplete=incomplete,
     )
+
+
+def _data(fit: Fit, rows: Tensor, scores: Scores | None, reason: str, seed: int) -> DataEvidence:
+    """Run the tests on the rows; where none ran because columns are constant, say so."""
+    data = data_evidence(fit.model, rows, scores, reason, fit.names, seed)
+    return data if data.information is not None else _without_constant(data, rows, fit.names)
+
+
+def _invariance(model: LinearFactorModel, rows: Tensor | None) -> float | None:
+    """Return how far random rotations change the likelihood of Gaussian factors with noise, in nats."""
+    return None if rows is None or not model.gaussian or model.noise == "none" else haar_spread(model, rows)
 
 
 def _segmented(fit: Fit, x: Any, seed: int) -> Evidence:
