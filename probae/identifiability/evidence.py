@@ -104,10 +104,9 @@ def gather(fit: Fit, x: Any, seed: int, resamples: int = 0) -> Evidence:
                 bootstrap = axes_bootstrap(scores, laws, resamples, seed=seed)
     profile = _profile(fit, rows, precision, scores, seed) if exploratory else None
     data = _too_few(model, x, reason, seed) if rows is None else _data(fit, rows, scores, reason, seed)
-    if own_frame is not None and scores is not None and data is not None:
-        if shape.identified and data.shows_axes:
-            other_frame = adaptive_frame(scores, seed)
-            data = replace(data, curvature=curvature(model, scores, other_frame, seed))
+    if own_frame and scores is not None and data is not None and data.shows_axes and shape.identified:
+        other_frame = adaptive_frame(scores, seed)
+        data = replace(data, curvature=curvature(model, scores, other_frame, seed))
     plane = None if profile is None else profile.plane
     inference = inference_evidence(
         fit, rows, samples=count, restricted=_restricted(fit), plane=plane, seed=seed
@@ -144,7 +143,7 @@ def _data(fit: Fit, rows: Tensor, scores: Scores | None, reason: str, seed: int)
 
 
 def _invariance(model: LinearFactorModel, rows: Tensor | None) -> float | None:
-    """Return how far random rotations change the likelihood of Gaussian factors with noise, in nats."""
+    """Return how far random rotations change the likelihood of Gaussian factors with noise, as a share of it."""
     return None if rows is None or not model.gaussian or model.noise == "none" else haar_spread(model, rows)
 
 

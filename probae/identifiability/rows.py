@@ -150,6 +150,15 @@ def variance_inflation(y: Float[Tensor, "samples latents"]) -> Float[Tensor, " l
     with the periodogram I at all n / 2 frequencies, because E I^2 = 2 S^2. A drift, blocks of rows and seasons count,
     however long they are. For independent rows the standard error is (2 / n)^(1/2): I is exponential there.
 
+    Parameters
+    ----------
+    y : Tensor (N, K), three rows or more, in the order in which they were collected; no column constant
+
+    Returns
+    -------
+    Tensor (K,)
+        One number a column, 1 for independent rows; NaN for a constant column.
+
     References
     ----------
     Bartlett (1946), Supplement J. Royal Statistical Society 8:27, for the sum; Parseval's identity for the rest.

@@ -10,6 +10,7 @@ import torch
 
 from probae.identifiability.group_information import GroupInformation, connected
 from probae.identifiability.lie_algebra import prior_information
+from probae.inference.profile import AT_FLOOR
 from probae.models import LinearFactorModel
 from probae.priors import Prior
 from probae.priors.information import is_symmetric, spread_of
@@ -223,7 +224,7 @@ def check_loadings(model: LinearFactorModel) -> LoadingsCheck:
     singular = torch.linalg.svdvals(whitened)
     rank = int((singular > RANK * singular[0]).sum())
     heywood = (
-        torch.nonzero(noise <= 2e-6 * variance).flatten().tolist() if model.noise == "diagonal" else []
+        torch.nonzero(noise < AT_FLOOR * variance).flatten().tolist() if model.noise == "diagonal" else []
     )
     length = whitened.norm(dim=0)
     empty = length <= RANK * length.max()

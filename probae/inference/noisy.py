@@ -22,7 +22,7 @@ from probae.inference.importance import (
     weighted_draws,
 )
 from probae.inference.learnt_shapes import learnt_shapes, logs_of, search_frame_and_shapes, write
-from probae.inference.profile import FLOOR
+from probae.inference.profile import AT_FLOOR, FLOOR
 from probae.inference.relative_newton import BOUNDS
 from probae.inference.rotation_search import RotationSearch
 from probae.inference.score_information import information_root, row_scores
@@ -34,7 +34,6 @@ ROWS = 20_000  # that refine the likelihood first
 BLOCK = 20_000  # rows whose draws are held at once
 MAX_STEPS = 2000
 SETTLED = 1e-5  # nats of all rows together: a step that adds less is the last
-AT_FLOOR = 2 * FLOOR  # of the variance: a noise variance up to here is a Heywood case
 OFF_FLOOR = 0.1  # of the variance: where a noise variance starts that the Gaussian fit left on its floor
 
 

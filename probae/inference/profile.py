@@ -23,6 +23,7 @@ import scipy.sparse.linalg
 from probae.inference.eigenpairs import DENSE_LIMIT, Correlation, DenseCorrelation
 
 FLOOR = 1e-6  # smallest uniqueness of a standardised variable: below it the variable is a Heywood case
+AT_FLOOR = 2 * FLOOR  # of the variance: where other parameters moved since, a Heywood case is one up to here
 DAMPING = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the scoring matrix, whose size is 1
 MOST_HEYWOOD = 20  # features that are tried as Heywood cases
 RANDOM_STARTS = 30
